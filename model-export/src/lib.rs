@@ -1,0 +1,7 @@
+//! From weights to a signed INT8 bundle: ONNX graphs, quantization, packing.
+
+pub mod graphs;
+pub mod onnx;
+pub mod pack;
+pub mod quantize;
+pub mod weights;

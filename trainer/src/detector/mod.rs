@@ -1,0 +1,1 @@
+//! The semantic detector: UR-DMU with DARM.

@@ -1,0 +1,10 @@
+//! The host: from a site's normal footage to a detector.
+//!
+//! Modules follow the way of the data: scene (a procedural site for demonstrations) → synthesis →
+//! features → detector and local → evaluation.
+
+pub mod detector;
+pub mod evaluation;
+pub mod local;
+pub mod scene;
+pub mod synthesis;

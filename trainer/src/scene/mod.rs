@@ -1,0 +1,1 @@
+//! A procedural surveillance scene, for demonstrations and tests without any data.

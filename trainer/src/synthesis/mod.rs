@@ -1,0 +1,1 @@
+//! Synthesis of pseudo-abnormal clips from normal footage.
