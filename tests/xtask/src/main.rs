@@ -1,1 +1,67 @@
-fn main(){}
+//! The two commands of the README, and the chores behind them.
+//!
+//! `cargo xtask demo` does the main job, `cargo xtask test` runs all tests. Both fetch what they
+//! need first, say so, and do nothing twice. This program uses the standard library alone, so that
+//! it builds in seconds on a machine where nothing is installed yet.
+
+mod demo;
+mod fetch;
+mod install;
+mod shell;
+mod test;
+mod weights;
+
+use std::process::ExitCode;
+
+use shell::Failure;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND [OPTIONS]
+
+commands:
+  demo     the main job, end to end: normal footage -> detector -> INT8 bundle -> camera -> alerts
+             --normal DIR    the site's normal videos (default: a procedural scene)
+             --test DIR      videos that the camera watches (with --normal)
+             --labels FILE   ground truth of the test videos, JSON
+             --seed N        default 1
+             --out DIR       default target/demo
+             --no-install    refuse to install or fetch anything
+  test     everything: format, lints, licences, all tests
+             --no-install    refuse to install or fetch anything
+  weights  fetch the pinned backbone weights and ONNX Runtime into target/
+  help     this text
+
+examples:
+  cargo xtask demo
+  cargo xtask demo --normal videos/normal --test videos/test --labels labels.json
+  cargo xtask test
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    if rest.iter().any(|a| a == "--help" || a == "-h") {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let result = match command.as_str() {
+        "demo" => demo::run(&rest),
+        "test" => test::run(&rest),
+        "weights" => weights::run(&rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(Failure::usage(format!(
+            "no command '{other}': try 'cargo xtask help'"
+        ))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
