@@ -1,0 +1,357 @@
+//! Video files and folders of images, written and read back.
+#![cfg(feature = "ffmpeg")]
+
+use std::path::{Path, PathBuf};
+
+use video::{Error, Frame, Reader, Resizer, Writer, list_clips, read_image};
+
+const WIDTH: usize = 96;
+const HEIGHT: usize = 64;
+
+/// A grey picture with a bright square that moves with `t`; detailed enough to take bytes.
+fn picture(t: usize) -> Frame {
+    let mut luma = vec![0; WIDTH * HEIGHT];
+    for (i, level) in luma.iter_mut().enumerate() {
+        let (x, y) = (i % WIDTH, i / WIDTH);
+        let square = (t % 64..t % 64 + 16).contains(&x) && (20..36).contains(&y);
+        *level = if square {
+            230
+        } else {
+            (40 + (x * 7 + y * 13) % 60) as u8
+        };
+    }
+    Frame::from_luma(WIDTH, HEIGHT, &luma).unwrap()
+}
+
+fn write(path: &Path, frames: usize) {
+    let mut writer = Writer::create(path, WIDTH, HEIGHT, 12.5).unwrap();
+    for t in 0..frames {
+        writer.write(&picture(t)).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// Reads to the end; the frames read and the error it ended with.
+fn read_all(path: &Path) -> (Vec<Frame>, Option<Error>) {
+    let mut frames = Vec::new();
+    let mut reader = match Reader::open(path) {
+        Ok(reader) => reader,
+        Err(error) => return (frames, Some(error)),
+    };
+    let mut frame = Frame::default();
+    loop {
+        match reader.read(&mut frame) {
+            Ok(true) => frames.push(frame.clone()),
+            Ok(false) => return (frames, None),
+            Err(error) => return (frames, Some(error)),
+        }
+    }
+}
+
+fn difference(a: &Frame, b: &Frame) -> f64 {
+    let sum: u64 = a
+        .rgb()
+        .iter()
+        .zip(b.rgb())
+        .map(|(a, b)| a.abs_diff(*b) as u64)
+        .sum();
+    sum as f64 / a.rgb().len() as f64
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["clip.mp4", "clip.mkv", "clip.mov"] {
+        let path = dir.path().join(name);
+        write(&path, 40);
+        let reader = Reader::open(&path).unwrap();
+        let info = *reader.info();
+        assert_eq!((info.width, info.height), (WIDTH, HEIGHT), "{name}");
+        assert!(
+            (info.frame_rate - 12.5).abs() < 1e-3,
+            "{name}: {}",
+            info.frame_rate
+        );
+        if name != "clip.mkv" {
+            assert_eq!(info.frames, Some(40), "{name}");
+        }
+        let (frames, error) = read_all(&path);
+        assert!(error.is_none(), "{name}: {error:?}");
+        assert_eq!(frames.len(), 40, "{name}");
+        for (t, frame) in frames.iter().enumerate() {
+            assert!(difference(frame, &picture(t)) < 3.0, "{name} frame {t}");
+            assert!(
+                frame
+                    .rgb()
+                    .chunks_exact(3)
+                    .all(|p| p[0] == p[1] && p[1] == p[2]),
+                "{name} frame {t}: grey did not stay grey"
+            );
+        }
+    }
+}
+
+#[test]
+fn grey_levels_survive_the_conversion() {
+    let dir = tempfile::tempdir().unwrap();
+    for level in [16, 60, 128, 235, 255] {
+        let path = dir.path().join(format!("{level}.mp4"));
+        let flat = Frame::from_luma(WIDTH, HEIGHT, &[level; WIDTH * HEIGHT]).unwrap();
+        let mut writer = Writer::create(&path, WIDTH, HEIGHT, 10.0).unwrap();
+        writer.write(&flat).unwrap();
+        writer.finish().unwrap();
+        let (frames, error) = read_all(&path);
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(frames.len(), 1);
+        // Limited range has 220 levels, so a level may move by one.
+        assert!(
+            difference(&frames[0], &flat) <= 1.01,
+            "{level}: {:?}",
+            &frames[0].rgb()[..3]
+        );
+    }
+}
+
+#[test]
+fn the_same_frames_give_the_same_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a.mp4"), dir.path().join("b.mp4"));
+    write(&a, 10);
+    write(&b, 10);
+    assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap());
+}
+
+#[test]
+fn sizes_that_cannot_be_written_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.mp4");
+    for (w, h, rate) in [
+        (95, 64, 10.0),
+        (96, 63, 10.0),
+        (0, 64, 10.0),
+        (96, 64, f64::NAN),
+    ] {
+        assert!(matches!(
+            Writer::create(&path, w, h, rate),
+            Err(Error::Size { .. })
+        ));
+    }
+    let mut writer = Writer::create(&path, WIDTH, HEIGHT, 10.0).unwrap();
+    assert!(matches!(
+        writer.write(&Frame::new(2, 2)),
+        Err(Error::Size { .. })
+    ));
+    let nowhere = dir.path().join("no/folder/a.mp4");
+    assert!(matches!(
+        Writer::create(&nowhere, 96, 64, 10.0),
+        Err(Error::Write { .. })
+    ));
+}
+
+#[test]
+fn a_missing_file_is_its_own_error() {
+    let path = Path::new("/nowhere/clip.mp4");
+    let error = Reader::open(path).err().unwrap();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+    assert!(error.to_string().contains("/nowhere/clip.mp4"));
+    assert!(matches!(list_clips(path), Err(Error::Missing { .. })));
+    assert!(matches!(
+        read_image(Path::new("/nowhere/1.png")),
+        Err(Error::Missing { .. })
+    ));
+}
+
+/// The file cut to a part of its length.
+fn cut(path: &Path, length: usize) -> PathBuf {
+    let bytes = std::fs::read(path).unwrap();
+    let name = format!(
+        "cut{length}.{}",
+        path.extension().unwrap().to_string_lossy()
+    );
+    let out = path.with_file_name(name);
+    std::fs::write(&out, &bytes[..length]).unwrap();
+    out
+}
+
+#[test]
+fn a_file_without_its_index_is_unreadable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.mp4");
+    write(&path, 40);
+    let half = cut(&path, std::fs::metadata(&path).unwrap().len() as usize / 2);
+    let error = Reader::open(&half).err().unwrap();
+    assert!(matches!(error, Error::Unreadable { .. }), "{error}");
+    assert!(
+        error.to_string().contains(half.to_str().unwrap()),
+        "{error}"
+    );
+    let garbage = dir.path().join("garbage.mp4");
+    std::fs::write(&garbage, vec![0x55; 5000]).unwrap();
+    assert!(matches!(
+        Reader::open(&garbage),
+        Err(Error::Unreadable { .. })
+    ));
+    std::fs::write(&garbage, []).unwrap();
+    assert!(matches!(
+        Reader::open(&garbage),
+        Err(Error::Unreadable { .. })
+    ));
+}
+
+/// An MP4 whose index comes first, as files for streaming have it: `moov` moved before `mdat` and
+/// its chunk offsets raised by its own length.
+fn index_first(path: &Path) -> PathBuf {
+    let bytes = std::fs::read(path).unwrap();
+    let mut boxes = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        boxes.push((
+            bytes[at + 4..at + 8].to_vec(),
+            bytes[at..at + size].to_vec(),
+        ));
+        at += size;
+    }
+    let moov = boxes.iter().position(|(kind, _)| kind == b"moov").unwrap();
+    let mut moov = boxes.remove(moov).1;
+    let stco = moov.windows(4).position(|w| w == b"stco").unwrap();
+    let count = u32::from_be_bytes(moov[stco + 8..stco + 12].try_into().unwrap()) as usize;
+    let shift = moov.len() as u32;
+    for i in 0..count {
+        let at = stco + 12 + 4 * i;
+        let offset = u32::from_be_bytes(moov[at..at + 4].try_into().unwrap());
+        moov[at..at + 4].copy_from_slice(&(offset + shift).to_be_bytes());
+    }
+    let mut out = boxes.remove(0).1;
+    out.extend(moov);
+    out.extend(boxes.into_iter().flat_map(|(_, bytes)| bytes));
+    let target = path.with_file_name("first.mp4");
+    std::fs::write(&target, out).unwrap();
+    target
+}
+
+#[test]
+fn every_cut_of_a_streamable_file_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.mp4");
+    write(&path, 40);
+    let first = index_first(&path);
+    let (frames, error) = read_all(&first);
+    assert!(error.is_none() && frames.len() == 40, "{error:?}");
+    let length = std::fs::metadata(&first).unwrap().len() as usize;
+    for missing in [1, 2, 40, length / 4, length / 2] {
+        let (frames, error) = read_all(&cut(&first, length - missing));
+        let error = error.unwrap_or_else(|| panic!("{missing} bytes less went unnoticed"));
+        assert!(frames.len() < 40, "{missing}");
+        let frame = format!("frame {}", frames.len());
+        assert!(error.to_string().contains(&frame), "{missing}: {error}");
+        assert!(
+            matches!(error, Error::Truncated { .. } | Error::Corrupt { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_cut_matroska_file_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.mkv");
+    write(&path, 100);
+    let length = std::fs::metadata(&path).unwrap().len() as usize;
+    let (frames, error) = read_all(&cut(&path, length / 2));
+    assert!(frames.len() < 100);
+    assert!(
+        matches!(error, Some(Error::Truncated { .. } | Error::Corrupt { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn damaged_data_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.mp4");
+    write(&path, 60);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let mdat = bytes.windows(4).position(|w| w == b"mdat").unwrap();
+    let middle = mdat + (bytes.len() - mdat) / 3;
+    bytes[middle..middle + 200].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    let (frames, error) = read_all(&path);
+    assert!(matches!(error, Some(Error::Corrupt { .. })), "{error:?}");
+    assert!(frames.len() < 60);
+}
+
+#[test]
+fn a_folder_of_images_is_a_clip_in_natural_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("Test001");
+    std::fs::create_dir(&folder).unwrap();
+    for i in [1, 2, 10] {
+        let frame = Frame::from_luma(4, 2, &[i; 8]).unwrap();
+        image::RgbImage::from_raw(4, 2, frame.rgb().to_vec())
+            .unwrap()
+            .save(folder.join(format!("{i}.png")))
+            .unwrap();
+    }
+    std::fs::write(folder.join("notes.txt"), "not a picture").unwrap();
+    let (frames, error) = read_all(&folder);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(
+        frames.iter().map(|f| f.rgb()[0]).collect::<Vec<_>>(),
+        [1, 2, 10]
+    );
+    let reader = Reader::open(&folder).unwrap();
+    assert_eq!(
+        (reader.info().frames, reader.info().frame_rate),
+        (Some(3), 10.0)
+    );
+
+    write(&dir.path().join("a.mp4"), 2);
+    let names = |path: &Path| -> Vec<String> {
+        list_clips(path)
+            .unwrap()
+            .into_iter()
+            .map(|c| c.name)
+            .collect()
+    };
+    assert_eq!(names(dir.path()), ["Test001", "a"]);
+    assert_eq!(names(&folder), ["Test001"]);
+    assert_eq!(names(&dir.path().join("a.mp4")), ["a"]);
+    write(&dir.path().join("a.mkv"), 2);
+    assert!(matches!(
+        list_clips(dir.path()),
+        Err(Error::DuplicateClip { .. })
+    ));
+
+    std::fs::write(folder.join("3.png"), b"damaged").unwrap();
+    let (frames, error) = read_all(&folder);
+    assert_eq!(frames.len(), 2);
+    assert!(error.unwrap().to_string().contains("3.png"));
+    let other = image::RgbImage::new(6, 2);
+    other.save(folder.join("3.png")).unwrap();
+    assert!(matches!(
+        read_all(&folder).1,
+        Some(Error::SizeChanged { frame: 2, .. })
+    ));
+    std::fs::write(folder.join("3.tif"), b"II*").unwrap();
+    std::fs::remove_file(folder.join("3.png")).unwrap();
+    assert!(
+        read_all(&folder)
+            .1
+            .unwrap()
+            .to_string()
+            .contains("convert to PNG")
+    );
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    assert!(matches!(list_clips(&empty), Err(Error::Empty { .. })));
+}
+
+#[test]
+fn resizing_a_read_frame_keeps_the_square_in_place() {
+    let mut small = Frame::new(WIDTH / 2, HEIGHT / 2);
+    Resizer::new().resize(&picture(10), &mut small).unwrap();
+    let at = |x: usize, y: usize| small.rgb()[(y * WIDTH / 2 + x) * 3];
+    assert_eq!(at(9, 14), 230); // pixels 10..26 x 20..36 of the source
+    assert!(at(15, 14) < 120 && at(2, 14) < 120);
+}
