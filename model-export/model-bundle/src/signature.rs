@@ -123,11 +123,10 @@ mod tests {
             good.replace("trusted comment: t", "comment: t"),
             good.replace(" file", "\u{7}file"),
             format!("{good}more\n"),
-            good.replace("ZwoE", "Zwp="),
             good.replace("Zwo=", "Zwp="), // base64 with non-zero trailing bits
+            good.replace("Zwo=", "Zwo"),
         ] {
-            let parsed = SignatureText::parse(&bad);
-            assert!(parsed.is_none() || bad == good, "{bad}");
+            assert!(SignatureText::parse(&bad).is_none(), "{bad}");
         }
     }
 
