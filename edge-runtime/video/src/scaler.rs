@@ -52,14 +52,13 @@ impl Scaler {
 
 /// swscale's number of a colour matrix.
 fn matrix(space: color::Space) -> i32 {
-    let matrix = match space {
+    match space {
         color::Space::BT709 => ffi::SWS_CS_ITU709,
         color::Space::FCC => ffi::SWS_CS_FCC,
         color::Space::SMPTE240M => ffi::SWS_CS_SMPTE240M,
         color::Space::BT2020NCL | color::Space::BT2020CL => ffi::SWS_CS_BT2020,
         _ => ffi::SWS_CS_ITU601,
-    };
-    matrix as i32
+    }
 }
 
 /// Whether a picture's luma goes from 0 to 255 instead of 16 to 235.
@@ -92,7 +91,7 @@ fn make(key: &Key, target: &Video) -> Result<Context, Error> {
     // refusal (formats without a matrix, such as grey) leaves the defaults, which are right there.
     unsafe {
         let table = ffi::sws_getCoefficients(key.matrix);
-        let own = ffi::sws_getCoefficients(ffi::SWS_CS_ITU601 as i32);
+        let own = ffi::sws_getCoefficients(ffi::SWS_CS_ITU601);
         let (full, one) = (key.full_range as i32, 1 << 16);
         let target_full = i32::from(target.format() == Pixel::RGB24);
         ffi::sws_setColorspaceDetails(

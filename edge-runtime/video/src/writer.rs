@@ -57,7 +57,7 @@ impl Writer {
         if !(2..=16384).contains(&width) || !(2..=16384).contains(&height) {
             return Err(size("H.264 is written from 2 to 16384 pixels a side"));
         }
-        if width % 2 != 0 || height % 2 != 0 {
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
             return Err(size("H.264 with yuv420p needs even sides; crop or resize"));
         }
         if !(0.001..=1000.0).contains(&frame_rate) {
