@@ -94,6 +94,9 @@ pub fn detectors() -> Detectors {
     }
 }
 
+/// A graph's input or output: name and shape.
+type Port = (&'static str, &'static [u64]);
+
 fn tensor(builder: &mut BundleBuilder, name: &str, shape: &[u64]) -> GoldenTensor {
     let count = shape.iter().product::<u64>();
     let values: Vec<f32> = (0..count).map(|i| i as f32 * 0.25).collect();
@@ -109,7 +112,7 @@ fn tensor(builder: &mut BundleBuilder, name: &str, shape: &[u64]) -> GoldenTenso
 pub fn sample() -> (BundleBuilder, Manifest) {
     let mut builder = BundleBuilder::new();
     let (mut graphs, mut golden) = (Vec::new(), Vec::new());
-    let wanted: [(&str, (&str, &[u64]), (&str, &[u64])); 3] = [
+    let wanted: [(&str, Port, Port); 3] = [
         ("local", ("stack", &[1, 3, 16, 32]), ("maps", &[1, 2, 4, 8])),
         (
             "backbone",
