@@ -1,0 +1,197 @@
+//! MobileNetV2 trained on ImageNet, applied to each frame of a snippet: the light backbone.
+//!
+//! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, with
+//! torchvision's weights. The features of a snippet are the mean of those of its frames, so that
+//! the graph takes I3D's place without a change elsewhere.
+
+use super::{BatchNorm, Error};
+use crate::{
+    onnx::{GraphBuilder, ModelProto, Value, Window},
+    weights::Weights,
+};
+
+/// Name of the weights file that `cargo xtask weights` fetches.
+pub const WEIGHTS_FILE: &str = "mobilenetv2-imagenet.pth";
+/// Length of a feature vector.
+pub const FEATURE_SIZE: usize = 1280;
+/// Subtracted from RGB levels 0 to 255: torchvision's ImageNet mean.
+pub const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+/// Divisor of RGB levels: torchvision's ImageNet standard deviation.
+pub const STD: [f32; 3] = [58.395, 57.12, 57.375];
+
+/// Channels of the first convolution.
+const STEM: usize = 32;
+/// Groups of blocks (table 2 of the paper): expansion, output channels, blocks, first stride.
+const GROUPS: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
+
+/// Size of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Frames of a snippet; every one costs a pass of the network.
+    pub frames: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+}
+
+impl Default for Config {
+    /// 16 frames of 224×224.
+    fn default() -> Self {
+        Self {
+            frames: 16,
+            width: 224,
+            height: 224,
+        }
+    }
+}
+
+/// Builds the graph: input `snippet` `[1, 3, frames, height, width]`, RGB normalised by [`MEAN`]
+/// and [`STD`]; output `features` `[1, 1280]`.
+///
+/// # Errors
+/// [`Error::Weights`] names the tensor that is missing or misshapen, [`Error::Config`] if a size is
+/// zero.
+pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
+    let Config {
+        frames,
+        width,
+        height,
+    } = *config;
+    if [frames, width, height].contains(&0) {
+        let reason = format!("a snippet of {frames} frames of {width}x{height} is empty");
+        return Err(Error::Config {
+            graph: "mobilenetv2",
+            reason,
+        });
+    }
+    let mut net = Net {
+        graph: GraphBuilder::new("mobilenetv2"),
+        weights,
+    };
+    let snippet = net.graph.input("snippet", &[1, 3, frames, height, width])?;
+    // Frames become the batch: [1, 3, t, h, w] -> [t, 3, h, w].
+    let x = net
+        .graph
+        .transpose("frames/transpose", &snippet, &[0, 2, 1, 3, 4])?;
+    let x = net
+        .graph
+        .reshape("frames", &x, &[frames, 3, height, width])?;
+
+    let half = Window::new(&[3, 3]).strided(&[2, 2]).padded(1);
+    let x = net.conv("features.0.0", "features.0.1", &x, STEM, &half)?;
+    let mut x = net.graph.relu6("features.0/relu6", &x)?;
+    let mut index = 0;
+    for (expansion, channels, blocks, stride) in GROUPS {
+        for block in 0..blocks {
+            index += 1;
+            let stride = if block == 0 { stride } else { 1 };
+            x = net.block(
+                &format!("features.{index}"),
+                &x,
+                expansion,
+                channels,
+                stride,
+            )?;
+        }
+    }
+    let name = format!("features.{}", index + 1);
+    let one = Window::new(&[1, 1]);
+    let x = net.conv(
+        &format!("{name}.0"),
+        &format!("{name}.1"),
+        &x,
+        FEATURE_SIZE,
+        &one,
+    )?;
+    let x = net.graph.relu6(&format!("{name}/relu6"), &x)?;
+
+    // [t, 1280, h / 32, w / 32] -> [t, 1280] -> [1280] -> [1, 1280]
+    let x = net.graph.spatial_mean("pool", &x)?;
+    let x = net.graph.mean("pool/frames", &x, &[0])?;
+    let features = net.graph.reshape("pool/batch", &x, &[1, FEATURE_SIZE])?;
+    Ok(net.graph.finish(&[(&features, "features")])?)
+}
+
+struct Net<'a> {
+    graph: GraphBuilder,
+    weights: &'a Weights,
+}
+
+impl Net<'_> {
+    /// An inverted residual: expand, filter each channel, project; added to its input where the
+    /// shapes are equal.
+    fn block(
+        &mut self,
+        name: &str,
+        x: &Value,
+        expansion: usize,
+        channels: usize,
+        stride: usize,
+    ) -> Result<Value, Error> {
+        let inputs = x.shape()[1];
+        let hidden = inputs * expansion;
+        // torchvision leaves the expansion out where it is 1, which moves the rest forward.
+        let mut y = x.clone();
+        let mut part = 0;
+        if expansion != 1 {
+            let conv = format!("{name}.conv.0");
+            let one = Window::new(&[1, 1]);
+            y = self.conv(&format!("{conv}.0"), &format!("{conv}.1"), &y, hidden, &one)?;
+            y = self.graph.relu6(&format!("{conv}/relu6"), &y)?;
+            part = 1;
+        }
+        let conv = format!("{name}.conv.{part}");
+        let window = Window::new(&[3, 3])
+            .strided(&[stride, stride])
+            .padded(1)
+            .grouped(hidden);
+        y = self.conv(
+            &format!("{conv}.0"),
+            &format!("{conv}.1"),
+            &y,
+            hidden,
+            &window,
+        )?;
+        y = self.graph.relu6(&format!("{conv}/relu6"), &y)?;
+        let (conv, norm) = (part + 1, part + 2);
+        let (conv, norm) = (format!("{name}.conv.{conv}"), format!("{name}.conv.{norm}"));
+        y = self.conv(&conv, &norm, &y, channels, &Window::new(&[1, 1]))?;
+        if stride == 1 && inputs == channels {
+            y = self.graph.add(&format!("{name}/sum"), x, &y)?;
+        }
+        Ok(y)
+    }
+
+    /// Convolution `conv` without bias and batch norm `norm`.
+    fn conv(
+        &mut self,
+        conv: &str,
+        norm: &str,
+        x: &Value,
+        channels: usize,
+        window: &Window,
+    ) -> Result<Value, Error> {
+        let inputs = x.shape()[1] / window.groups;
+        let shape = [channels, inputs, window.kernel[0], window.kernel[1]];
+        let weight = self.weights.tensor(&format!("{conv}.weight"), &shape)?;
+        let (weight, bias) = BatchNorm::torch(self.weights, norm, channels)?.fold(weight, None);
+        let weight = self
+            .graph
+            .constant(&format!("{conv}.weight"), &shape, &weight)?;
+        let bias = self
+            .graph
+            .constant(&format!("{conv}.bias"), &[channels], &bias)?;
+        Ok(self
+            .graph
+            .conv(&format!("{conv}/conv"), x, &weight, Some(&bias), window)?)
+    }
+}
