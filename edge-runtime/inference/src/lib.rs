@@ -1,1 +1,38 @@
-//! placeholder
+//! Running a model bundle on frames: backends, detectors, fusion, frame scores.
+//!
+//! [`Engine`] holds the graphs of one model on one backend; a [`Stream`] holds what is remembered
+//! of one video. Frames go in one by one, and each comes out again, once and in order, with its
+//! score, [`Engine::latency`] frames later. Host and camera both compute with this crate, and the
+//! trainer with its building blocks: [`stack`], [`maps`], [`motion`], [`snippet`].
+//!
+//! After the first frames a stream allocates nothing, apart from what a backend does inside.
+
+mod backend;
+mod emission;
+mod engine;
+mod error;
+mod golden;
+mod local;
+mod luma;
+pub mod maps;
+pub mod motion;
+mod ort_backend;
+mod score;
+mod semantic;
+mod smoothing;
+pub mod snippet;
+pub mod stack;
+mod stream;
+mod track;
+mod tract_backend;
+
+pub use backend::{
+    Backend, BackendKind, BackendOptions, Graph, TensorInfo, best_backend, open_backend,
+};
+pub use engine::Engine;
+pub use error::Error;
+pub use score::{FrameScore, RawScores, Region};
+pub use snippet::SnippetFeatures;
+pub use stream::Stream;
+
+pub use model_bundle::manifest::Detectors;

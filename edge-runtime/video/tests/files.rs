@@ -1,5 +1,7 @@
 //! Video files and folders of images, written and read back.
 #![cfg(feature = "ffmpeg")]
+// Helpers outside of `#[test]` functions are not covered by `allow-unwrap-in-tests`.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,188 @@
+//! The seam between this crate and the inference engines.
+
+use std::path::PathBuf;
+
+use crate::Error;
+use crate::ort_backend::OrtBackend;
+use crate::tract_backend::TractBackend;
+
+/// The inference engines that a graph can run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// ONNX Runtime, loaded at run time; fast, and absent on some machines.
+    Ort,
+    /// tract, pure Rust; always there.
+    Tract,
+}
+
+impl BackendKind {
+    /// The name that bundles, configurations and command lines use: `ort` or `tract`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ort => "ort",
+            Self::Tract => "tract",
+        }
+    }
+
+    /// The kind of a name; `None` if there is no such backend.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Ort, Self::Tract]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+impl std::fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a backend is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendOptions {
+    /// The ONNX Runtime library. Without one it is looked for: environment `ORT_DYLIB_PATH`, then
+    /// `target/tools/onnxruntime/libonnxruntime.so` beside or above the program, then wherever the
+    /// system's loader finds `libonnxruntime.so`.
+    pub ort_library: Option<PathBuf>,
+    /// Threads that one run of a graph may use; 0 lets ONNX Runtime choose. tract uses one.
+    pub threads: usize,
+}
+
+impl Default for BackendOptions {
+    /// The library is looked for; one thread.
+    fn default() -> Self {
+        Self {
+            ort_library: None,
+            threads: 1,
+        }
+    }
+}
+
+/// An inference engine.
+pub trait Backend: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> BackendKind;
+    /// One line for logs and reports: engine, where it was found, threads.
+    fn describe(&self) -> String;
+    /// Loads an ONNX model with static shapes and `f32` inputs and outputs. `name` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Load`], [`Error::Shape`] for a dynamic shape or another element type.
+    fn load(&self, name: &str, onnx: &[u8]) -> Result<Box<dyn Graph>, Error>;
+}
+
+/// An input or output of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name in the ONNX model.
+    pub name: String,
+    /// Its shape, all of it known.
+    pub shape: Vec<usize>,
+}
+
+impl TensorInfo {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A graph that is ready to run.
+pub trait Graph: Send {
+    /// Its inputs, in the model's order.
+    fn inputs(&self) -> &[TensorInfo];
+    /// Its outputs, in the model's order.
+    fn outputs(&self) -> &[TensorInfo];
+    /// Runs the graph: `inputs` row-major in the order of [`Graph::inputs`], each of full length;
+    /// `outputs`, one for each of [`Graph::outputs`], are resized to fit.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if counts or lengths are wrong, [`Error::Run`].
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<(), Error>;
+}
+
+/// Opens one backend.
+///
+/// # Errors
+/// [`Error::NoLibrary`] if ONNX Runtime is not there or broken.
+pub fn open_backend(
+    kind: BackendKind,
+    options: &BackendOptions,
+) -> Result<Box<dyn Backend>, Error> {
+    Ok(match kind {
+        BackendKind::Ort => Box::new(OrtBackend::open(options)?),
+        BackendKind::Tract => Box::new(TractBackend::new()),
+    })
+}
+
+/// Opens the first of the preferred backends that can be used, logging why others were not.
+///
+/// # Errors
+/// [`Error::NoBackend`] with the reasons if there is none.
+pub fn best_backend(
+    preferred: &[BackendKind],
+    options: &BackendOptions,
+) -> Result<Box<dyn Backend>, Error> {
+    let mut reasons = Vec::new();
+    for &kind in preferred {
+        match open_backend(kind, options) {
+            Ok(backend) => {
+                log::info!("backend: {}", backend.describe());
+                return Ok(backend);
+            }
+            Err(error) => {
+                log::warn!("backend {kind} is not used: {error}");
+                reasons.push(format!("{kind}: {error}"));
+            }
+        }
+    }
+    let none = || "none was asked for".to_owned();
+    let reasons = if reasons.is_empty() {
+        none()
+    } else {
+        reasons.join("; ")
+    };
+    Err(Error::NoBackend { reasons })
+}
+
+/// Checks what is given to [`Graph::run`].
+pub(crate) fn check_run(
+    graph: &str,
+    infos: (&[TensorInfo], &[TensorInfo]),
+    inputs: &[&[f32]],
+    outputs: &[Vec<f32>],
+) -> Result<(), Error> {
+    let wrong = |tensor: String, found: String, expected: String| {
+        Err(Error::Shape {
+            graph: graph.into(),
+            tensor,
+            found,
+            expected,
+        })
+    };
+    for (what, found, expected) in [
+        ("number of inputs", inputs.len(), infos.0.len()),
+        ("number of outputs", outputs.len(), infos.1.len()),
+    ] {
+        if found != expected {
+            return wrong(what.into(), found.to_string(), expected.to_string());
+        }
+    }
+    for (info, data) in infos.0.iter().zip(inputs) {
+        if data.len() != info.len() {
+            let expected = format!("{:?}", info.shape);
+            return wrong(
+                format!("input `{}`", info.name),
+                format!("{} values", data.len()),
+                expected,
+            );
+        }
+    }
+    Ok(())
+}

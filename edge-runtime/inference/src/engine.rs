@@ -1,0 +1,206 @@
+//! The loaded detectors of one model on one backend.
+
+use model_bundle::Bundle;
+use model_bundle::manifest::Detectors;
+use video::Frame;
+
+use crate::golden::{self, describe};
+use crate::stream::{Outlets, Stream, latency};
+use crate::{Backend, Error, FrameScore, Graph, RawScores};
+
+/// The loaded detectors of one model on one backend; shared by all streams of a process, which take
+/// turns.
+pub struct Engine {
+    detectors: Detectors,
+    graphs: Graphs,
+}
+
+/// The graphs by what they are for.
+pub(crate) struct Graphs {
+    pub(crate) local: Option<Box<dyn Graph>>,
+    /// Backbone and head.
+    pub(crate) semantic: Option<(Box<dyn Graph>, Box<dyn Graph>)>,
+}
+
+impl Engine {
+    /// Loads the graphs of a bundle and proves with its golden entries for this backend that they
+    /// compute here what they computed on the host.
+    ///
+    /// # Errors
+    /// [`Error::NoGraph`] if the bundle has no graphs for this backend, [`Error::Load`],
+    /// [`Error::Shape`], [`Error::Golden`].
+    pub fn load(bundle: &Bundle, backend: &dyn Backend) -> Result<Self, Error> {
+        let manifest = bundle.manifest();
+        let kind = backend.kind();
+        let mut graphs = Vec::new();
+        for name in names(&manifest.detectors) {
+            let onnx = bundle
+                .graph(name, kind.name())
+                .ok_or_else(|| Error::NoGraph {
+                    graph: name.into(),
+                    for_backend: format!(" for backend {kind}"),
+                })?;
+            let mut graph = backend.load(name, onnx)?;
+            let own = |e: &&model_bundle::manifest::GoldenEntry| {
+                e.graph == name && e.backend == kind.name()
+            };
+            for entry in manifest.golden.iter().filter(own) {
+                golden::check(bundle, entry, graph.as_mut(), kind)?;
+            }
+            graphs.push((name.to_owned(), graph));
+        }
+        Self::from_graphs(manifest.detectors.clone(), graphs)
+    }
+
+    /// From graphs that are already loaded, by name: for the host, before there is a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Detectors`] if the description is not valid, [`Error::NoGraph`], [`Error::Shape`]
+    /// if a graph does not have the one input and the one output that the description says.
+    pub fn from_graphs(
+        detectors: Detectors,
+        mut graphs: Vec<(String, Box<dyn Graph>)>,
+    ) -> Result<Self, Error> {
+        model_bundle::detectors::validate(&detectors)?;
+        let mut take = |name: &str, input: &[u32], output: &[u32]| {
+            let at = graphs
+                .iter()
+                .position(|(n, _)| n == name)
+                .ok_or_else(|| Error::NoGraph {
+                    graph: name.into(),
+                    for_backend: String::new(),
+                })?;
+            let graph = graphs.swap_remove(at).1;
+            for (what, infos, shape) in [
+                ("input", graph.inputs(), input),
+                ("output", graph.outputs(), output),
+            ] {
+                let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
+                if infos.len() != 1 || infos[0].shape != shape {
+                    return Err(Error::Shape {
+                        graph: name.into(),
+                        tensor: what.into(),
+                        found: describe(infos),
+                        expected: format!("{shape:?}"),
+                    });
+                }
+            }
+            Ok(graph)
+        };
+        let (width, height) = (detectors.input.width, detectors.input.height);
+        let local = match &detectors.local {
+            Some(spec) => {
+                let (channels, stride) = (1 + spec.offsets.len() as u32, spec.map_stride);
+                let maps = [1, spec.kinds.len() as u32, height / stride, width / stride];
+                Some(take(&spec.graph, &[1, channels, height, width], &maps)?)
+            }
+            None => None,
+        };
+        let semantic = match &detectors.semantic {
+            Some(spec) => {
+                let snippet = [
+                    1,
+                    3,
+                    spec.snippet.frames,
+                    spec.snippet.height,
+                    spec.snippet.width,
+                ];
+                let backbone = take(&spec.backbone, &snippet, &[1, spec.feature_size])?;
+                let window = [1, spec.window, spec.feature_size];
+                Some((backbone, take(&spec.head, &window, &[1, spec.window])?))
+            }
+            None => None,
+        };
+        Ok(Self {
+            detectors,
+            graphs: Graphs { local, semantic },
+        })
+    }
+
+    /// The description of the detectors.
+    pub fn detectors(&self) -> &Detectors {
+        &self.detectors
+    }
+
+    /// Model frames from a frame's arrival to its score, at most: the smoothing's `lag`, or more
+    /// where a detector needs to see further (a snippet is scored when it is complete, and the
+    /// smoothing's radius comes after that).
+    pub fn latency(&self) -> u64 {
+        latency(&self.detectors)
+    }
+
+    /// Begins a video of `source_rate` frames per second. A rate that is not known may be given as
+    /// 0: every frame is then a model frame.
+    pub fn stream(&self, source_rate: f64) -> Stream {
+        Stream::new(&self.detectors, source_rate)
+    }
+
+    /// Takes up the next source frame, of any size; `emit` gets the frames whose score has become
+    /// known.
+    ///
+    /// # Errors
+    /// [`Error::Run`], [`Error::NotFinite`], [`Error::Frame`] for an empty frame,
+    /// [`Error::Finished`]. The stream cannot go on after an error.
+    pub fn push(
+        &mut self,
+        stream: &mut Stream,
+        frame: &Frame,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), Error> {
+        self.push_with_raw(stream, frame, emit, &mut |_| {})
+    }
+
+    /// Ends the video; `emit` gets the frames that were still waiting.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn finish(
+        &mut self,
+        stream: &mut Stream,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), Error> {
+        self.finish_with_raw(stream, emit, &mut |_| {})
+    }
+
+    /// As [`Engine::push`]; `raw` also gets the raw values of each model frame, once and in order,
+    /// as soon as all its detectors know theirs. For calibration.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn push_with_raw(
+        &mut self,
+        stream: &mut Stream,
+        frame: &Frame,
+        emit: &mut dyn FnMut(&FrameScore),
+        raw: &mut dyn FnMut(&RawScores),
+    ) -> Result<(), Error> {
+        let mut outlets = Outlets { scores: emit, raw };
+        stream.push(&self.detectors, &mut self.graphs, frame, &mut outlets)
+    }
+
+    /// As [`Engine::finish`], with the raw values.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn finish_with_raw(
+        &mut self,
+        stream: &mut Stream,
+        emit: &mut dyn FnMut(&FrameScore),
+        raw: &mut dyn FnMut(&RawScores),
+    ) -> Result<(), Error> {
+        let mut outlets = Outlets { scores: emit, raw };
+        stream.finish(&self.detectors, &mut self.graphs, &mut outlets)
+    }
+}
+
+/// Names of the graphs that the detectors refer to.
+fn names(detectors: &Detectors) -> Vec<&str> {
+    let mut names = Vec::new();
+    if let Some(spec) = &detectors.local {
+        names.push(spec.graph.as_str());
+    }
+    if let Some(spec) = &detectors.semantic {
+        names.extend([spec.backbone.as_str(), spec.head.as_str()]);
+    }
+    names
+}

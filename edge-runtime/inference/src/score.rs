@@ -1,0 +1,49 @@
+//! What comes out of a stream.
+
+/// The score of one source frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameScore {
+    /// Source frame, from 0. Every source frame comes exactly once, in order; a frame that was
+    /// thinned out repeats the values of the model frame before it.
+    pub frame: u64,
+    /// The published score, 0 to 1; 0.5 is the alarm threshold.
+    pub score: f64,
+    /// Weighted sum of the smoothed z-scores.
+    pub fused: f64,
+    /// Smoothed z-score of the local detector.
+    pub local: Option<f64>,
+    /// Smoothed z-score of the motion prior.
+    pub motion: Option<f64>,
+    /// Smoothed z-score of the semantic detector.
+    pub semantic: Option<f64>,
+    /// Index in `LocalSpec::kinds` of the hottest map.
+    pub kind: Option<u16>,
+    /// Where the hottest map is hottest.
+    pub region: Option<Region>,
+}
+
+/// The raw values of one model frame, neither normalised nor smoothed: what calibration needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RawScores {
+    /// Model frame, from 0; with a step of n it is source frame `n * frame`.
+    pub frame: u64,
+    /// Largest pooled logit of the local detector.
+    pub local: Option<f64>,
+    /// Value of the motion prior.
+    pub motion: Option<f64>,
+    /// The head's score of the frame's snippet.
+    pub semantic: Option<f64>,
+}
+
+/// A rectangle of the picture; all values from 0 to 1, relative to the picture's size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Region {
+    /// Left edge.
+    pub x: f32,
+    /// Top edge.
+    pub y: f32,
+    /// Width.
+    pub width: f32,
+    /// Height.
+    pub height: f32,
+}
