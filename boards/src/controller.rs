@@ -1,0 +1,191 @@
+//! One alarm output for many cameras.
+
+use crate::{AlarmOutput, HardwareError};
+
+/// Most cameras that one controller watches.
+pub const MAX_CAMERAS: usize = 64;
+
+/// Holds an alarm output on while any camera has an active incident, and for a hold time after the
+/// last one has ended. Dropped, it switches the output off: the safe state of a siren whose program
+/// is gone. (An alarm that must sound when the camera dies belongs on an alarm node, which notices
+/// the silence.)
+///
+/// Time is milliseconds of any monotonic clock. A failed switch is tried again at every call.
+#[derive(Debug)]
+pub struct AlarmController<O: AlarmOutput> {
+    output: O,
+    hold_ms: u64,
+    /// One bit for each camera with an active incident.
+    incidents: u64,
+    /// Until when the output stays on with no incident left.
+    hold_until: Option<u64>,
+    /// What the output was last set to; unknown at the start and after a failure.
+    applied: Option<bool>,
+}
+
+impl<O: AlarmOutput> AlarmController<O> {
+    /// A controller that holds the alarm for `hold_ms` after the last incident; the output is
+    /// switched off first.
+    pub fn new(output: O, hold_ms: u64) -> Self {
+        let mut controller = Self {
+            output,
+            hold_ms,
+            incidents: 0,
+            hold_until: None,
+            applied: None,
+        };
+        // A failure here leaves `applied` unknown, and the next call tries again and reports it.
+        let _ = controller.apply();
+        controller
+    }
+
+    /// Says whether a camera (0 to 63) has an active incident, at time `now_ms`. Other cameras are
+    /// counted with the last one, so that no alarm is lost to a wrong number.
+    pub fn set_incident(
+        &mut self,
+        camera: usize,
+        active: bool,
+        now_ms: u64,
+    ) -> Result<(), HardwareError> {
+        let bit = 1 << camera.min(MAX_CAMERAS - 1);
+        let before = self.incidents;
+        if active {
+            self.incidents |= bit;
+        } else {
+            self.incidents &= !bit;
+        }
+        if self.incidents != 0 {
+            self.hold_until = None;
+        } else if before != 0 {
+            self.hold_until = Some(now_ms.saturating_add(self.hold_ms));
+        }
+        self.tick(now_ms)
+    }
+
+    /// Lets time pass: ends the hold time, and tries again what failed. Call it about once a
+    /// second.
+    pub fn tick(&mut self, now_ms: u64) -> Result<(), HardwareError> {
+        if self.hold_until.is_some_and(|until| now_ms >= until) {
+            self.hold_until = None;
+        }
+        self.apply()
+    }
+
+    /// Ends every incident and the hold time, as an operator does who has seen to it.
+    pub fn silence(&mut self) -> Result<(), HardwareError> {
+        self.incidents = 0;
+        self.hold_until = None;
+        self.apply()
+    }
+
+    /// Whether the output is to be on.
+    pub fn is_active(&self) -> bool {
+        self.incidents != 0 || self.hold_until.is_some()
+    }
+
+    /// How many cameras have an active incident.
+    pub fn cameras_active(&self) -> u32 {
+        self.incidents.count_ones()
+    }
+
+    fn apply(&mut self) -> Result<(), HardwareError> {
+        let wanted = self.is_active();
+        if self.applied == Some(wanted) {
+            return Ok(());
+        }
+        self.applied = None;
+        self.output.set(wanted)?;
+        self.applied = Some(wanted);
+        Ok(())
+    }
+}
+
+impl<O: AlarmOutput> Drop for AlarmController<O> {
+    fn drop(&mut self) {
+        // Nobody is left to be told of a failure.
+        let _ = self.output.set(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Fake {
+        history: Rc<RefCell<Vec<bool>>>,
+        broken: Rc<RefCell<bool>>,
+    }
+
+    impl AlarmOutput for Fake {
+        fn set(&mut self, active: bool) -> Result<(), HardwareError> {
+            if *self.broken.borrow() {
+                return Err(HardwareError::Pin);
+            }
+            self.history.borrow_mut().push(active);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn on_while_any_camera_has_an_incident() {
+        let fake = Fake::default();
+        let mut controller = AlarmController::new(fake.clone(), 0);
+        controller.set_incident(0, true, 0).unwrap();
+        controller.set_incident(5, true, 10).unwrap();
+        controller.set_incident(0, false, 20).unwrap();
+        assert!(controller.is_active());
+        assert_eq!(controller.cameras_active(), 1);
+        controller.set_incident(5, false, 30).unwrap();
+        assert!(!controller.is_active());
+        assert_eq!(*fake.history.borrow(), [false, true, false]);
+    }
+
+    #[test]
+    fn hold_time_runs_from_the_last_end() {
+        let fake = Fake::default();
+        let mut controller = AlarmController::new(fake.clone(), 1000);
+        controller.set_incident(1, true, 0).unwrap();
+        controller.set_incident(1, false, 100).unwrap();
+        // Ending what has ended does not prolong the hold.
+        controller.set_incident(1, false, 900).unwrap();
+        controller.tick(1099).unwrap();
+        assert!(controller.is_active());
+        controller.tick(1100).unwrap();
+        assert!(!controller.is_active());
+        // An incident during the hold starts anew.
+        controller.set_incident(1, true, 2000).unwrap();
+        controller.set_incident(1, false, 2100).unwrap();
+        controller.set_incident(2, true, 2500).unwrap();
+        controller.tick(10_000).unwrap();
+        assert!(controller.is_active());
+        controller.silence().unwrap();
+        assert!(!controller.is_active());
+        assert_eq!(*fake.history.borrow(), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn failures_are_reported_and_tried_again() {
+        let fake = Fake::default();
+        let mut controller = AlarmController::new(fake.clone(), 0);
+        *fake.broken.borrow_mut() = true;
+        assert_eq!(controller.set_incident(0, true, 0), Err(HardwareError::Pin));
+        assert_eq!(controller.tick(1), Err(HardwareError::Pin));
+        *fake.broken.borrow_mut() = false;
+        controller.tick(2).unwrap();
+        assert_eq!(*fake.history.borrow(), [false, true]);
+    }
+
+    #[test]
+    fn dropped_it_is_off() {
+        let fake = Fake::default();
+        let mut controller = AlarmController::new(fake.clone(), 60_000);
+        controller.set_incident(usize::MAX, true, 0).unwrap();
+        drop(controller);
+        assert_eq!(*fake.history.borrow(), [false, true, false]);
+    }
+}
