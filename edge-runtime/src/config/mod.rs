@@ -1,0 +1,359 @@
+//! Configuration: one TOML file, checked once, plain types afterwards.
+//!
+//! Relative paths in the file are taken from the folder of the file. Unknown fields are errors, and
+//! each error names the file, the line and the field.
+
+mod check;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use alert_wire::Topics;
+use serde::Serialize;
+
+use crate::detection::Rules;
+
+/// The configuration of the camera program. Paths are absolute or relative to the working
+/// directory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Name of the device, `[a-zA-Z0-9_-]{1,64}`. Required.
+    pub device: String,
+    /// Board profile: the name of a built-in one or the path of a TOML file. Default
+    /// `development-host`, on which the alarm output is simulated.
+    pub board: String,
+    /// Seconds between two status messages, 1 to 3600. Default 10.
+    pub status_every: f64,
+    /// Folder that gets `<camera>.csv` with the score of every frame. Default: none is written.
+    pub scores_dir: Option<PathBuf>,
+    /// File to which every event is appended as a line of JSON. Default: none.
+    pub events_file: Option<PathBuf>,
+    /// End when every file source has ended and the spool is empty. Default false.
+    pub exit_when_done: bool,
+    /// Longest wait, in seconds, for the spool to empty at the end: 0 to 3600. Default 30. At a
+    /// stop by signal at most 5 seconds are waited.
+    pub drain_timeout: f64,
+    /// The model. Required.
+    pub model: ModelConfig,
+    /// The broker. Default: none, events stay on the device.
+    pub mqtt: Option<MqttConfig>,
+    /// Where events wait for the broker.
+    pub spool: SpoolConfig,
+    /// Pictures of incidents. Default: none are kept.
+    pub evidence: Option<EvidenceConfig>,
+    /// Changes to the bundle's event rules.
+    pub events: EventOverrides,
+    /// The cameras, 1 to 32.
+    pub cameras: Vec<CameraConfig>,
+}
+
+/// The model and what runs it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelConfig {
+    /// The bundle (`*.pavad`). Required.
+    pub bundle: PathBuf,
+    /// Public keys a bundle may be signed with: minisign key text (`RW...`) or the path of a
+    /// `.pub` file. Default: none, then the key inside the bundle is used, which proves that the
+    /// file is whole but not where it comes from.
+    pub public_keys: Vec<String>,
+    /// Inference backends in the order in which they are tried. Default `["ort", "tract"]`.
+    pub backends: Vec<BackendName>,
+    /// Threads of the inference backend, 0 for as many as there are cores. Default 0.
+    pub threads: usize,
+    /// Path of ONNX Runtime's library. Default: `ORT_DYLIB_PATH`, then the usual places.
+    pub ort_library: Option<PathBuf>,
+}
+
+/// An inference backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// ONNX Runtime.
+    Ort,
+    /// tract, in pure Rust.
+    Tract,
+}
+
+/// The broker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MqttConfig {
+    /// Name or address of the broker. Required.
+    pub host: String,
+    /// Port. Default 8883 with TLS, else 1883.
+    pub port: u16,
+    /// MQTT version, `5` or `3.1.1`. Default `5`.
+    pub protocol: Protocol,
+    /// Root of all topics. Default `pavad/<device>`.
+    pub root: String,
+    /// Client id; must differ from every other client's. Default `pavad-<device>`.
+    pub client_id: String,
+    /// User name. Default: none.
+    pub username: Option<String>,
+    /// File whose first line is the password. Default: none.
+    pub password_file: Option<PathBuf>,
+    /// Seconds of silence after which the connection is probed, 5 to 3600. Default 30.
+    pub keep_alive: u16,
+    /// TLS. Default: none, the link is not encrypted.
+    pub tls: Option<TlsConfig>,
+}
+
+impl MqttConfig {
+    /// The topics below the root.
+    pub fn topics(&self) -> Topics {
+        Topics::new(&self.root).expect("the root topic was checked when the configuration was read")
+    }
+}
+
+/// MQTT version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub enum Protocol {
+    /// MQTT 5.
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+}
+
+/// TLS to the broker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TlsConfig {
+    /// PEM file with the certificate authority. Required.
+    pub ca_file: PathBuf,
+    /// PEM file with the client certificate; needs `key_file`. Default: none.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the client's private key. Default: none.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Where events wait for the broker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpoolConfig {
+    /// Folder. Default `spool`.
+    pub dir: PathBuf,
+    /// Largest size in bytes, at least 4096; beyond it the oldest event is dropped. Default
+    /// 16 MiB, more than 30 000 events.
+    pub max_bytes: u64,
+}
+
+/// Pictures of incidents.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EvidenceConfig {
+    /// Folder; a picture is `<camera>/<incident id>.jpg`. Required.
+    pub dir: PathBuf,
+    /// Largest size in bytes, at least 65536; beyond it the oldest picture is deleted. Default
+    /// 256 MiB.
+    pub max_bytes: u64,
+    /// JPEG quality, 1 to 100. Default 80.
+    pub quality: u8,
+    /// Whether the region is drawn into the picture. Default true.
+    pub draw_region: bool,
+}
+
+/// Changes to the bundle's event rules; what is absent stays as the bundle says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventOverrides {
+    /// Score at which an incident may start.
+    pub enter: Option<f64>,
+    /// Score below which an incident ends.
+    pub exit: Option<f64>,
+    /// Seconds the score must hold to be announced.
+    pub min_duration: Option<f64>,
+    /// Seconds below `exit` that end an incident.
+    pub end_after: Option<f64>,
+    /// Seconds after an incident in which no other starts.
+    pub cool_down: Option<f64>,
+    /// Seconds between two updates of a running incident, at least 0.1. Default 5.
+    pub update_every: f64,
+}
+
+impl Default for EventOverrides {
+    fn default() -> Self {
+        Self {
+            enter: None,
+            exit: None,
+            min_duration: None,
+            end_after: None,
+            cool_down: None,
+            update_every: 5.0,
+        }
+    }
+}
+
+/// A camera.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CameraConfig {
+    /// Id, `[a-zA-Z0-9_-]{1,64}`; unique. Required.
+    pub id: String,
+    /// Where its frames come from. Required.
+    pub source: SourceConfig,
+    /// Score at which an incident starts at this camera, between 0 and 1; `exit` moves in
+    /// proportion. Default: as the bundle or `[events]` says.
+    pub threshold: Option<f64>,
+}
+
+/// Where frames come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum SourceConfig {
+    /// A video file.
+    File(FileConfig),
+    /// A folder of pictures, in the order of their names.
+    Images(FileConfig),
+    /// A Video4Linux capture device.
+    V4l2(V4l2Config),
+}
+
+impl SourceConfig {
+    /// The file, folder or device node.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(file) | Self::Images(file) => &file.path,
+            Self::V4l2(device) => &device.device,
+        }
+    }
+}
+
+/// A recorded source.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FileConfig {
+    /// The file or folder. Required.
+    pub path: PathBuf,
+    /// `realtime`: at the recorded rate, late frames are dropped; `fast`: as fast as they are
+    /// scored, none is dropped. Default `realtime`.
+    pub pace: Pace,
+    /// `stop` or `loop`. Default `stop`.
+    pub at_end: AtEnd,
+}
+
+/// How fast a recorded source delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pace {
+    /// At the recorded rate; late frames are dropped.
+    Realtime,
+    /// As fast as frames are scored; none is dropped.
+    Fast,
+}
+
+/// What happens at the end of a recorded source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AtEnd {
+    /// The camera ends.
+    Stop,
+    /// It starts again; frame numbers go on.
+    Loop,
+}
+
+/// A Video4Linux capture device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct V4l2Config {
+    /// Device node; prefer `/dev/v4l/by-id/...`, which stays the same when cameras are replugged.
+    /// Required.
+    pub device: PathBuf,
+    /// Width to ask for. Default 640.
+    pub width: u32,
+    /// Height to ask for. Default 480.
+    pub height: u32,
+    /// Frames per second to ask for. Default 30.
+    pub frame_rate: f64,
+    /// Seconds without a frame after which the device is reopened, 0.1 to 60. Default 2.
+    pub timeout: f64,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// {0} could not be read
+    #[error("{path}: {source}; give the configuration with --config FILE")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A field is wrong.
+    #[error("{path}:{line}: {message}")]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The field and what is wrong with it.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or anything in it is wrong; the message names file, line and field.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a file; relative paths are taken from the folder of `path`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let at = |offset: usize, message: String| Error::Field {
+            path: path.to_owned(),
+            line: text
+                .as_bytes()
+                .iter()
+                .take(offset)
+                .filter(|&&b| b == b'\n')
+                .count()
+                + 1,
+            message,
+        };
+        let raw: raw::Config = toml::from_str(text).map_err(|e| {
+            let message = e.message().replace('\n', " ");
+            at(e.span().map_or(0, |span| span.start), message)
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        check::check(raw, folder).map_err(|problem| at(problem.offset, problem.message))
+    }
+
+    /// The event rules of a camera: the bundle's, changed by `[events]` and by the camera's
+    /// threshold.
+    ///
+    /// # Errors
+    /// If the result is not `0 <= exit < enter <= 1`; the message says which.
+    pub fn rules(
+        &self,
+        bundle: &model_bundle::manifest::EventSpec,
+        camera: &CameraConfig,
+    ) -> Result<Rules, String> {
+        let events = &self.events;
+        let mut rules = Rules {
+            enter: events.enter.unwrap_or(bundle.enter),
+            exit: events.exit.unwrap_or(bundle.exit),
+            min_duration: events.min_duration.unwrap_or(bundle.min_duration),
+            end_after: events.end_after.unwrap_or(bundle.end_after),
+            cool_down: events.cool_down.unwrap_or(bundle.cool_down),
+            update_every: events.update_every,
+        };
+        if let Some(threshold) = camera.threshold {
+            rules.exit *= threshold / rules.enter;
+            rules.enter = threshold;
+        }
+        if !(0.0 <= rules.exit && rules.exit < rules.enter && rules.enter <= 1.0) {
+            return Err(format!(
+                "camera `{}`: the event rules have exit {} and enter {}, which must be \
+                 0 <= exit < enter <= 1; change `events.exit` or `events.enter`",
+                camera.id, rules.exit, rules.enter
+            ));
+        }
+        Ok(rules)
+    }
+}

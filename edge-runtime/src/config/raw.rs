@@ -1,0 +1,117 @@
+//! The file as written, before it is checked. `Spanned` keeps where a value stands.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{AtEnd, BackendName, Pace, Protocol};
+
+type Field<T> = Option<Spanned<T>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub device: Spanned<String>,
+    pub board: Option<String>,
+    pub status_every: Field<f64>,
+    pub scores_dir: Option<String>,
+    pub events_file: Option<String>,
+    pub exit_when_done: Option<bool>,
+    pub drain_timeout: Field<f64>,
+    pub model: Model,
+    pub mqtt: Option<Mqtt>,
+    pub spool: Option<Spool>,
+    pub evidence: Option<Evidence>,
+    pub events: Option<Spanned<Events>>,
+    pub cameras: Spanned<Vec<Camera>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub bundle: Spanned<String>,
+    pub public_keys: Option<Vec<String>>,
+    pub backends: Field<Vec<BackendName>>,
+    pub threads: Field<usize>,
+    pub ort_library: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mqtt {
+    pub host: Spanned<String>,
+    pub port: Field<u16>,
+    pub protocol: Option<Protocol>,
+    pub root: Field<String>,
+    pub client_id: Field<String>,
+    pub username: Field<String>,
+    pub password_file: Field<String>,
+    pub keep_alive: Field<u16>,
+    pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub ca_file: String,
+    pub cert_file: Field<String>,
+    pub key_file: Field<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    pub dir: Option<String>,
+    pub max_bytes: Field<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    pub dir: String,
+    pub max_bytes: Field<u64>,
+    pub quality: Field<u8>,
+    pub draw_region: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    pub enter: Field<f64>,
+    pub exit: Field<f64>,
+    pub min_duration: Field<f64>,
+    pub end_after: Field<f64>,
+    pub cool_down: Field<f64>,
+    pub update_every: Field<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Camera {
+    pub id: Spanned<String>,
+    pub source: Spanned<Source>,
+    pub threshold: Field<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceType {
+    File,
+    Images,
+    V4l2,
+}
+
+/// All sources' fields in one: a tagged enum would lose the line of an error.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    #[serde(rename = "type")]
+    pub kind: SourceType,
+    pub path: Field<String>,
+    pub pace: Field<Pace>,
+    pub at_end: Field<AtEnd>,
+    pub device: Field<String>,
+    pub width: Field<u32>,
+    pub height: Field<u32>,
+    pub frame_rate: Field<f64>,
+    pub timeout: Field<f64>,
+}

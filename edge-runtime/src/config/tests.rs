@@ -1,0 +1,283 @@
+use super::*;
+
+const MINIMAL: &str = r#"device = "cam-01"
+
+[model]
+bundle = "model.pavad"
+
+[[cameras]]
+id = "door"
+source = { type = "file", path = "door.mp4" }
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/pavad/edge.toml")).map_err(|e| e.to_string())
+}
+
+#[test]
+fn defaults() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.board, "development-host");
+    assert_eq!(config.model.bundle, Path::new("/etc/pavad/model.pavad"));
+    assert_eq!(
+        config.model.backends,
+        [BackendName::Ort, BackendName::Tract]
+    );
+    assert_eq!(config.mqtt, None);
+    assert_eq!(config.evidence, None);
+    assert_eq!(config.spool.dir, Path::new("/etc/pavad/spool"));
+    assert_eq!(config.spool.max_bytes, 16 << 20);
+    assert_eq!(config.drain_timeout, 30.0);
+    assert!(!config.exit_when_done);
+    assert_eq!(
+        config.cameras[0].source,
+        SourceConfig::File(FileConfig {
+            path: "/etc/pavad/door.mp4".into(),
+            pace: Pace::Realtime,
+            at_end: AtEnd::Stop,
+        })
+    );
+}
+
+#[test]
+fn everything_given() {
+    let config = parse(
+        r#"
+device = "cam-01"
+board = "jetson-orin-nano"
+status_every = 2.5
+scores_dir = "/var/scores"
+events_file = "events.jsonl"
+exit_when_done = true
+drain_timeout = 0
+[model]
+bundle = "/m.pavad"
+public_keys = ["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3", "site.pub"]
+backends = ["tract"]
+threads = 2
+ort_library = "lib/libonnxruntime.so"
+[mqtt]
+host = "broker.local"
+protocol = "3.1.1"
+root = "site/a/cam-01"
+client_id = "x"
+username = "u"
+password_file = "pw"
+keep_alive = 60
+tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "k.pem" }
+[spool]
+dir = "/var/spool/pavad"
+max_bytes = 4096
+[evidence]
+dir = "evidence"
+max_bytes = 65536
+quality = 90
+draw_region = false
+[events]
+enter = 0.6
+exit = 0.4
+min_duration = 0.5
+end_after = 1.0
+cool_down = 2.0
+update_every = 1.0
+[[cameras]]
+id = "a"
+threshold = 0.7
+source = { type = "v4l2", device = "/dev/video0", width = 1280, height = 720, frame_rate = 15, timeout = 1 }
+[[cameras]]
+id = "b"
+source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
+"#,
+    )
+    .unwrap();
+    let mqtt = config.mqtt.as_ref().unwrap();
+    assert_eq!((mqtt.port, mqtt.protocol), (8883, Protocol::V311));
+    assert_eq!(mqtt.topics().events("a").unwrap(), "site/a/cam-01/events/a");
+    assert!(config.model.public_keys[0].starts_with("RWQ"));
+    assert_eq!(config.model.public_keys[1], "/etc/pavad/site.pub");
+    let SourceConfig::V4l2(v4l2) = &config.cameras[0].source else {
+        panic!()
+    };
+    assert_eq!(
+        (v4l2.width, v4l2.frame_rate, v4l2.timeout),
+        (1280, 15.0, 1.0)
+    );
+    let bundle = model_bundle::manifest::EventSpec {
+        enter: 0.5,
+        exit: 0.35,
+        min_duration: 0.3,
+        end_after: 0.7,
+        cool_down: 0.0,
+    };
+    let rules = config.rules(&bundle, &config.cameras[0]).unwrap();
+    assert_eq!(
+        (rules.enter, rules.cool_down, rules.update_every),
+        (0.7, 2.0, 1.0)
+    );
+    assert!((rules.exit - 0.4 * 0.7 / 0.6).abs() < 1e-12);
+    assert_eq!(
+        config.rules(&bundle, &config.cameras[1]).unwrap().enter,
+        0.6
+    );
+}
+
+#[test]
+fn what_is_shown_can_be_read_back() {
+    let config = parse(MINIMAL).unwrap();
+    let shown = toml::to_string(&config).unwrap();
+    assert_eq!(parse(&shown).unwrap(), config);
+}
+
+/// Each change to the minimal file, and what the message must begin with and contain.
+#[test]
+fn errors_name_file_line_and_field() {
+    let camera = r#"source = { type = "file", path = "door.mp4" }"#;
+    let cases: &[(&str, &str, usize, &[&str])] = &[
+        (
+            "device = \"cam-01\"",
+            "device = \"cam 01\"",
+            1,
+            &["`device`", "' '"],
+        ),
+        ("device = \"cam-01\"", "", 1, &["missing field `device`"]),
+        (
+            "[model]\n",
+            "[model]\nfps = 3\n",
+            4,
+            &["unknown field `fps`", "`bundle`"],
+        ),
+        (
+            "[model]\n",
+            "[model]\nthreads = -1\n",
+            4,
+            &["invalid value", "-1"],
+        ),
+        (
+            "[model]\n",
+            "[model]\nthreads = 1000\n",
+            4,
+            &["`model.threads` is 1000", "0 to 256"],
+        ),
+        (
+            "[model]\n",
+            "[model]\nbackends = []\n",
+            4,
+            &["`model.backends` is empty"],
+        ),
+        (
+            "[model]\n",
+            "[model]\nbackends = [\"gpu\"]\n",
+            4,
+            &["unknown variant `gpu`", "`tract`"],
+        ),
+        (
+            "[model]\n",
+            "[mqtt]\nhost = \"h\"\nroot = \"a/#\"\n[model]\n",
+            5,
+            &["`mqtt.root`", "'#'"],
+        ),
+        (
+            "[model]\n",
+            "[mqtt]\nhost = \"h\"\nport = 0\n[model]\n",
+            5,
+            &["`mqtt.port` is 0"],
+        ),
+        (
+            "[model]\n",
+            "[mqtt]\nport = 1\n[model]\n",
+            3,
+            &["missing field `host`"],
+        ),
+        (
+            "[model]\n",
+            "[mqtt]\nhost = \"h\"\npassword_file = \"p\"\n[model]\n",
+            5,
+            &["needs `mqtt.username`"],
+        ),
+        (
+            "[model]\n",
+            "[mqtt]\nhost = \"h\"\ntls = { ca_file = \"c\", key_file = \"k\" }\n[model]\n",
+            5,
+            &["needs `mqtt.tls.cert_file`"],
+        ),
+        (
+            "[model]\n",
+            "[spool]\nmax_bytes = 12\n[model]\n",
+            4,
+            &["`spool.max_bytes` is 12"],
+        ),
+        (
+            "[model]\n",
+            "[events]\nenter = 0.3\nexit = 0.4\n[model]\n",
+            3,
+            &["`events.exit` is 0.4"],
+        ),
+        (
+            "[model]\n",
+            "[events]\nenter = nan\n[model]\n",
+            4,
+            &["`events.enter` is NaN"],
+        ),
+        ("id = \"door\"", "id = \"a/b\"", 7, &["`cameras.id`", "'/'"]),
+        (
+            camera,
+            "source = { type = \"rtsp\" }",
+            8,
+            &["unknown variant `rtsp`", "`v4l2`"],
+        ),
+        (
+            camera,
+            "source = { type = \"v4l2\" }",
+            8,
+            &["needs `device`"],
+        ),
+        (camera, "source = { type = \"file\" }", 8, &["needs `path`"]),
+        (
+            camera,
+            "source = { type = \"file\", path = \"a\",\n  width = 3 }",
+            9,
+            &["`cameras.source.width`", "only"],
+        ),
+        (
+            "id = \"door\"",
+            "id = \"door\"\nthreshold = 2",
+            8,
+            &["`cameras.threshold` is 2"],
+        ),
+        ("[model]", "[model", 3, &[]),
+    ];
+    for (from, to, line, parts) in cases {
+        let text = MINIMAL.replacen(from, to, 1);
+        let message = parse(&text).expect_err(&text);
+        let start = format!("/etc/pavad/edge.toml:{line}: ");
+        assert!(
+            message.starts_with(&start),
+            "{message:?} should start with {start:?}"
+        );
+        assert!(!message.contains('\n'), "{message:?} is not one line");
+        for part in *parts {
+            assert!(message.contains(part), "{part:?} is not in {message:?}");
+        }
+    }
+}
+
+#[test]
+fn a_camera_twice_and_none_at_all() {
+    let twice = format!(
+        "{MINIMAL}\n[[cameras]]\nid = \"door\"\nsource = {{ type = \"file\", path = \"x\" }}\n"
+    );
+    assert_eq!(
+        parse(&twice).unwrap_err(),
+        "/etc/pavad/edge.toml:11: `cameras.id` \"door\" is used twice"
+    );
+    let none = "device = \"a\"\ncameras = []\n[model]\nbundle = \"m\"\n";
+    assert!(parse(none).unwrap_err().contains("1 to 32"));
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let message = Config::load(Path::new("/nowhere/edge.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(message.starts_with("/nowhere/edge.toml: "), "{message}");
+}

@@ -1,0 +1,255 @@
+//! From scores to incidents: hysteresis, minimum duration, one id per incident, peak tracking.
+//!
+//! ```text
+//!              score ≥ enter                 min_duration passed
+//!   ┌──────┐ ───────────────► ┌─────────┐ ───────────────────────► ┌────────┐
+//!   │ idle │                  │ pending │          (new)           │ active │──┐ every update_every
+//!   └──────┘ ◄─────────────── └─────────┘                          └────────┘◄─┘   (update)
+//!      ▲       score < exit                                             │
+//!      └──────────────── below exit for end_after (end), cool_down ◄────┘
+//! ```
+//!
+//! All times are stream time, so that a recording replayed at any speed gives the same incidents.
+
+mod id;
+
+pub use id::IncidentIds;
+
+use alert_wire::{Phase, Region};
+
+/// When a score becomes an incident. Times in seconds of stream time.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Rules {
+    /// An incident may start at or above this score.
+    pub enter: f64,
+    /// An incident ends below this score; less than `enter`.
+    pub exit: f64,
+    /// The score must stay at or above `exit` this long to be announced.
+    pub min_duration: f64,
+    /// The score must stay below `exit` this long before the incident ends.
+    pub end_after: f64,
+    /// No new incident starts this long after one has ended.
+    pub cool_down: f64,
+    /// Time between two updates of a running incident.
+    pub update_every: f64,
+}
+
+/// The score of one frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observation {
+    /// Number of the frame in its stream.
+    pub frame: u64,
+    /// Stream time in seconds; must not go back.
+    pub time: f64,
+    /// Score, 0 to 1. A value that is not finite counts as 0.
+    pub score: f64,
+    /// Index of the kind of anomaly, if the model tells.
+    pub kind: Option<u16>,
+    /// Where it is, if the model tells.
+    pub region: Option<Region>,
+}
+
+/// A message about an incident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// Where in its life the incident is.
+    pub phase: Phase,
+    /// The incident as it stands now.
+    pub incident: Incident,
+    /// Score of the incident's newest frame.
+    pub score: f64,
+}
+
+/// An incident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    /// Number of the incident in this stream, from 0.
+    pub number: u64,
+    /// Number of the message, from 0.
+    pub sequence: u32,
+    /// The frame whose score reached `enter`.
+    pub first: Observation,
+    /// The frame with the highest score; the first of them if several are equal.
+    pub peak: Observation,
+    /// The newest frame at or above `exit`.
+    pub last: Observation,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    Idle {
+        not_before: f64,
+    },
+    Pending(Incident),
+    Active {
+        incident: Incident,
+        messaged_at: f64,
+        below_since: Option<f64>,
+    },
+}
+
+/// The state of one stream.
+#[derive(Debug, Clone)]
+pub struct Detection {
+    rules: Rules,
+    state: State,
+    next_number: u64,
+}
+
+impl Detection {
+    /// A stream in which nothing has happened yet.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            state: State::Idle {
+                not_before: f64::NEG_INFINITY,
+            },
+            next_number: 0,
+        }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Whether an announced incident is running.
+    pub fn is_active(&self) -> bool {
+        matches!(self.state, State::Active { .. })
+    }
+
+    /// The frame with the highest score of the running or pending incident. A picture of it must
+    /// be kept while it is named here.
+    pub fn peak_frame(&self) -> Option<u64> {
+        match &self.state {
+            State::Idle { .. } => None,
+            State::Pending(incident) | State::Active { incident, .. } => Some(incident.peak.frame),
+        }
+    }
+
+    /// Takes the next frame's score; at most one message follows.
+    pub fn push(&mut self, mut seen: Observation) -> Option<Transition> {
+        if !seen.score.is_finite() {
+            seen.score = 0.0;
+        }
+        let rules = self.rules;
+        match &mut self.state {
+            State::Idle { not_before } => {
+                if seen.score < rules.enter || seen.time < *not_before {
+                    return None;
+                }
+                let number = self.next_number;
+                let incident = Incident {
+                    number,
+                    sequence: 0,
+                    first: seen,
+                    peak: seen,
+                    last: seen,
+                };
+                self.state = State::Pending(incident);
+                self.announce(seen)
+            }
+            State::Pending(incident) => {
+                if seen.score < rules.exit {
+                    // Too short to be one: it leaves no trace and costs no cool-down.
+                    self.state = State::Idle {
+                        not_before: f64::NEG_INFINITY,
+                    };
+                    return None;
+                }
+                incident.extend(seen);
+                self.announce(seen)
+            }
+            State::Active {
+                incident,
+                messaged_at,
+                below_since,
+            } => {
+                if seen.score < rules.exit {
+                    let since = *below_since.get_or_insert(seen.time);
+                    if seen.time - since >= rules.end_after {
+                        return self.end(seen.time);
+                    }
+                    return None;
+                }
+                *below_since = None;
+                incident.extend(seen);
+                if seen.time - *messaged_at < rules.update_every {
+                    return None;
+                }
+                *messaged_at = seen.time;
+                incident.sequence += 1;
+                Some(Transition {
+                    phase: Phase::Update,
+                    incident: incident.clone(),
+                    score: seen.score,
+                })
+            }
+        }
+    }
+
+    /// Ends the stream: a running incident ends with it, a pending one was too short.
+    pub fn finish(&mut self) -> Option<Transition> {
+        match &self.state {
+            State::Active { incident, .. } => {
+                let time = incident.last.time;
+                self.end(time)
+            }
+            _ => {
+                self.state = State::Idle {
+                    not_before: f64::NEG_INFINITY,
+                };
+                None
+            }
+        }
+    }
+
+    fn announce(&mut self, seen: Observation) -> Option<Transition> {
+        let State::Pending(incident) = &self.state else {
+            return None;
+        };
+        if seen.time - incident.first.time < self.rules.min_duration {
+            return None;
+        }
+        let incident = incident.clone();
+        self.next_number += 1;
+        self.state = State::Active {
+            incident: incident.clone(),
+            messaged_at: seen.time,
+            below_since: None,
+        };
+        Some(Transition {
+            phase: Phase::New,
+            incident,
+            score: seen.score,
+        })
+    }
+
+    fn end(&mut self, now: f64) -> Option<Transition> {
+        let idle = State::Idle {
+            not_before: now + self.rules.cool_down,
+        };
+        let State::Active { mut incident, .. } = std::mem::replace(&mut self.state, idle) else {
+            return None;
+        };
+        incident.sequence += 1;
+        let score = incident.last.score;
+        Some(Transition {
+            phase: Phase::End,
+            incident,
+            score,
+        })
+    }
+}
+
+impl Incident {
+    fn extend(&mut self, seen: Observation) {
+        self.last = seen;
+        if seen.score > self.peak.score {
+            self.peak = seen;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
