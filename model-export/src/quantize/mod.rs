@@ -1,0 +1,240 @@
+//! Static post-training INT8 quantization of ONNX graphs, in QDQ form.
+//!
+//! The float graph (batch norm already folded) runs over calibration samples; each activation that
+//! will be quantized gets a range from a histogram of its values. The quantized graph is the float
+//! one with `QuantizeLinear`/`DequantizeLinear` pairs on those activations and 8-bit weights behind a
+//! `DequantizeLinear`, per output channel; engines fuse the pairs into integer kernels. Its inputs and
+//! outputs stay float.
+//!
+//! One calibration serves both [`Flavour`]s: [`calibrate`] gives [`Ranges`], [`emit`] writes a graph
+//! from them, [`quantize`] and [`quantize_flavours`] do both and measure the result.
+//!
+//! On x86 with AVX2 but without VNNI, ONNX Runtime's U8S8 kernels add two products in saturating 16
+//! bits; [`Options::reduce_range`] trades one bit of the weights against that.
+
+mod calibrate;
+mod emit;
+mod graph;
+pub mod histogram;
+pub mod params;
+mod plan;
+pub mod range;
+mod report;
+pub mod tensorrt_rules;
+
+use inference::Backend;
+use serde::{Deserialize, Serialize};
+use tract_onnx::pb::ModelProto;
+
+pub use calibrate::{Ranges, TensorRange, calibrate};
+pub use params::Flavour;
+pub use range::Method;
+pub use report::{LayerReport, OutputReport, Report, TensorReport};
+
+use graph::Index;
+
+/// How to quantize.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Number format of the activations that [`quantize`] emits. Default [`Flavour::U8S8`].
+    pub flavour: Flavour,
+    /// How ranges are chosen. Default [`Method::Best`].
+    pub method: Method,
+    /// Per cent of the values that [`Method::Percentile`] keeps. Default 99.99.
+    pub percentile: f64,
+    /// Nodes left in float: names, with `*` for any run of characters. Default none; a node that
+    /// makes a graph output writes float in any case.
+    pub keep_float: Vec<String>,
+    /// Weights in [-64, 64] instead of [-127, 127], against saturation on x86 with AVX2 but without
+    /// VNNI. Default false.
+    pub reduce_range: bool,
+    /// Bytes of intermediate tensors fetched from one run; above it, a sample runs several times.
+    /// Default 512 MiB.
+    pub memory_limit: usize,
+    /// How many of the last calibration samples are kept to measure the outputs of the quantized
+    /// model. Default 2; 0 measures nothing.
+    pub compare_samples: usize,
+    /// Whether the error of each layer's output is measured on the last sample. Default true.
+    pub layer_errors: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            flavour: Flavour::U8S8,
+            method: Method::Best,
+            percentile: 99.99,
+            keep_float: Vec::new(),
+            reduce_range: false,
+            memory_limit: 512 << 20,
+            compare_samples: 2,
+            layer_errors: true,
+        }
+    }
+}
+
+/// A quantized model and how close it is to the original.
+#[derive(Debug, Clone)]
+pub struct Quantized {
+    /// The model, in QDQ form.
+    pub model: ModelProto,
+    /// What was done and measured.
+    pub report: Report,
+}
+
+/// Why a model could not be quantized.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No calibration sample came.
+    #[error("no calibration sample: give at least one clip that is long enough for a sample")]
+    EmptyCalibration,
+    /// A sample does not fit the graph.
+    #[error("calibration sample {sample} {reason}")]
+    Sample {
+        /// Number of the sample, from 0.
+        sample: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An activation is NaN or infinite.
+    #[error("tensor `{tensor}` takes a value that is not finite on calibration sample {sample}")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// Number of the sample, from 0.
+        sample: usize,
+    },
+    /// The model has no graph.
+    #[error("the model holds no graph")]
+    NoGraph,
+    /// The operator set is too old for per-channel weights.
+    #[error("the model uses operator set {found}; export it with {least} or later")]
+    Opset {
+        /// Version in the file, 0 if none.
+        found: i64,
+        /// Least version.
+        least: i64,
+    },
+    /// A node reads a tensor that nothing makes.
+    #[error("node `{node}` reads `{tensor}`, which no node, input or initializer provides")]
+    Missing {
+        /// The reader.
+        node: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor is made twice.
+    #[error("node `{node}` writes `{tensor}`, which is provided already")]
+    Duplicate {
+        /// The second writer.
+        node: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// The graph has a cycle.
+    #[error("node `{node}` is part of a cycle or depends on one")]
+    Cycle {
+        /// The first such node of the file.
+        node: String,
+    },
+    /// A constant cannot be read.
+    #[error("initializer `{tensor}` {reason}")]
+    Initializer {
+        /// The constant.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The ranges belong to another model or other options.
+    #[error("the ranges lack tensor `{tensor}`: calibrate this model with these options")]
+    Range {
+        /// The tensor.
+        tensor: String,
+    },
+    /// The inference engine failed.
+    #[error("running the model for calibration: {0}")]
+    Backend(#[from] inference::Error),
+}
+
+/// Quantizes a float model with [`Options::flavour`].
+///
+/// Each calibration sample holds one row-major buffer for each input of the graph.
+///
+/// # Errors
+///
+/// If the graph is malformed, there is no sample, a sample does not fit the inputs, the engine fails,
+/// or a tensor takes a value that is not finite.
+pub fn quantize(
+    model: &ModelProto,
+    calibration: &mut dyn Iterator<Item = Vec<Vec<f32>>>,
+    options: &Options,
+    backend: &dyn Backend,
+) -> Result<Quantized, Error> {
+    let mut all = quantize_flavours(model, calibration, &[options.flavour], options, backend)?;
+    Ok(all.pop().expect("one flavour gives one model"))
+}
+
+/// Quantizes a float model in several flavours from one calibration, in the order of `flavours`.
+///
+/// # Errors
+///
+/// As [`quantize`].
+pub fn quantize_flavours(
+    model: &ModelProto,
+    calibration: &mut dyn Iterator<Item = Vec<Vec<f32>>>,
+    flavours: &[Flavour],
+    options: &Options,
+    backend: &dyn Backend,
+) -> Result<Vec<Quantized>, Error> {
+    let index = Index::new(model)?;
+    let plan = plan::plan(&index, options)?;
+    let (ranges, kept) = calibrate::gather(model, &index, &plan, calibration, options, backend)?;
+    flavours
+        .iter()
+        .map(|&flavour| {
+            let (quantized, mut layers) =
+                emit::emit(model, &index, &plan, &ranges, flavour, options)?;
+            let outputs = report::outputs(model, &quantized, &kept, backend)?;
+            if let Some(sample) = kept.back().filter(|_| options.layer_errors) {
+                report::layer_errors(
+                    model,
+                    &quantized,
+                    &plan,
+                    &mut layers,
+                    sample,
+                    options,
+                    backend,
+                )?;
+            }
+            let report = Report {
+                flavour,
+                samples: ranges.samples,
+                tensors: report::tensors(&plan, &ranges, flavour),
+                float_layers: plan.float_layers.clone(),
+                layers,
+                outputs,
+            };
+            Ok(Quantized {
+                model: quantized,
+                report,
+            })
+        })
+        .collect()
+}
+
+/// Writes the quantized model from ranges gathered before, without running anything.
+///
+/// # Errors
+///
+/// If the graph is malformed or the ranges belong to another model or other options.
+pub fn emit(
+    model: &ModelProto,
+    ranges: &Ranges,
+    flavour: Flavour,
+    options: &Options,
+) -> Result<ModelProto, Error> {
+    let index = Index::new(model)?;
+    let plan = plan::plan(&index, options)?;
+    emit::emit(model, &index, &plan, ranges, flavour, options).map(|(model, _)| model)
+}

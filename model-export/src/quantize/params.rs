@@ -1,0 +1,287 @@
+//! Scales, zero points and rounding: the arithmetic of 8-bit affine quantization.
+//!
+//! `real = scale * (quantized - zero_point)` (Jacob et al., "Quantization and Training of Neural
+//! Networks for Efficient Integer-Arithmetic-Only Inference", 2018), rounding half to even as ONNX's
+//! `QuantizeLinear` does.
+
+use serde::{Deserialize, Serialize};
+
+/// Number format of the activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// Unsigned asymmetric activations, signed weights: what ONNX Runtime's CPU kernels like best.
+    U8S8,
+    /// Signed symmetric activations and weights, zero points all 0: what TensorRT asks for.
+    S8S8,
+}
+
+impl Flavour {
+    /// Smallest and largest quantized activation.
+    pub fn limits(self) -> (i32, i32) {
+        match self {
+            Flavour::U8S8 => (0, 255),
+            Flavour::S8S8 => (-127, 127),
+        }
+    }
+}
+
+/// How one activation tensor is quantized.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ActivationParams {
+    /// Number format.
+    pub flavour: Flavour,
+    /// Real value of one step, greater than zero.
+    pub scale: f32,
+    /// Quantized value that stands for zero.
+    pub zero_point: i32,
+}
+
+impl ActivationParams {
+    /// Parameters that cover `[low, high]`, widened to contain zero, which is always represented
+    /// exactly. An empty range (a tensor that is all zero) gets scale 1.
+    pub fn from_range(flavour: Flavour, low: f64, high: f64) -> Self {
+        let (low, high) = (low.min(0.0), high.max(0.0));
+        let (scale, zero_point) = match flavour {
+            Flavour::U8S8 => {
+                let scale = positive((high - low) / 255.0);
+                let zero_point = (-low / f64::from(scale))
+                    .round_ties_even()
+                    .clamp(0.0, 255.0);
+                (scale, zero_point as i32)
+            }
+            Flavour::S8S8 => (positive(high.max(-low) / 127.0), 0),
+        };
+        Self {
+            flavour,
+            scale,
+            zero_point,
+        }
+    }
+
+    /// The quantized value nearest to `x`, saturated.
+    pub fn quantize(&self, x: f64) -> i32 {
+        let (low, high) = self.flavour.limits();
+        let q = (x / f64::from(self.scale)).round_ties_even() + f64::from(self.zero_point);
+        q.clamp(low.into(), high.into()) as i32
+    }
+
+    /// The real value of a quantized one.
+    pub fn dequantize(&self, q: i32) -> f64 {
+        f64::from(self.scale) * f64::from(q - self.zero_point)
+    }
+}
+
+/// A usable scale: 1 where the range is empty or too small for `f32`.
+fn positive(scale: f64) -> f32 {
+    let scale = scale as f32;
+    if scale >= f32::MIN_POSITIVE {
+        scale
+    } else {
+        1.0
+    }
+}
+
+/// A weight tensor with one scale for each output channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizedWeights {
+    /// Quantized values in the order of the original.
+    pub values: Vec<i8>,
+    /// Scale of each output channel.
+    pub scales: Vec<f32>,
+    /// 10 log10 of signal over quantization noise.
+    pub sqnr_db: f64,
+}
+
+/// Layout of a weight tensor around its output-channel axis: element `(o, c, i)` lies at
+/// `(o * channels + c) * inner + i`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelLayout {
+    /// Number of output channels.
+    pub channels: usize,
+    /// Elements between neighbouring channels.
+    pub inner: usize,
+}
+
+impl ChannelLayout {
+    /// The channel of element `index`.
+    fn channel(self, index: usize) -> usize {
+        index / self.inner % self.channels
+    }
+}
+
+/// Quantizes weights symmetrically per output channel to `[-limit, limit]`.
+///
+/// With a bias, a channel's scale is raised where needed so that the bias, stored in steps of
+/// `input_scale * scale`, stays within ±2^30 and the 32-bit accumulator cannot overflow by it.
+pub fn quantize_weights(
+    weights: &[f32],
+    layout: ChannelLayout,
+    limit: i8,
+    bias: Option<(&[f32], f32)>,
+) -> QuantizedWeights {
+    let mut largest = vec![0f32; layout.channels];
+    for (i, w) in weights.iter().enumerate() {
+        let slot = &mut largest[layout.channel(i)];
+        *slot = slot.max(w.abs());
+    }
+    let limit = f32::from(limit);
+    let overall = largest.iter().copied().fold(0.0, f32::max);
+    let mut scales: Vec<f32> = largest
+        .iter()
+        .map(|m| {
+            // A dead channel has only its bias; borrow a scale that resolves it well.
+            let m = if *m > 0.0 { *m } else { overall };
+            positive(f64::from(m) / f64::from(limit))
+        })
+        .collect();
+    if let Some((bias, input_scale)) = bias {
+        for (scale, b) in scales.iter_mut().zip(bias) {
+            let least = f64::from(b.abs()) / (f64::from(input_scale) * f64::from(1u32 << 30));
+            *scale = scale.max(least as f32);
+        }
+    }
+    let (mut signal, mut noise) = (0f64, 0f64);
+    let values = weights
+        .iter()
+        .enumerate()
+        .map(|(i, w)| {
+            let scale = scales[layout.channel(i)];
+            let q = (w / scale).round_ties_even().clamp(-limit, limit);
+            signal += f64::from(*w).powi(2);
+            noise += (f64::from(*w) - f64::from(q) * f64::from(scale)).powi(2);
+            q as i8
+        })
+        .collect();
+    QuantizedWeights {
+        values,
+        scales,
+        sqnr_db: decibel(signal, noise),
+    }
+}
+
+/// A bias in steps of `input_scale * weight_scale` of each channel.
+pub fn quantize_bias(
+    bias: &[f32],
+    input_scale: f32,
+    weight_scales: &[f32],
+) -> (Vec<i32>, Vec<f32>) {
+    let scales: Vec<f32> = weight_scales
+        .iter()
+        .map(|s| positive((s * input_scale).into()))
+        .collect();
+    let values = bias
+        .iter()
+        .zip(&scales)
+        .map(|(b, s)| (f64::from(*b) / f64::from(*s)).round_ties_even() as i32)
+        .collect();
+    (values, scales)
+}
+
+/// `10 log10(signal / noise)`, at most 200 and at least -200 dB.
+pub fn decibel(signal: f64, noise: f64) -> f64 {
+    if noise <= 0.0 {
+        return 200.0;
+    }
+    if signal <= 0.0 {
+        return -200.0;
+    }
+    (10.0 * (signal / noise).log10()).clamp(-200.0, 200.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsigned_parameters_of_hand_computed_ranges() {
+        let p = ActivationParams::from_range(Flavour::U8S8, 0.0, 25.5);
+        assert_eq!((p.scale, p.zero_point), (0.1, 0));
+        // -1..3: scale 4/255, zero at 63.75, rounded to 64.
+        let p = ActivationParams::from_range(Flavour::U8S8, -1.0, 3.0);
+        assert_eq!((p.scale, p.zero_point), ((4.0f64 / 255.0) as f32, 64));
+        // A range away from zero is widened to contain it.
+        let p = ActivationParams::from_range(Flavour::U8S8, 2.0, 5.1);
+        assert_eq!((p.scale, p.zero_point), (0.02, 0));
+        let p = ActivationParams::from_range(Flavour::U8S8, -2.55, -1.0);
+        assert_eq!((p.scale, p.zero_point), (0.01, 255));
+    }
+
+    #[test]
+    fn signed_parameters_are_symmetric() {
+        let p = ActivationParams::from_range(Flavour::S8S8, -1.0, 12.7);
+        assert_eq!((p.scale, p.zero_point), (0.1, 0));
+        assert_eq!(p.quantize(-100.0), -127);
+        assert_eq!(p.quantize(100.0), 127);
+    }
+
+    #[test]
+    fn rounds_half_to_even_and_saturates() {
+        let p = ActivationParams {
+            flavour: Flavour::U8S8,
+            scale: 0.5,
+            zero_point: 10,
+        };
+        // 0.25 is half a step: to even 0; 0.75 is one and a half: to even 2.
+        assert_eq!(
+            [0.25, 0.75, 1.25, -0.25, -0.75].map(|x| p.quantize(x)),
+            [10, 12, 12, 10, 8]
+        );
+        assert_eq!([-100.0, 1000.0].map(|x| p.quantize(x)), [0, 255]);
+        assert_eq!(p.dequantize(12), 1.0);
+    }
+
+    #[test]
+    fn an_all_zero_tensor_has_a_usable_scale() {
+        for flavour in [Flavour::U8S8, Flavour::S8S8] {
+            let p = ActivationParams::from_range(flavour, 0.0, 0.0);
+            assert_eq!((p.scale, p.quantize(0.0)), (1.0, 0));
+        }
+    }
+
+    #[test]
+    fn weights_per_channel_by_hand() {
+        // Axis 0: channel maxima 1.27 and 12.7, scales 0.01 and 0.1.
+        let layout = ChannelLayout {
+            channels: 2,
+            inner: 2,
+        };
+        let q = quantize_weights(&[1.27, -0.64, 12.7, 0.25], layout, 127, None);
+        assert_eq!(q.values, [127, -64, 127, 2]); // 0.25 / 0.1 = 2.5, half to even
+        assert!((q.scales[0] - 0.01).abs() < 1e-9 && (q.scales[1] - 0.1).abs() < 1e-8);
+        // Axis 1: the same channels, columns of a matrix.
+        let layout = ChannelLayout {
+            channels: 2,
+            inner: 1,
+        };
+        let q = quantize_weights(&[1.27, 12.7, -0.64, 0.25], layout, 127, None);
+        assert_eq!(q.values, [127, 127, -64, 2]);
+        // Reduced range.
+        let layout = ChannelLayout {
+            channels: 1,
+            inner: 2,
+        };
+        let q = quantize_weights(&[-0.64, 0.32], layout, 64, None);
+        assert_eq!(q.values, [-64, 32]);
+        assert!(q.sqnr_db > 100.0);
+    }
+
+    #[test]
+    fn a_large_bias_raises_the_scale_of_a_tiny_channel() {
+        let layout = ChannelLayout {
+            channels: 2,
+            inner: 1,
+        };
+        let q = quantize_weights(&[1e-9, 1.0], layout, 127, Some((&[100.0, 1.0], 0.01)));
+        let (bias, scales) = quantize_bias(&[100.0, 1.0], 0.01, &q.scales);
+        assert!(bias[0].abs() <= (1 << 30) + (1 << 8));
+        assert!((f64::from(bias[0]) * f64::from(scales[0]) - 100.0).abs() < 1e-3);
+        assert_eq!(q.values, [0, 127]);
+    }
+
+    #[test]
+    fn bias_by_hand() {
+        let (values, scales) = quantize_bias(&[1.0, -0.5], 0.5, &[0.25, 0.125]);
+        assert_eq!((values, scales), (vec![8, -8], vec![0.125, 0.0625]));
+    }
+}
