@@ -1,1 +1,258 @@
-//! pack
+//! From graphs and detectors to a signed bundle.
+//!
+//! [`pack`] runs every graph on the backend that it is for, records what came out as golden
+//! vectors, writes the manifest, signs, and then loads the result the way a camera does. The same
+//! input and key give the same file, byte for byte.
+
+pub mod checkpoint;
+mod error;
+pub mod signing;
+
+use std::collections::BTreeMap;
+
+use inference::{Backend, BackendKind, BackendOptions, Engine};
+use model_bundle::manifest::{Detectors, GoldenEntry, GoldenTensor, GraphEntry, SCHEMA};
+use model_bundle::{Bundle, BundleBuilder, Manifest, Trust};
+
+pub use error::Error;
+pub use signing::SigningKey;
+
+/// Tolerance of an INT8 graph's golden output. Kernels for 8-bit products differ between CPUs: x86
+/// without VNNI adds pairs of products in saturating 16 bits, ARM and VNNI in 32 bits, so that
+/// activations move by a quantization step here and there.
+pub const INT8_TOLERANCE: f64 = 0.05;
+
+/// Tolerance of an fp32 graph's golden output: the order of summation alone differs between CPUs,
+/// which is about 1e-6 a layer; this leaves room for depth and for fused multiply-add.
+pub const FP32_TOLERANCE: f64 = 1e-3;
+
+/// Everything that goes into a bundle.
+#[derive(Debug, Clone)]
+pub struct PackInput {
+    /// Name of the model, `[a-z0-9-]{1,64}`.
+    pub name: String,
+    /// Semantic version of the model.
+    pub version: String,
+    /// Security epoch, see [`Manifest::security_epoch`].
+    pub security_epoch: u32,
+    /// Devices that the bundle is for; `any` stands for every device.
+    pub device_classes: Vec<String>,
+    /// The detectors, their calibration and their fusion.
+    pub detectors: Detectors,
+    /// The graphs, one for each name and backend.
+    pub graphs: Vec<GraphInput>,
+    /// At least one input for each graph name.
+    pub golden: Vec<GoldenInput>,
+    /// Where the model comes from: data hashes, seeds, tool version.
+    pub provenance: BTreeMap<String, String>,
+    /// Tolerances of the golden outputs.
+    pub tolerances: Tolerances,
+}
+
+/// A graph to be packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphInput {
+    /// Name by which the detectors refer to it.
+    pub name: String,
+    /// The backend it is for.
+    pub backend: BackendKind,
+    /// `int8` or `fp32`.
+    pub precision: String,
+    /// The ONNX model.
+    pub onnx: Vec<u8>,
+}
+
+/// An input with which every backend's graph of one name is tried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoldenInput {
+    /// Name of the graph.
+    pub graph: String,
+    /// Name of the graph's input.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Values, row-major.
+    pub values: Vec<f32>,
+}
+
+/// Largest accepted mean absolute difference of a golden output, divided by its mean absolute value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerances {
+    /// For INT8 graphs; [`INT8_TOLERANCE`] unless there is a reason.
+    pub int8: f64,
+    /// For fp32 graphs; [`FP32_TOLERANCE`] unless there is a reason.
+    pub fp32: f64,
+}
+
+impl Default for Tolerances {
+    fn default() -> Self {
+        Self {
+            int8: INT8_TOLERANCE,
+            fp32: FP32_TOLERANCE,
+        }
+    }
+}
+
+/// Packs and signs a bundle; returns the file's bytes.
+///
+/// Each graph is run on its own backend; one that cannot be opened here is
+/// [`Error::BackendUnavailable`], because its golden vectors cannot be computed.
+pub fn pack(
+    input: &PackInput,
+    key: &SigningKey,
+    options: &BackendOptions,
+) -> Result<Vec<u8>, Error> {
+    // What can be refused without running anything is refused first.
+    model_bundle::detectors::validate(&input.detectors)?;
+    let backends = open_backends(input, options)?;
+    let mut builder = BundleBuilder::new();
+    let mut graphs = Vec::with_capacity(input.graphs.len());
+    for graph in &input.graphs {
+        graphs.push(GraphEntry {
+            name: graph.name.clone(),
+            backend: graph.backend.name().to_owned(),
+            precision: graph.precision.clone(),
+            blob: builder.add(&graph.onnx)?,
+        });
+    }
+    let mut golden = Vec::new();
+    for graph in &input.graphs {
+        // `open_backends` opened the backend of every graph.
+        let Some(backend) = backends.iter().find(|b| b.kind() == graph.backend) else {
+            continue;
+        };
+        golden.extend(run_golden(input, graph, backend.as_ref(), &mut builder)?);
+    }
+    let manifest = Manifest {
+        schema: SCHEMA,
+        name: input.name.clone(),
+        version: input.version.clone(),
+        security_epoch: input.security_epoch,
+        device_classes: input.device_classes.clone(),
+        detectors: input.detectors.clone(),
+        graphs,
+        golden,
+        provenance: input.provenance.clone(),
+    };
+    let payload = builder.payload(&manifest)?;
+    let bytes = key.finish(&payload, &signing::comment(&manifest))?;
+    load_like_a_camera(bytes, &backends)
+}
+
+fn open_backends(
+    input: &PackInput,
+    options: &BackendOptions,
+) -> Result<Vec<Box<dyn Backend>>, Error> {
+    let mut backends: Vec<Box<dyn Backend>> = Vec::new();
+    for graph in &input.graphs {
+        if backends.iter().any(|b| b.kind() == graph.backend) {
+            continue;
+        }
+        let backend = graph.backend.name();
+        let opened = inference::open_backend(graph.backend, options).map_err(|source| {
+            Error::BackendUnavailable {
+                backend,
+                source: Box::new(source),
+            }
+        })?;
+        log::debug!("{backend}: {}", opened.describe());
+        backends.push(opened);
+    }
+    Ok(backends)
+}
+
+/// Runs one graph on each golden input of its name.
+fn run_golden(
+    input: &PackInput,
+    graph: &GraphInput,
+    backend: &dyn Backend,
+    builder: &mut BundleBuilder,
+) -> Result<Vec<GoldenEntry>, Error> {
+    let backend_name = graph.backend.name();
+    let failed = |source| Error::Graph {
+        graph: graph.name.clone(),
+        backend: backend_name,
+        source: Box::new(source),
+    };
+    let wrong = |problem: String| Error::Golden {
+        graph: graph.name.clone(),
+        problem,
+    };
+    let mut loaded = backend.load(&graph.name, &graph.onnx).map_err(failed)?;
+    let ([port], [output_port]) = (loaded.inputs(), loaded.outputs()) else {
+        return Err(wrong("must have one input and one output".to_owned()));
+    };
+    let (port, output_port) = (port.clone(), output_port.clone());
+    let tolerance = if graph.precision == "int8" {
+        input.tolerances.int8
+    } else {
+        input.tolerances.fp32
+    };
+    let mut entries = Vec::new();
+    for golden in input.golden.iter().filter(|g| g.graph == graph.name) {
+        if port.name != golden.name || port.shape != golden.shape {
+            return Err(wrong(format!(
+                "takes `{}` {:?}, the golden input is `{}` {:?}",
+                port.name, port.shape, golden.name, golden.shape
+            )));
+        }
+        if golden.shape.iter().product::<usize>() != golden.values.len() {
+            return Err(wrong(format!(
+                "golden input of shape {:?} has {} values",
+                golden.shape,
+                golden.values.len()
+            )));
+        }
+        let mut outputs = vec![Vec::new()];
+        loaded
+            .run(&[&golden.values], &mut outputs)
+            .map_err(failed)?;
+        let output = &outputs[0];
+        if !output.iter().all(|v| v.is_finite()) || output.iter().all(|v| *v == 0.0) {
+            // A relative tolerance says nothing of an output of zeros.
+            return Err(wrong(format!(
+                "gives zeros or values that are not finite on {backend_name}"
+            )));
+        }
+        entries.push(GoldenEntry {
+            graph: graph.name.clone(),
+            backend: backend_name.to_owned(),
+            input: tensor(&golden.name, &golden.shape, &golden.values, builder)?,
+            output: tensor(&output_port.name, &output_port.shape, output, builder)?,
+            tolerance,
+        });
+    }
+    Ok(entries)
+}
+
+fn tensor(
+    name: &str,
+    shape: &[usize],
+    values: &[f32],
+    builder: &mut BundleBuilder,
+) -> Result<GoldenTensor, Error> {
+    Ok(GoldenTensor {
+        name: name.to_owned(),
+        shape: shape.iter().map(|extent| *extent as u64).collect(),
+        blob: builder.add_tensor(values)?,
+    })
+}
+
+/// Loads the bundle on each backend that it is complete for, golden vectors and all.
+fn load_like_a_camera(bytes: Vec<u8>, backends: &[Box<dyn Backend>]) -> Result<Vec<u8>, Error> {
+    let bundle = Bundle::from_bytes(bytes, &Trust::Embedded)?;
+    let graphs = &bundle.manifest().graphs;
+    for backend in backends {
+        let name = backend.kind().name();
+        let complete = graphs
+            .iter()
+            .all(|graph| bundle.graph(&graph.name, name).is_some());
+        if complete {
+            Engine::load(&bundle, backend.as_ref()).map_err(|source| Error::SelfTest {
+                backend: name,
+                source: Box::new(source),
+            })?;
+        }
+    }
+    Ok(bundle.as_bytes().to_vec())
+}

@@ -1,0 +1,134 @@
+//! The subcommands, one file each, and what they share: exit codes, trust, writing files.
+
+pub mod inspect;
+pub mod keygen;
+pub mod pack;
+pub mod sign;
+pub mod verify;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use model_bundle::{Bundle, PublicKey, Trust};
+use model_export::pack::Error as PackError;
+
+/// Wrong usage that clap cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The exit code for an error: 1 the work failed, 2 wrong usage or configuration, 3 input damaged
+/// or refused, 4 a backend is not available.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if cause.is::<Usage>() {
+            return 2;
+        }
+        if let Some(error) = cause.downcast_ref::<PackError>() {
+            return match error {
+                PackError::BackendUnavailable { .. } => 4,
+                PackError::Checkpoint { .. } | PackError::Key { .. } => 2,
+                PackError::Graph { .. } | PackError::Golden { .. } => 3,
+                PackError::Bundle(error) => bundle_code(error),
+                _ => 1,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<model_bundle::Error>() {
+            return bundle_code(error);
+        }
+    }
+    1
+}
+
+fn bundle_code(error: &model_bundle::Error) -> u8 {
+    match error {
+        model_bundle::Error::Io { .. } => 1,
+        model_bundle::Error::BadPublicKey => 2,
+        _ => 3,
+    }
+}
+
+/// An error and its causes on one line, each said once.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if line.ends_with(&text) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&text);
+    }
+    line.replace(['\n', '\r'], " ")
+}
+
+/// The keys given on the command line.
+#[derive(Debug, clap::Args)]
+pub struct TrustArgs {
+    /// Accept bundles signed by this key only: a minisign `.pub` file or its base64 line. May be
+    /// repeated. Without it the bundle's own key is used, which proves that the file is undamaged
+    /// and nothing of where it comes from.
+    #[arg(short, long, value_name = "KEY")]
+    pub public_key: Vec<String>,
+}
+
+impl TrustArgs {
+    /// The trust that the arguments ask for.
+    pub fn trust(&self) -> anyhow::Result<Trust> {
+        if self.public_key.is_empty() {
+            return Ok(Trust::Embedded);
+        }
+        let keys: anyhow::Result<Vec<PublicKey>> = self
+            .public_key
+            .iter()
+            .map(|text| read_public_key(text))
+            .collect();
+        Ok(Trust::Keys(keys?))
+    }
+}
+
+fn read_public_key(text: &str) -> anyhow::Result<PublicKey> {
+    if let Ok(key) = text.parse() {
+        return Ok(key);
+    }
+    let path = PathBuf::from(text);
+    if !path.exists() {
+        let message = format!("--public-key {text}: neither a minisign public key nor a file");
+        return Err(Usage(message).into());
+    }
+    PublicKey::read(&path).with_context(|| format!("public key {text}"))
+}
+
+/// Opens a bundle; an error names the file.
+pub fn open(path: &Path, trust: &Trust) -> anyhow::Result<Bundle> {
+    Bundle::open(path, trust).with_context(|| path.display().to_string())
+}
+
+/// Writes a file whole or not at all: beside its place first, then renamed into it.
+pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let write = || {
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&part)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Prints to stdout; a reader that has gone away (`| head`) is not an error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to stdout")
+        }
+        _ => Ok(()),
+    }
+}
