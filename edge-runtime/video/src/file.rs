@@ -288,8 +288,7 @@ fn index_frames(input: &Input, stream: usize, declared: i64) -> Option<Indexed> 
         let shown = (0..count)
             .filter(|&i| {
                 let entry = ffmpeg::ffi::avformat_index_get_entry(pointer, i);
-                !entry.is_null()
-                    && (*entry).flags() & ffmpeg::ffi::AVINDEX_DISCARD_FRAME == 0
+                !entry.is_null() && (*entry).flags() & ffmpeg::ffi::AVINDEX_DISCARD_FRAME == 0
             })
             .count();
         (u64::try_from(count).unwrap_or(0), shown as u64)

@@ -1,0 +1,82 @@
+//! After its first frames a stream allocates nothing.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::*;
+use inference::{Detectors, Engine};
+use model_bundle::manifest::SmoothingSpec;
+use video::Frame;
+
+/// Counts what is allocated; the test is alone in this program, so all of it is its own.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_steady_state_allocates_nothing() {
+    let detectors = Detectors {
+        local: Some(local()),
+        motion: Some(motion()),
+        semantic: Some(semantic(4, 3)),
+        smoothing: SmoothingSpec {
+            sigma: 2.0,
+            radius: 5,
+            lag: 8,
+        },
+        ..bare()
+    };
+    let graphs = vec![
+        ("local".to_owned(), local_graph()),
+        ("backbone".to_owned(), backbone_graph(4)),
+        ("head".to_owned(), head_graph()),
+    ];
+    let mut engine = Engine::from_graphs(detectors, graphs).unwrap();
+    let mut stream = engine.stream(20.0);
+    // Not the model's size, so that resizing is in it too.
+    let frames: Vec<Frame> = (0..7u8)
+        .map(|i| Frame::from_luma(80, 60, &[i * 30; 4800]).unwrap())
+        .collect();
+    let mut scores = 0u64;
+    for i in 0..20 {
+        engine
+            .push(&mut stream, &frames[i % 7], &mut |_| scores += 1)
+            .unwrap();
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for i in 20..220 {
+        engine
+            .push(&mut stream, &frames[i % 7], &mut |_| scores += 1)
+            .unwrap();
+    }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    engine.finish(&mut stream, &mut |_| scores += 1).unwrap();
+    assert_eq!(scores, 220);
+    assert_eq!(allocations, 0, "allocations in 200 frames");
+}
