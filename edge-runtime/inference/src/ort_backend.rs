@@ -30,18 +30,15 @@ pub(crate) struct OrtBackend {
 
 impl OrtBackend {
     pub(crate) fn open(options: &BackendOptions) -> Result<Self, Error> {
+        let paths = candidates(options)?;
         let mut loaded = LOADED
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if loaded.is_none() {
-            *loaded = Some(load_first(&candidates(options)?)?);
+            *loaded = Some(load_first(&paths)?);
         }
         let (environment, library) = loaded.clone().expect("loaded just above");
-        if options
-            .ort_library
-            .as_ref()
-            .is_some_and(|asked| *asked != library)
-        {
+        if !paths.contains(&library) {
             log::warn!("ONNX Runtime is already loaded from {}", library.display());
         }
         Ok(Self {

@@ -394,7 +394,7 @@ fn graphs_that_do_not_fit_are_refused_by_name() {
 #[test]
 fn a_value_that_is_not_a_number_stops_the_stream() {
     let broken = FakeGraph::boxed(&[1, 3, HEIGHT, WIDTH], &[1, 2, 4, 8], |_, y| {
-        y.fill(f32::NAN)
+        y.fill(f32::NAN);
     });
     let mut engine = engine(
         Detectors {

@@ -181,13 +181,15 @@ pub fn run(
         let mut emit = |s: &FrameScore| scores.push((*s, i + 1));
         engine
             .push_with_raw(&mut stream, frame, &mut emit, &mut |r: &RawScores| {
-                raws.push(*r)
+                raws.push(*r);
             })
             .unwrap();
     }
     let mut emit = |s: &FrameScore| scores.push((*s, usize::MAX));
     engine
-        .finish_with_raw(&mut stream, &mut emit, &mut |r: &RawScores| raws.push(*r))
+        .finish_with_raw(&mut stream, &mut emit, &mut |r: &RawScores| {
+            raws.push(*r);
+        })
         .unwrap();
     (scores, raws)
 }
