@@ -1,0 +1,254 @@
+//! The foreground: connected regions of a frame that differ from the background.
+
+use video::Frame;
+
+use super::background::{Background, quantile};
+
+/// Differences are sums over 3 × 3 pixels, so that sensor noise averages out before the threshold.
+const BOX: u16 = 9;
+
+/// A connected region of foreground.
+#[derive(Debug, Clone)]
+pub(super) struct Component {
+    /// Left edge of the bounding box.
+    pub x: usize,
+    /// Top edge of the bounding box.
+    pub y: usize,
+    /// Width of the bounding box.
+    pub width: usize,
+    /// Height of the bounding box.
+    pub height: usize,
+    /// Pixels in the region.
+    pub area: usize,
+    /// Mean position of its pixels.
+    pub centre: [f32; 2],
+    /// Which pixels of the bounding box belong to it, row-major.
+    pub mask: Vec<bool>,
+}
+
+/// Finds the foreground of frames of one scene.
+pub(super) struct Foreground<'a> {
+    background: &'a Background,
+    /// In units of the 3 × 3 sum.
+    threshold: u16,
+    close: [usize; 2],
+    min_area: usize,
+}
+
+impl<'a> Foreground<'a> {
+    /// Sets the threshold from how still pixels of `samples` differ from the background.
+    pub fn new(background: &'a Background, samples: &[&Frame]) -> Self {
+        let (w, h) = (background.frame.width(), background.frame.height());
+        let mut histogram = vec![0u32; 255 * BOX as usize + 1];
+        for frame in samples.iter().step_by(3) {
+            for d in difference(frame, background).0 {
+                histogram[d as usize] += 1;
+            }
+        }
+        // The 0.4 quantile of a half-normal is 0.524 sigma; more than half of a busy picture may
+        // be covered. Six sigma leaves still pixels out; below 9 levels it would be shadows, and
+        // above 40 nothing but the strongest contrasts would be left.
+        let sigma = quantile(&histogram, 0.4) / 0.524 / BOX as f32;
+        let threshold = (6.0 * sigma).clamp(9.0, 40.0);
+        Self {
+            background,
+            threshold: (threshold * BOX as f32) as u16,
+            close: [(w / 360).max(1), (h / 120).max(1)],
+            // A fifteenth of the prototype's person; smaller regions are no use as sprites.
+            min_area: (w * h / 5000).max(12),
+        }
+    }
+
+    /// The regions of `frame`, in order of their first pixel.
+    pub fn components(&self, frame: &Frame) -> Vec<Component> {
+        let (w, h) = (frame.width(), frame.height());
+        let (smooth, sharp) = difference(frame, self.background);
+        // The sums spill over edges by a pixel: what is itself like the background is out.
+        let (limit, half) = (self.threshold, self.threshold / BOX / 2);
+        let both = smooth.iter().zip(&sharp);
+        let mut mask: Vec<bool> = both.map(|(&d, &own)| d > limit && own > half).collect();
+        let [rx, ry] = self.close;
+        spread(&mut mask, w, h, rx, ry, true);
+        spread(&mut mask, w, h, rx, ry, false);
+        regions(&mask, w, h, self.min_area)
+    }
+}
+
+/// The largest channel's difference from the background, summed over 3 × 3 pixels and for the pixel
+/// alone, less the median difference of the whole picture (flicker, automatic exposure).
+fn difference(frame: &Frame, background: &Background) -> (Vec<u16>, Vec<u16>) {
+    let (w, h) = (frame.width(), frame.height());
+    let (rgb, still) = (frame.rgb(), background.frame.rgb());
+    let grey = rgb
+        .chunks_exact(3)
+        .step_by(5)
+        .all(|p| p[0] == p[1] && p[1] == p[2])
+        && still
+            .chunks_exact(3)
+            .step_by(5)
+            .all(|p| p[0] == p[1] && p[1] == p[2]);
+    let (mut smooth, mut sharp) = (vec![0; w * h], vec![0; w * h]);
+    let mut plane = vec![0i16; w * h];
+    for channel in 0..if grey { 1 } else { 3 } {
+        let mut histogram = [0u32; 511];
+        for (d, (a, b)) in plane
+            .iter_mut()
+            .zip(rgb.chunks_exact(3).zip(still.chunks_exact(3)))
+        {
+            *d = a[channel] as i16 - b[channel] as i16;
+            histogram[(*d + 255) as usize] += 1;
+        }
+        let mut below = 0;
+        let offset = histogram.iter().position(|&n| {
+            below += n as usize;
+            below * 2 >= w * h
+        });
+        let offset = offset.map_or(0, |bin| bin as i16 - 255);
+        add_box_sums(&plane, offset, w, h, &mut smooth);
+        for (own, d) in sharp.iter_mut().zip(&plane) {
+            *own = (*own).max(d.abs_diff(offset));
+        }
+    }
+    (smooth, sharp)
+}
+
+/// Raises `out` to the magnitude of the 3 × 3 sums of `plane - offset`; border pixels stay 0.
+fn add_box_sums(plane: &[i16], offset: i16, w: usize, h: usize, out: &mut [u16]) {
+    let mut columns = vec![0i16; w];
+    for y in 1..h.saturating_sub(1) {
+        let rows = [
+            &plane[(y - 1) * w..y * w],
+            &plane[y * w..(y + 1) * w],
+            &plane[(y + 1) * w..],
+        ];
+        for (x, sum) in columns.iter_mut().enumerate() {
+            *sum = rows[0][x] + rows[1][x] + rows[2][x] - 3 * offset;
+        }
+        let out = &mut out[y * w + 1..(y + 1) * w - 1];
+        for (o, s) in out.iter_mut().zip(columns.windows(3)) {
+            *o = (*o).max((s[0] + s[1] + s[2]).unsigned_abs().min(255 * BOX));
+        }
+    }
+}
+
+/// Dilation (`value` true) or erosion (false) of a mask by a box of ± `rx`, ± `ry` pixels.
+pub(super) fn spread(mask: &mut [bool], w: usize, h: usize, rx: usize, ry: usize, value: bool) {
+    let mut line = Vec::with_capacity(w.max(h));
+    let mut pass = |mask: &mut [bool], start: usize, step: usize, n: usize, radius: usize| {
+        line.clear();
+        // Reach of the last pixel of `value` seen, from either side.
+        let mut reach = 0;
+        line.resize(n, false);
+        for i in 0..n {
+            if mask[start + i * step] == value {
+                reach = radius + 1;
+            }
+            line[i] |= reach > 0;
+            reach = reach.saturating_sub(1);
+        }
+        reach = 0;
+        for i in (0..n).rev() {
+            if mask[start + i * step] == value {
+                reach = radius + 1;
+            }
+            line[i] |= reach > 0;
+            reach = reach.saturating_sub(1);
+        }
+        for (i, &hit) in line.iter().enumerate() {
+            if hit {
+                mask[start + i * step] = value;
+            }
+        }
+    };
+    for y in 0..h {
+        pass(mask, y * w, 1, w, rx);
+    }
+    for x in 0..w {
+        pass(mask, x, w, h, ry);
+    }
+}
+
+/// The 8-connected regions of at least `min_area` pixels.
+fn regions(mask: &[bool], w: usize, h: usize, min_area: usize) -> Vec<Component> {
+    let mut seen = vec![false; mask.len()];
+    let mut out = Vec::new();
+    let mut pixels: Vec<usize> = Vec::new();
+    for start in 0..mask.len() {
+        if !mask[start] || seen[start] {
+            continue;
+        }
+        pixels.clear();
+        pixels.push(start);
+        seen[start] = true;
+        let mut next = 0;
+        let (mut x0, mut x1, mut y0, mut y1) = (w, 0, h, 0);
+        let (mut sx, mut sy) = (0, 0);
+        while let Some(&at) = pixels.get(next) {
+            next += 1;
+            let (x, y) = (at % w, at / w);
+            (x0, x1, y0, y1) = (x0.min(x), x1.max(x), y0.min(y), y1.max(y));
+            sx += x;
+            sy += y;
+            for ny in y.saturating_sub(1)..=(y + 1).min(h - 1) {
+                for nx in x.saturating_sub(1)..=(x + 1).min(w - 1) {
+                    let n = ny * w + nx;
+                    if mask[n] && !seen[n] {
+                        seen[n] = true;
+                        pixels.push(n);
+                    }
+                }
+            }
+        }
+        if pixels.len() < min_area {
+            continue;
+        }
+        let (width, height) = (x1 + 1 - x0, y1 + 1 - y0);
+        let mut own = vec![false; width * height];
+        for &at in &pixels {
+            own[(at / w - y0) * width + at % w - x0] = true;
+        }
+        let n = pixels.len() as f32;
+        out.push(Component {
+            x: x0,
+            y: y0,
+            width,
+            height,
+            area: pixels.len(),
+            centre: [sx as f32 / n + 0.5, sy as f32 / n + 0.5],
+            mask: own,
+        });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(rows: &[&str]) -> Vec<bool> {
+        rows.iter()
+            .flat_map(|r| r.bytes().map(|b| b == b'#'))
+            .collect()
+    }
+
+    #[test]
+    fn spread_dilates_and_erodes_by_a_box() {
+        let mut mask = parse(&[".......", "...#...", ".......", "......."]);
+        spread(&mut mask, 7, 4, 2, 1, true);
+        assert_eq!(mask, parse(&[".#####.", ".#####.", ".#####.", "......."]));
+        spread(&mut mask, 7, 4, 2, 1, false);
+        // The border does not erode: what is outside the picture counts as neither.
+        assert_eq!(mask, parse(&["...#...", "...#...", ".......", "......."]));
+    }
+
+    #[test]
+    fn regions_join_diagonals_and_drop_specks() {
+        let mask = parse(&["##....#", "..#....", "......."]);
+        let found = regions(&mask, 7, 3, 2);
+        assert_eq!(found.len(), 1);
+        let c = &found[0];
+        assert_eq!((c.x, c.y, c.width, c.height, c.area), (0, 0, 3, 2, 3));
+        assert_eq!(c.mask, parse(&["##.", "..#"]));
+        assert_eq!(c.centre, [1.5, 1.0 / 3.0 + 0.5]);
+    }
+}

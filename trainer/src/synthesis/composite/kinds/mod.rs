@@ -1,0 +1,110 @@
+//! The kinds of anomaly, one file each.
+
+mod bike;
+mod cart;
+mod cross;
+mod fall;
+mod fast;
+mod flash;
+mod replay;
+mod scale;
+mod shuffle;
+mod skip;
+mod texture;
+mod throw;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::canvas::{Canvas, Mark};
+use super::stage::{Stage, Walker};
+
+/// Lets a kind happen once; does nothing where the stage has not what it takes.
+pub(super) type Perform = fn(&Stage<'_>, &mut Canvas<'_>, &mut ChaCha8Rng, Mark);
+
+/// A kind of anomaly.
+pub(super) struct Kind {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it needs a walker.
+    pub needs_walker: bool,
+    /// How it happens.
+    pub perform: Perform,
+}
+
+/// All kinds, in the order of labels.
+pub(super) const KINDS: [Kind; 11] = [
+    Kind {
+        name: "fast",
+        needs_walker: true,
+        perform: fast::perform,
+    },
+    Kind {
+        name: "bike",
+        needs_walker: true,
+        perform: bike::perform,
+    },
+    Kind {
+        name: "cart",
+        needs_walker: false,
+        perform: cart::perform,
+    },
+    Kind {
+        name: "scale",
+        needs_walker: true,
+        perform: scale::perform,
+    },
+    Kind {
+        name: "texture",
+        needs_walker: false,
+        perform: texture::perform,
+    },
+    Kind {
+        name: "cross",
+        needs_walker: true,
+        perform: cross::perform,
+    },
+    Kind {
+        name: "skip",
+        needs_walker: true,
+        perform: skip::perform,
+    },
+    Kind {
+        name: "shuffle",
+        needs_walker: true,
+        perform: shuffle::perform,
+    },
+    Kind {
+        name: "flash",
+        needs_walker: false,
+        perform: flash::perform,
+    },
+    Kind {
+        name: "fall",
+        needs_walker: true,
+        perform: fall::perform,
+    },
+    Kind {
+        name: "throw",
+        needs_walker: false,
+        perform: throw::perform,
+    },
+];
+
+/// Normal motion pasted like an anomaly: a walker at its own pace, or a region of another time. It
+/// stays labelled normal, so that seams, blending and noise tell nothing.
+pub(super) fn benign(stage: &Stage<'_>, canvas: &mut Canvas<'_>, rng: &mut ChaCha8Rng) {
+    if rng.random_bool(0.2) {
+        let period = stage.period(rng);
+        replay::perform(stage, canvas, rng, period, Mark::Benign, |i| i);
+    } else if let Some(tube) = stage.mover(rng) {
+        let mut walker = Walker::new(tube);
+        walker.speed = rng.random_range(0.85..1.15);
+        walker.pace = walker.speed;
+        walker.scale = rng.random_range(0.92..1.08);
+        let period = stage.period(rng);
+        walker.walk(stage, canvas, rng, period, |i| {
+            (i as f32, 0.0, Mark::Benign)
+        });
+    }
+}

@@ -1,0 +1,22 @@
+//! `scale`: somebody too large, and faster.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::synthesis::composite::canvas::{Canvas, Mark};
+use crate::synthesis::composite::stage::{Stage, Walker};
+
+/// A walker 1.5–2.6 times as large, up to three times as fast.
+pub(super) fn perform(
+    stage: &Stage<'_>,
+    canvas: &mut Canvas<'_>,
+    rng: &mut ChaCha8Rng,
+    mark: Mark,
+) {
+    let Some(tube) = stage.mover(rng) else { return };
+    let mut walker = Walker::new(tube).at_speed(stage, rng.random_range(1.0..3.0));
+    walker.scale = rng.random_range(1.5..2.6);
+    walker.pace = rng.random_range(0.3..1.5);
+    let period = stage.period(rng);
+    walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, mark));
+}

@@ -1,0 +1,177 @@
+//! What is normal at a site: its background, its walkers, their size, speed and paths.
+
+use rayon::prelude::*;
+use video::Frame;
+
+use super::background::{Background, thin, thin_evenly};
+use super::foreground::Foreground;
+use super::tubes::{Track, Tube, link, median};
+use crate::synthesis::NormalClip;
+
+/// Tubes that are enough for variety; below it the criteria are relaxed.
+const ENOUGH: usize = 24;
+/// Memory that the tubes of one site may take, in bytes.
+const TUBE_BYTES: usize = 256 << 20;
+
+/// One camera view in one light, and what was seen there.
+pub(super) struct Site {
+    /// The background.
+    pub background: Background,
+    /// Walkers cut out, in the order of clips and frames.
+    pub tubes: Vec<Tube>,
+    /// Indices in `tubes` of those that get somewhere.
+    pub movers: Vec<usize>,
+    /// Height of a walker in pixels: the tubes' median, or a tenth of the picture without any.
+    pub height: f32,
+    /// Speed of a walker in pixels a frame.
+    pub speed: f32,
+    /// Height of a walker whose foot is at row y, `a + b y`, if it depends on y.
+    perspective: Option<[f32; 2]>,
+}
+
+/// The sites of `clips` and, for each clip, the index of its site.
+pub(super) fn find(clips: &[NormalClip]) -> (Vec<Site>, Vec<usize>) {
+    let own: Vec<Background> = clips
+        .par_iter()
+        .map(|clip| Background::new(&thin(&clip.frames)))
+        .collect();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (clip, background) in own.iter().enumerate() {
+        match groups
+            .iter_mut()
+            .find(|group| own[group[0]].matches(background))
+        {
+            Some(group) => group.push(clip),
+            None => groups.push(vec![clip]),
+        }
+    }
+    let mut site_of = vec![0; clips.len()];
+    for (site, group) in groups.iter().enumerate() {
+        group.iter().for_each(|&clip| site_of[clip] = site);
+    }
+    let sites = groups.iter().map(|group| Site::new(clips, group)).collect();
+    (sites, site_of)
+}
+
+impl Site {
+    fn new(clips: &[NormalClip], group: &[usize]) -> Self {
+        let samples: Vec<&Frame> = group.iter().flat_map(|&c| thin(&clips[c].frames)).collect();
+        let samples = thin_evenly(&samples);
+        let background = Background::new(&samples);
+        let foreground = Foreground::new(&background, &samples);
+        let tracks: Vec<Track> = group
+            .par_iter()
+            .flat_map(|&clip| {
+                let frames = &clips[clip].frames;
+                let parts = frames
+                    .par_iter()
+                    .map(|f| foreground.components(f))
+                    .collect();
+                link(clip, parts)
+            })
+            .collect();
+        let chosen = choose(tracks, background.frame.width(), background.frame.height());
+        let tubes: Vec<Tube> = chosen
+            .par_iter()
+            .map(|track| track.cut(&clips[track.clip].frames, &background))
+            .collect();
+        let tubes = within_memory(tubes);
+        let going = |t: &Tube| t.speed() * t.path.len() as f32 >= 0.5 * t.height;
+        let movers: Vec<usize> = (0..tubes.len()).filter(|&i| going(&tubes[i])).collect();
+        let height = median(tubes.iter().map(|t| t.height).collect())
+            .unwrap_or(background.frame.height() as f32 / 10.0);
+        // Where nobody walks: 1.4 m/s by somebody 1.7 m tall.
+        let walk = 1.4 / 1.7 * height / clips[group[0]].frame_rate as f32;
+        let speed = median(movers.iter().map(|&i| tubes[i].speed()).collect()).unwrap_or(walk);
+        let perspective = perspective(&tubes, height);
+        Self {
+            background,
+            tubes,
+            movers,
+            height,
+            speed,
+            perspective,
+        }
+    }
+
+    /// Height in pixels of a walker whose foot is at row `y`.
+    pub fn height_at(&self, y: f32) -> f32 {
+        match self.perspective {
+            Some([a, b]) => (a + b * y).clamp(0.4 * self.height, 2.5 * self.height),
+            None => self.height,
+        }
+    }
+}
+
+/// The tracks that show a whole walker: of the usual size, away from the border, at best upright
+/// and followed for long. Criteria are relaxed until there are enough.
+fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
+    // What moves shows the size that figures have here; each track votes once a frame.
+    let mut votes = Vec::new();
+    for track in &tracks {
+        let tall = track.median(|p| p.height as f32);
+        if track.displacement() >= 0.4 * tall && track.border_distance(width, height) > 1 {
+            let area = track.median(|p| p.area as f32);
+            votes.extend(std::iter::repeat_n(area, track.parts.len()));
+        }
+    }
+    let Some(typical) = median(votes) else {
+        return Vec::new();
+    };
+    // (longer than, height over width more than, area within a factor of)
+    let tiers = [(15, 1.2, 2.5), (11, 0.8, 4.0), (7, 0.0, 6.0)];
+    let mut kept = Vec::new();
+    let mut rest = tracks;
+    for (length, upright, factor) in tiers {
+        let fits = |track: &Track| {
+            let area = track.median(|p| p.area as f32);
+            track.parts.len() > length
+                && track.border_distance(width, height) > 2
+                && track.median(|p| p.height as f32 / p.width as f32) > upright
+                && (typical / factor..=typical * factor).contains(&area)
+                && track.median(|p| p.area as f32 / (p.width * p.height) as f32) > 0.35
+        };
+        let (fitting, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(fits);
+        kept.extend(fitting);
+        rest = others;
+        if kept.len() >= ENOUGH {
+            break;
+        }
+    }
+    kept.sort_by_key(|t| (t.clip, t.first, t.parts[0].y, t.parts[0].x));
+    kept
+}
+
+/// Evenly thinned tubes that take at most [`TUBE_BYTES`].
+fn within_memory(tubes: Vec<Tube>) -> Vec<Tube> {
+    let total: usize = tubes.iter().map(Tube::bytes).sum();
+    let every = total.div_ceil(TUBE_BYTES).max(1);
+    tubes.into_iter().step_by(every).collect()
+}
+
+/// The line of heights over foot rows, if the tubes show one.
+fn perspective(tubes: &[Tube], height: f32) -> Option<[f32; 2]> {
+    let points: Vec<[f32; 2]> = tubes
+        .iter()
+        .map(|t| [t.path[t.path.len() / 2][1], t.height])
+        .collect();
+    let n = points.len() as f32;
+    if points.len() < 12 {
+        return None;
+    }
+    let mean = [0, 1].map(|k| points.iter().map(|p| p[k]).sum::<f32>() / n);
+    let moment = |i: usize, j: usize| {
+        points
+            .iter()
+            .map(|p| (p[i] - mean[i]) * (p[j] - mean[j]))
+            .sum::<f32>()
+            / n
+    };
+    let (yy, hh, yh) = (moment(0, 0), moment(1, 1), moment(0, 1));
+    // Rows must spread over more than a figure, and tell something about heights.
+    if yy.sqrt() < 0.5 * height || yh * yh < 0.2 * yy * hh {
+        return None;
+    }
+    let slope = yh / yy;
+    Some([mean[1] - slope * mean[0], slope])
+}
