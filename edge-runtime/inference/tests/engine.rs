@@ -423,3 +423,10 @@ fn a_value_that_is_not_a_number_stops_the_stream() {
         "{error}"
     );
 }
+
+#[test]
+fn engines_and_streams_can_move_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Engine>();
+    is_send::<inference::Stream>();
+}
