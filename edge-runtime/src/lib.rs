@@ -4,7 +4,9 @@
 //! [`capture`] → [`engine`] (the shared `inference::Engine`) → [`detection`] → [`evidence`] →
 //! [`publish`].
 
+pub mod capture;
 pub mod clock;
 pub mod config;
 pub mod detection;
+pub mod evidence;
 pub mod publish;

@@ -1,0 +1,179 @@
+//! From a camera's pixel formats to RGB.
+
+use std::io::Cursor;
+
+use image::{ColorType, ImageDecoder as _};
+use video::Frame;
+use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvRange, YuvStandardMatrix};
+
+/// A pixel format that this program reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// 4:2:2, packed.
+    Yuyv,
+    /// 4:2:0, luma plane and interleaved chroma plane.
+    Nv12,
+    /// A JPEG file for each frame.
+    Mjpeg,
+}
+
+impl PixelFormat {
+    /// All of them, the cheapest to read first.
+    pub const ALL: [Self; 3] = [Self::Yuyv, Self::Nv12, Self::Mjpeg];
+
+    /// The kernel's four-character code.
+    pub fn code(self) -> [u8; 4] {
+        *match self {
+            Self::Yuyv => b"YUYV",
+            Self::Nv12 => b"NV12",
+            Self::Mjpeg => b"MJPG",
+        }
+    }
+}
+
+/// Converts a buffer as the driver filled it. `stride` is the number of bytes of a row of luma (or
+/// of packed pixels); it is ignored for MJPEG.
+///
+/// YUV is taken as BT.601 with limited range, the kernel's default for cameras.
+///
+/// # Errors
+/// If the buffer is too short or its JPEG damaged; the message says what is wrong.
+pub fn to_rgb(
+    format: PixelFormat,
+    bytes: &[u8],
+    width: usize,
+    height: usize,
+    stride: usize,
+    frame: &mut Frame,
+) -> Result<(), String> {
+    let row = match format {
+        PixelFormat::Yuyv => width.next_multiple_of(2) * 2,
+        PixelFormat::Nv12 => width,
+        PixelFormat::Mjpeg => return jpeg(bytes, frame),
+    };
+    let stride = stride.max(row);
+    let needed = match format {
+        PixelFormat::Nv12 => stride * height + stride * height.div_ceil(2),
+        _ => stride * height,
+    };
+    if bytes.len() < needed {
+        return Err(format!("the frame has {} of {needed} bytes", bytes.len()));
+    }
+    frame.reshape(width, height);
+    let out_stride = width as u32 * 3;
+    let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
+    let converted = if format == PixelFormat::Yuyv {
+        let packed = YuvPackedImage {
+            yuy: &bytes[..needed],
+            yuy_stride: stride as u32,
+            width: width as u32,
+            height: height as u32,
+        };
+        yuv::yuyv422_to_rgb(&packed, frame.rgb_mut(), out_stride, range, matrix)
+    } else {
+        let (y_plane, uv_plane) = bytes[..needed].split_at(stride * height);
+        let planes = YuvBiPlanarImage {
+            y_plane,
+            y_stride: stride as u32,
+            uv_plane,
+            uv_stride: stride as u32,
+            width: width as u32,
+            height: height as u32,
+        };
+        let mode = YuvConversionMode::Balanced;
+        yuv::yuv_nv12_to_rgb(&planes, frame.rgb_mut(), out_stride, range, matrix, mode)
+    };
+    converted.map_err(|e| e.to_string())
+}
+
+fn jpeg(bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
+    /// No camera has more; a damaged header must not ask for gigabytes.
+    const MAX_SIDE: u32 = 8192;
+    let decoder = image::codecs::jpeg::JpegDecoder::new(Cursor::new(bytes))
+        .map_err(|e| format!("damaged JPEG: {e}"))?;
+    let (width, height) = decoder.dimensions();
+    if width > MAX_SIDE || height > MAX_SIDE {
+        return Err(format!("the JPEG says it has {width}x{height} pixels"));
+    }
+    match decoder.color_type() {
+        ColorType::Rgb8 => {
+            frame.reshape(width as usize, height as usize);
+            decoder.read_image(frame.rgb_mut()).map_err(|e| format!("damaged JPEG: {e}"))
+        }
+        ColorType::L8 => {
+            let mut luma = vec![0; width as usize * height as usize];
+            decoder.read_image(&mut luma).map_err(|e| format!("damaged JPEG: {e}"))?;
+            frame.reshape(width as usize, height as usize);
+            for (pixel, y) in frame.rgb_mut().chunks_exact_mut(3).zip(luma) {
+                pixel.fill(y);
+            }
+            Ok(())
+        }
+        other => Err(format!("the JPEG has {other:?} pixels")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BT.601 limited range: Y, Cb, Cr and the RGB they stand for.
+    const COLOURS: [([u8; 3], [u8; 3]); 5] = [
+        ([16, 128, 128], [0, 0, 0]),
+        ([235, 128, 128], [255, 255, 255]),
+        ([81, 90, 240], [255, 0, 0]),
+        ([145, 54, 34], [0, 255, 0]),
+        ([41, 240, 110], [0, 0, 255]),
+    ];
+
+    fn assert_close(frame: &Frame, expected: [u8; 3]) {
+        for pixel in frame.rgb().chunks_exact(3) {
+            for (found, wanted) in pixel.iter().zip(expected) {
+                assert!(found.abs_diff(wanted) <= 3, "{pixel:?} is not {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_with_padded_rows() {
+        let (width, height) = (6, 4);
+        let mut frame = Frame::default();
+        for ([y, u, v], rgb) in COLOURS {
+            let mut row = [y, u, y, v].repeat(width / 2);
+            row.resize(16, 0);
+            let yuyv = row.repeat(height);
+            to_rgb(PixelFormat::Yuyv, &yuyv, width, height, 16, &mut frame).unwrap();
+            assert_eq!((frame.width(), frame.height()), (width, height));
+            assert_close(&frame, rgb);
+
+            let mut luma = vec![y; width];
+            luma.resize(8, 0);
+            let mut chroma = [u, v].repeat(width / 2);
+            chroma.resize(8, 0);
+            let nv12 = [luma.repeat(height), chroma.repeat(height / 2)].concat();
+            to_rgb(PixelFormat::Nv12, &nv12, width, height, 8, &mut frame).unwrap();
+            assert_close(&frame, rgb);
+        }
+    }
+
+    #[test]
+    fn jpegs_and_damaged_ones() {
+        let source = Frame::from_rgb(16, 16, [200, 30, 60].repeat(256)).unwrap();
+        let jpeg = video::encode_jpeg(&source, 95).unwrap();
+        let mut frame = Frame::default();
+        to_rgb(PixelFormat::Mjpeg, &jpeg, 16, 16, 0, &mut frame).unwrap();
+        assert_close(&frame, [200, 30, 60]);
+        assert!(to_rgb(PixelFormat::Mjpeg, b"no picture", 16, 16, 0, &mut frame).is_err());
+        assert!(to_rgb(PixelFormat::Mjpeg, &[], 16, 16, 0, &mut frame).is_err());
+    }
+
+    #[test]
+    fn short_buffers_are_refused() {
+        let mut frame = Frame::default();
+        for (format, enough) in [(PixelFormat::Yuyv, 64), (PixelFormat::Nv12, 48)] {
+            assert!(to_rgb(format, &vec![128; enough], 8, 4, 8, &mut frame).is_ok());
+            let error = to_rgb(format, &vec![128; enough - 1], 8, 4, 8, &mut frame).unwrap_err();
+            assert!(error.contains(&format!("of {enough} bytes")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Where frames come from: recorded videos, folders of pictures, Video4Linux devices.
+
+mod convert;
+mod recorded;
+mod v4l2;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use video::Frame;
+
+use crate::clock::Clock;
+use crate::config::{Pace, SourceConfig};
+
+pub use convert::PixelFormat;
+pub use recorded::Recorded;
+pub use v4l2::V4l2;
+
+/// When a frame was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Stamp {
+    /// Seconds since the first frame of the stream; never goes back.
+    pub stream: f64,
+    /// Wall time in milliseconds of the Unix epoch.
+    pub wall_ms: u64,
+    /// Monotonic time of the device in milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// What a source gives next.
+#[derive(Debug)]
+pub enum Next {
+    /// A frame was written to the buffer.
+    Frame(Stamp),
+    /// The picture does not go on from where it was: a recording starts again, or the camera was
+    /// lost for this reason and is being reopened.
+    Gap(Option<Error>),
+    /// The source has ended, or was told to stop.
+    End,
+}
+
+/// A source of frames.
+pub trait FrameSource: Send {
+    /// Frames per second, as far as the source knows; 0 if it does not.
+    fn rate(&self) -> f64;
+
+    /// Waits for the next frame and writes it to `frame`, which takes its size. Returns
+    /// [`Next::End`] soon after `stop` says so.
+    ///
+    /// # Errors
+    /// If the source is damaged and cannot go on. A lost camera is not an error but a
+    /// [`Next::Gap`].
+    fn next(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error>;
+}
+
+/// What happens to frames that come faster than they are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The source waits.
+    Lossless,
+    /// Old frames are dropped and counted.
+    Newest,
+}
+
+/// Why a source gives no frames. Each message is one line and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A recorded source cannot be read.
+    #[error(transparent)]
+    Video(#[from] video::Error),
+    /// The device is not there.
+    #[error("{0}: no such device; plug the camera in or change `cameras.source.device`")]
+    Missing(PathBuf),
+    /// The device may not be used.
+    #[error("{0}: permission denied; add the user to the group `video`")]
+    Denied(PathBuf),
+    /// The device is there but is no camera.
+    #[error("{path}: {what} is not a capture device; see `v4l2-ctl --list-devices`")]
+    NotACamera {
+        /// The device.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
+    /// The device has no pixel format that this program reads.
+    #[error("{path}: offers {offered}, none of YUYV, NV12 and MJPG; use another camera")]
+    NoFormat {
+        /// The device.
+        path: PathBuf,
+        /// What it has.
+        offered: String,
+    },
+    /// The device failed.
+    #[error("{path}: {what}; check the cable and the kernel log")]
+    Device {
+        /// The device.
+        path: PathBuf,
+        /// What happened.
+        what: String,
+    },
+}
+
+/// Opens a source.
+///
+/// # Errors
+/// If it cannot be read or is not there.
+pub fn open(
+    config: &SourceConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Box<dyn FrameSource>, Delivery), Error> {
+    Ok(match config {
+        SourceConfig::File(file) | SourceConfig::Images(file) => {
+            let delivery = match file.pace {
+                Pace::Fast => Delivery::Lossless,
+                Pace::Realtime => Delivery::Newest,
+            };
+            (Box::new(Recorded::open(file, Arc::clone(clock))?), delivery)
+        }
+        SourceConfig::V4l2(device) => {
+            (Box::new(V4l2::open(device, Arc::clone(clock))?), Delivery::Newest)
+        }
+    })
+}
+
+/// Sleeps, but not past a stop by more than a tenth of a second. Returns false if stopped.
+fn sleep(mut time: Duration, stop: &dyn Fn() -> bool) -> bool {
+    const STEP: Duration = Duration::from_millis(100);
+    while !stop() {
+        if time.is_zero() {
+            return true;
+        }
+        let part = time.min(STEP);
+        std::thread::sleep(part);
+        time -= part;
+    }
+    false
+}
