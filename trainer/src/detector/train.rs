@@ -1,0 +1,272 @@
+//! Training: batches of B normal and B pseudo-abnormal videos, Adam, resumable bit for bit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::model::{TrainOutput, UrDmu};
+use super::noise::{Purpose, StepNoise, permutation, stream};
+use super::parameters::Parameters;
+use super::state::{Adam, StateFile, digest};
+use super::{Bag, DetectorConfig, Error, darm, losses, ops, segment};
+
+/// The loss terms of one step, by the names in [`losses`] and [`darm`]; 0 for a part that is off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "each is named after the function that computes it"
+)]
+pub struct LossValues {
+    pub total: f64,
+    pub urdmu: f64,
+    pub classification: f64,
+    pub abnormal_in_a: f64,
+    pub abnormal_not_in_n: f64,
+    pub normal_in_n: f64,
+    pub normal_not_in_a: f64,
+    pub triplet: f64,
+    pub kl: f64,
+    pub distance: f64,
+    pub domain: f64,
+    pub mean_distance: f64,
+    pub update: f64,
+}
+
+/// How training stands after a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Losses of this step.
+    pub losses: LossValues,
+    /// Mean norm of the batch's most attended normal snippets, encoded.
+    pub normal_norm: f64,
+    /// Mean norm of the batch's most attended pseudo-abnormal snippets, encoded: what DARM keeps
+    /// down (PA-VAD, ShanghaiTech: 199.48 without, 8.39 with it).
+    pub abnormal_norm: f64,
+}
+
+/// A detector that is ready to be saved, exported or used for scoring.
+#[derive(Debug, Clone)]
+pub struct TrainedDetector {
+    /// Weights by their public names, `f32` on the CPU, without the domain discriminator.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The configuration it was trained with.
+    pub config: DetectorConfig,
+    /// The seed it was trained with.
+    pub seed: u64,
+    /// SHA-256 of the training bags, in hexadecimal.
+    pub data: String,
+    /// The last step's figures; all zero if the saved state was already complete.
+    pub last: Progress,
+}
+
+impl TrainedDetector {
+    /// The network, for scoring.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn model(&self, device: &Device) -> Result<UrDmu, Error> {
+        UrDmu::from_tensors(&self.tensors, self.config.model.heads, DType::F32, device)
+    }
+
+    /// The weights as plain `f32` values with their shapes, by name.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn values(&self) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, Error> {
+        let plain = |(name, tensor): (&String, &Tensor)| {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            Ok((name.clone(), (tensor.dims().to_vec(), values)))
+        };
+        self.tensors.iter().map(plain).collect()
+    }
+}
+
+/// Trains a detector on real normal and pseudo-abnormal bags.
+///
+/// With a `state_dir` the state is saved there every `checkpoint_every` steps, when `stop` is set,
+/// and at the end; a later call with the same arguments goes on from it and gives bit for bit what
+/// an unbroken run gives. `progress` is called after every step.
+///
+/// # Errors
+/// Before any work: [`Error::Config`], [`Error::NoBags`], [`Error::Bag`], [`Error::StateMismatch`].
+/// During it: [`Error::Diverged`], [`Error::Interrupted`] once `stop` is set, [`Error::Io`].
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one independent thing the run needs"
+)]
+pub fn train(
+    normal: &[Bag],
+    pseudo: &[Bag],
+    config: &DetectorConfig,
+    seed: u64,
+    device: &Device,
+    state_dir: Option<&Path>,
+    progress: &mut dyn FnMut(&Progress),
+    stop: &AtomicBool,
+) -> Result<TrainedDetector, Error> {
+    config.validate()?;
+    for (kind, bags) in [("normal", normal), ("pseudo-abnormal", pseudo)] {
+        if bags.is_empty() {
+            return Err(Error::NoBags(kind));
+        }
+        bags.par_iter()
+            .try_for_each(|bag| bag.validate(kind, config.model.feature_size))?;
+    }
+    let data = digest(normal, pseudo);
+    let hidden = config.use_da.then_some(config.discriminator_hidden);
+    let parameters = Parameters::init(&config.model, hidden, seed, DType::F32, device)?;
+    let mut adam = Adam::new(&parameters)?;
+    let state = state_dir
+        .map(|dir| StateFile::new(dir, config, seed, data.clone()))
+        .transpose()?;
+    let mut done = match &state {
+        Some(state) => state.load(&parameters, &mut adam, device)?.unwrap_or(0),
+        None => 0,
+    };
+    let model = UrDmu {
+        size: config.model.clone(),
+        parameters,
+    };
+    let mut last = Progress {
+        step: done,
+        steps: config.steps,
+        ..Progress::default()
+    };
+    let mut saved = done;
+    while done < config.steps {
+        if stop.load(Ordering::Relaxed) {
+            if let Some(state) = state.as_ref().filter(|_| saved < done) {
+                state.save(done, &model.parameters, &adam)?;
+            }
+            let saved = state.map(|s| s.path().to_path_buf());
+            return Err(Error::Interrupted { step: done, saved });
+        }
+        let step = done + 1;
+        let features = batch(normal, pseudo, config, seed, done, device)?;
+        let mut noise = StepNoise::new(seed, step);
+        let out = model.train_forward(&features, config.dropout, &mut noise)?;
+        let (total, values) = total_loss(&model.parameters, &out, config)?;
+        if !values.total.is_finite() {
+            return Err(Error::Diverged {
+                step,
+                what: "the loss",
+                value: values.total,
+            });
+        }
+        adam.update(&model.parameters, &total.backward()?, config, step)?;
+        done = step;
+        last = Progress {
+            step,
+            steps: config.steps,
+            losses: values,
+            normal_norm: scalar(&ops::norm(&out.anchor.detach())?.mean_all()?)?,
+            abnormal_norm: scalar(&ops::norm(&out.negative.detach())?.mean_all()?)?,
+        };
+        progress(&last);
+        if let Some(state) = &state
+            && (done.is_multiple_of(config.checkpoint_every) || done == config.steps)
+        {
+            state.save(done, &model.parameters, &adam)?;
+            saved = done;
+        }
+    }
+    let mut tensors = model.parameters.tensors()?;
+    tensors.retain(|name, _| !name.starts_with("domain."));
+    for tensor in tensors.values_mut() {
+        *tensor = tensor.to_device(&Device::Cpu)?;
+    }
+    Ok(TrainedDetector {
+        tensors,
+        config: config.clone(),
+        seed,
+        data,
+        last,
+    })
+}
+
+/// L = L_UR-DMU + λ1 · L_DA + λ2 · L_upd (PA-VAD), and the value of every term.
+///
+/// # Errors
+/// If a parameter is missing or a tensor operation fails.
+pub fn total_loss(
+    parameters: &Parameters,
+    out: &TrainOutput,
+    config: &DetectorConfig,
+) -> Result<(Tensor, LossValues), Error> {
+    let urdmu = losses::urdmu(out)?;
+    let darm = darm::losses(parameters, out, config)?;
+    let mut total = urdmu.total.clone();
+    for (term, weight) in [
+        (&darm.domain, config.lambda1),
+        (&darm.mean_distance, config.lambda1),
+        (&darm.update, config.lambda2),
+    ] {
+        if let Some(term) = term {
+            total = (total + (term * weight)?)?;
+        }
+    }
+    let optional = |term: &Option<Tensor>| term.as_ref().map_or(Ok(0.0), scalar);
+    let values = LossValues {
+        total: scalar(&total)?,
+        urdmu: scalar(&urdmu.total)?,
+        classification: scalar(&urdmu.classification)?,
+        abnormal_in_a: scalar(&urdmu.abnormal_in_a)?,
+        abnormal_not_in_n: scalar(&urdmu.abnormal_not_in_n)?,
+        normal_in_n: scalar(&urdmu.normal_in_n)?,
+        normal_not_in_a: scalar(&urdmu.normal_not_in_a)?,
+        triplet: scalar(&urdmu.triplet)?,
+        kl: scalar(&urdmu.kl)?,
+        distance: scalar(&urdmu.distance)?,
+        domain: optional(&darm.domain)?,
+        mean_distance: optional(&darm.mean_distance)?,
+        update: optional(&darm.update)?,
+    };
+    Ok((total, values))
+}
+
+fn scalar(tensor: &Tensor) -> Result<f64, Error> {
+    Ok(tensor.to_dtype(DType::F64)?.to_scalar()?)
+}
+
+/// The batch of a step (from 0): `[2B, T, D]`, normal first. Every bag of a side is used once before
+/// any is used again, in a new order each time.
+fn batch(
+    normal: &[Bag],
+    pseudo: &[Bag],
+    config: &DetectorConfig,
+    seed: u64,
+    step: usize,
+    device: &Device,
+) -> Result<Tensor, Error> {
+    let (b, t, d) = (config.batch, config.segments, config.model.feature_size);
+    let mut chosen = Vec::with_capacity(2 * b);
+    for (bags, purpose) in [
+        (normal, Purpose::NormalOrder),
+        (pseudo, Purpose::PseudoOrder),
+    ] {
+        let mut order = (usize::MAX, Vec::new());
+        for place in step * b..(step + 1) * b {
+            let round = place / bags.len();
+            if order.0 != round {
+                order = (
+                    round,
+                    permutation(bags.len(), &mut stream(seed, purpose, round as u64)),
+                );
+            }
+            chosen.push(&bags[order.1[place % bags.len()]]);
+        }
+    }
+    let rows: Vec<Vec<f32>> = chosen
+        .par_iter()
+        .map(|bag| segment(&bag.features, bag.snippets, d, t))
+        .collect();
+    Ok(Tensor::from_vec(rows.concat(), (2 * b, t, d), device)?)
+}

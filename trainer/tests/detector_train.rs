@@ -1,0 +1,278 @@
+//! Training of the detector: it learns, repeats, goes on after an interruption, and refuses what it
+//! cannot use.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Device;
+use rand::Rng;
+use trainer::detector::noise::{Purpose, open_unit, stream};
+use trainer::detector::{
+    Bag, DetectorConfig, Error, ModelSize, Progress, TrainedDetector, scores, train,
+};
+
+const D: usize = 12;
+
+fn config(steps: usize) -> DetectorConfig {
+    DetectorConfig {
+        segments: 16,
+        batch: 4,
+        steps,
+        lr: 3e-3,
+        checkpoint_every: 4,
+        discriminator_hidden: 8,
+        model: ModelSize {
+            feature_size: D,
+            embedding: 16,
+            layers: 1,
+            heads: 4,
+            head_size: 4,
+            feed_forward: 16,
+            abnormal_slots: 6,
+            normal_slots: 6,
+            classifier_hidden: 8,
+        },
+        ..DetectorConfig::default()
+    }
+}
+
+/// Noise, and in pseudo-abnormal bags an event in the middle third that shifts two channels.
+fn bag(name: String, pseudo: bool, rng: &mut impl Rng) -> Bag {
+    let snippets = 12 + (open_unit(rng) * 20.0) as usize;
+    let features = (0..snippets * D)
+        .map(|n| {
+            let (at, channel) = (n / D, n % D);
+            let event = pseudo && at >= snippets / 3 && at < 2 * snippets / 3 && channel < 2;
+            (open_unit(rng) + if event { 3.0 } else { 0.0 }) as f32
+        })
+        .collect();
+    Bag {
+        name,
+        features,
+        snippets,
+        d: D,
+    }
+}
+
+fn bags(count: usize, pseudo: bool, seed: u64) -> Vec<Bag> {
+    let mut rng = stream(seed, Purpose::Init, pseudo as u64);
+    (0..count)
+        .map(|i| bag(format!("clip{i}"), pseudo, &mut rng))
+        .collect()
+}
+
+fn run(
+    steps: usize,
+    seed: u64,
+    dir: Option<&Path>,
+    stop_at: usize,
+) -> Result<TrainedDetector, Error> {
+    let stop = AtomicBool::new(false);
+    let mut progress = |p: &Progress| {
+        if p.step == stop_at {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let (normal, pseudo) = (bags(10, false, 1), bags(7, true, 1));
+    train(
+        &normal,
+        &pseudo,
+        &config(steps),
+        seed,
+        &Device::Cpu,
+        dir,
+        &mut progress,
+        &stop,
+    )
+}
+
+fn bits(detector: &TrainedDetector) -> Vec<(String, Vec<u32>)> {
+    let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect();
+    detector
+        .values()
+        .unwrap()
+        .into_iter()
+        .map(|(n, (_, v))| (n, bits(v)))
+        .collect()
+}
+
+#[test]
+fn it_learns_where_the_event_is() {
+    let detector = run(150, 5, None, 0).unwrap();
+    assert!(
+        detector
+            .tensors
+            .keys()
+            .all(|name| !name.starts_with("domain."))
+    );
+    let mut inside = Vec::new();
+    let mut outside = Vec::new();
+    for bag in bags(6, true, 99) {
+        let got = scores(&detector.tensors, &bag.features).unwrap();
+        assert_eq!(got.len(), bag.snippets);
+        for (at, score) in got.into_iter().enumerate() {
+            let event = at >= bag.snippets / 3 && at < 2 * bag.snippets / 3;
+            if event { &mut inside } else { &mut outside }.push(score);
+        }
+    }
+    let wins: usize = inside
+        .iter()
+        .map(|a| outside.iter().filter(|b| a > b).count())
+        .sum();
+    let auc = wins as f64 / (inside.len() * outside.len()) as f64;
+    assert!(auc > 0.9, "AUC on unseen bags is {auc}");
+    let last = detector.last;
+    assert_eq!((last.step, last.steps), (150, 150));
+    assert!(last.losses.domain > 0.0 && last.losses.update > 0.0 && last.abnormal_norm > 0.0);
+}
+
+#[test]
+fn one_seed_gives_one_result() {
+    let (a, b, c) = (
+        run(3, 1, None, 0).unwrap(),
+        run(3, 1, None, 0).unwrap(),
+        run(3, 2, None, 0).unwrap(),
+    );
+    assert_eq!(bits(&a), bits(&b));
+    assert_ne!(bits(&a), bits(&c));
+    assert_eq!(a.data.len(), 64);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = run(11, 3, None, 0).unwrap();
+    // Between two regular saves, and again right after one.
+    for at in [6, 8] {
+        match run(11, 3, Some(dir.path()), at) {
+            Err(Error::Interrupted { step, saved }) => {
+                assert_eq!(step, at);
+                assert!(saved.unwrap().is_file());
+            }
+            other => panic!("expected an interruption, got {other:?}"),
+        }
+    }
+    let resumed = run(11, 3, Some(dir.path()), 0).unwrap();
+    assert_eq!(bits(&whole), bits(&resumed));
+    assert_eq!(whole.last, resumed.last);
+    // A finished run is not trained again.
+    assert_eq!(
+        bits(&whole),
+        bits(&run(11, 3, Some(dir.path()), 0).unwrap())
+    );
+    // A longer run goes on from there.
+    assert_eq!(
+        bits(&run(13, 3, Some(dir.path()), 0).unwrap()),
+        bits(&run(13, 3, None, 0).unwrap())
+    );
+}
+
+#[test]
+fn a_state_of_another_run_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    run(2, 3, Some(dir.path()), 0).unwrap();
+    let error = run(4, 4, Some(dir.path()), 0).unwrap_err();
+    assert!(
+        matches!(error, Error::StateMismatch { what: "seed", .. }),
+        "{error}"
+    );
+    let changed = DetectorConfig {
+        lr: 1e-5,
+        ..config(4)
+    };
+    let (normal, pseudo) = (bags(10, false, 1), bags(7, true, 1));
+    let go = |normal: &[Bag], config: &DetectorConfig| {
+        let (stop, dir) = (AtomicBool::new(false), Some(dir.path()));
+        train(
+            normal,
+            &pseudo,
+            config,
+            3,
+            &Device::Cpu,
+            dir,
+            &mut |_| (),
+            &stop,
+        )
+        .unwrap_err()
+    };
+    assert!(matches!(
+        go(&normal, &changed),
+        Error::StateMismatch {
+            what: "configuration",
+            ..
+        }
+    ));
+    assert!(matches!(
+        go(&normal[1..], &config(4)),
+        Error::StateMismatch { what: "data", .. }
+    ));
+    let path = dir.path().join("training-state.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = go(&normal, &config(4));
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn unusable_bags_are_refused_before_training() {
+    let refuse = |normal: &[Bag], pseudo: &[Bag]| {
+        let stop = AtomicBool::new(false);
+        let mut progress = |_: &Progress| panic!("training must not start");
+        train(
+            normal,
+            pseudo,
+            &config(2),
+            1,
+            &Device::Cpu,
+            None,
+            &mut progress,
+            &stop,
+        )
+        .unwrap_err()
+        .to_string()
+    };
+    let good = bags(3, false, 1);
+    assert!(refuse(&good, &[]).contains("no pseudo-abnormal bags"));
+    let mut bad = good.clone();
+    bad[2].features[D + 5] = f32::INFINITY;
+    let message = refuse(&good, &bad);
+    assert!(message.contains("pseudo-abnormal bag `clip2`"), "{message}");
+    assert!(message.contains("snippet 1, channel 5"), "{message}");
+    bad[2].d = 5;
+    assert!(refuse(&bad, &good).contains("the detector takes features of length 12"));
+}
+
+#[test]
+fn parts_can_be_switched_off() {
+    let (normal, pseudo) = (bags(4, false, 1), bags(4, true, 1));
+    let with = |use_da, use_upd| {
+        let config = DetectorConfig {
+            use_da,
+            use_upd,
+            ..config(2)
+        };
+        let stop = AtomicBool::new(false);
+        train(
+            &normal,
+            &pseudo,
+            &config,
+            1,
+            &Device::Cpu,
+            None,
+            &mut |_| (),
+            &stop,
+        )
+        .unwrap()
+        .last
+        .losses
+    };
+    let plain = with(false, false);
+    assert_eq!(
+        (plain.domain, plain.mean_distance, plain.update),
+        (0.0, 0.0, 0.0)
+    );
+    assert_eq!(plain.total, plain.urdmu);
+    let both = with(true, true);
+    let expected = both.urdmu + both.domain + both.mean_distance + 0.1 * both.update;
+    assert!((both.total - expected).abs() < 1e-5 * expected);
+}
