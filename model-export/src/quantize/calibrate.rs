@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use inference::{Backend, Graph};
+use prost::Message as _;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::ModelProto;
@@ -78,6 +79,7 @@ pub fn calibrate(
     options: &Options,
     backend: &dyn Backend,
 ) -> Result<Ranges, Error> {
+    let model = &*super::prepare(model, options)?;
     let index = Index::new(model)?;
     let plan = plan(&index, options)?;
     gather(model, &index, &plan, samples, options, backend).map(|(ranges, _)| ranges)
@@ -252,7 +254,7 @@ impl Pass {
     }
 
     fn one(model: &ModelProto, tensors: &[String], backend: &dyn Backend) -> Result<Self, Error> {
-        let graph = backend.load("calibration", &with_outputs(model, tensors))?;
+        let graph = backend.load("calibration", &with_outputs(model, tensors).encode_to_vec())?;
         let names: Vec<String> = graph.outputs().iter().map(|o| o.name.clone()).collect();
         let values = vec![Vec::new(); names.len()];
         Ok(Self {

@@ -11,7 +11,7 @@ use super::graph::{Index, label};
 use super::params::{ActivationParams, Flavour, quantize_bias, quantize_weights};
 use super::plan::{Layer, Plan};
 use super::report::LayerReport;
-use super::{Error, Options};
+use super::{Error, Options, raw_tensor};
 
 /// Largest weight magnitude, and the one that keeps the sum of two products of 8-bit values in 16
 /// bits, as AVX2 without VNNI computes it.
@@ -171,7 +171,7 @@ impl Writer {
     fn scale(&mut self, group: &str, params: &ActivationParams) -> (String, String) {
         let scale = self.fresh(&format!("{group}_scale"));
         let zero = self.fresh(&format!("{group}_zero_point"));
-        self.initializers.push(raw(
+        self.initializers.push(raw_tensor(
             &scale,
             &[],
             DataType::Float,
@@ -182,7 +182,7 @@ impl Writer {
             Flavour::S8S8 => DataType::Int8,
         };
         self.initializers
-            .push(raw(&zero, &[], kind, vec![params.zero_point as u8]));
+            .push(raw_tensor(&zero, &[], kind, vec![params.zero_point as u8]));
         (scale, zero)
     }
 
@@ -250,9 +250,9 @@ impl Writer {
                 let values = quantized.values.iter().map(|v| *v as u8).collect();
                 let name = self.constant(
                     &layer.weight,
-                    raw("", &dims, DataType::Int8, values),
+                    raw_tensor("", &dims, DataType::Int8, values),
                     &quantized.scales,
-                    raw(
+                    raw_tensor(
                         "",
                         &[channels],
                         DataType::Int8,
@@ -269,9 +269,9 @@ impl Writer {
             let bytes = |values: &[i32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
             node.input[2] = self.constant(
                 name,
-                raw("", &[channels], DataType::Int32, bytes(&values)),
+                raw_tensor("", &[channels], DataType::Int32, bytes(&values)),
                 &scales,
-                raw(
+                raw_tensor(
                     "",
                     &[channels],
                     DataType::Int32,
@@ -318,19 +318,8 @@ impl Writer {
             }],
             ..NodeProto::default()
         });
-        let scale = raw(&scale, &[scales.len() as i64], DataType::Float, bytes);
+        let scale = raw_tensor(&scale, &[scales.len() as i64], DataType::Float, bytes);
         self.initializers.extend([values, scale, zeros]);
         output
-    }
-}
-
-/// A tensor stored as little-endian bytes.
-fn raw(name: &str, dims: &[i64], kind: DataType, bytes: Vec<u8>) -> TensorProto {
-    TensorProto {
-        name: name.to_owned(),
-        dims: dims.to_vec(),
-        data_type: kind as i32,
-        raw_data: bytes,
-        ..TensorProto::default()
     }
 }

@@ -1,10 +1,16 @@
 //! An index over an ONNX graph: who makes and who reads each tensor, in which order.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    type_proto,
+};
+use tract_onnx::prelude::Framework as _;
+use tract_onnx::tract_hir::infer::InferenceModelExt as _;
 
 use super::Error;
 
@@ -264,38 +270,69 @@ fn floats(tensor: &TensorProto) -> Result<Vec<f32>, String> {
     }
 }
 
-/// Encodes a model with more graph outputs: every tensor of `extra` that is not one already.
-pub(super) fn with_outputs(model: &ModelProto, extra: &[String]) -> Vec<u8> {
-    use prost::Message as _;
-    use tract_onnx::pb::{TypeProto, ValueInfoProto, type_proto};
+/// The model with more graph outputs: every tensor of `extra` that is not one already.
+///
+/// Their shapes come from the file or by inference; where that fails they are left to the engine.
+pub(super) fn with_outputs(model: &ModelProto, extra: &[String]) -> ModelProto {
     let mut model = model.clone();
-    if let Some(graph) = &mut model.graph {
-        let known: BTreeMap<String, ValueInfoProto> = graph
-            .value_info
-            .iter()
-            .map(|v| (v.name.clone(), v.clone()))
-            .collect();
-        for name in extra {
-            if graph.output.iter().any(|o| o.name == *name) {
-                continue;
-            }
-            // The engine infers the shape where the file does not tell it.
-            let value = known.get(name).cloned().unwrap_or_else(|| {
-                let tensor = type_proto::Tensor {
-                    elem_type: DataType::Float as i32,
-                    ..Default::default()
-                };
-                ValueInfoProto {
-                    name: name.clone(),
-                    r#type: Some(TypeProto {
-                        denotation: String::new(),
-                        value: Some(type_proto::Value::TensorType(tensor)),
-                    }),
-                    doc_string: String::new(),
-                }
-            });
-            graph.output.push(value);
+    let graph = model.graph.get_or_insert_default();
+    let known: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+    let (known, first) = (
+        extra.iter().filter(|t| !known.contains(t.as_str())),
+        known.len(),
+    );
+    let added: Vec<ValueInfoProto> = known
+        .map(|name| {
+            let given = graph.value_info.iter().find(|v| v.name == *name).cloned();
+            given.unwrap_or_else(|| float_value(name, None))
+        })
+        .collect();
+    graph.output.extend(added);
+    if let Some(shapes) = output_shapes(&model) {
+        let outputs = model.graph.iter_mut().flat_map(|g| &mut g.output);
+        for (output, shape) in outputs.zip(shapes).skip(first) {
+            *output = float_value(&output.name, Some(&shape));
         }
     }
-    model.encode_to_vec()
+    model
+}
+
+/// Shapes of the graph's outputs by inference, if all of them can be told.
+fn output_shapes(model: &ModelProto) -> Option<Vec<Vec<i64>>> {
+    let mut inferred = tract_onnx::onnx().model_for_proto_model(model).ok()?;
+    inferred.analyse(false).ok()?;
+    let outlets = inferred.output_outlets().ok()?;
+    outlets
+        .iter()
+        .map(|o| {
+            inferred
+                .outlet_fact(*o)
+                .ok()?
+                .shape
+                .as_concrete_finite()
+                .ok()?
+        })
+        .map(|shape| Some(shape?.iter().map(|d| *d as i64).collect()))
+        .collect()
+}
+
+fn float_value(name: &str, shape: Option<&[i64]>) -> ValueInfoProto {
+    let dimension = |d: &i64| Dimension {
+        denotation: String::new(),
+        value: Some(dimension::Value::DimValue(*d)),
+    };
+    let tensor = type_proto::Tensor {
+        elem_type: DataType::Float as i32,
+        shape: shape.map(|s| TensorShapeProto {
+            dim: s.iter().map(dimension).collect(),
+        }),
+    };
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            denotation: String::new(),
+            value: Some(type_proto::Value::TensorType(tensor)),
+        }),
+        doc_string: String::new(),
+    }
 }

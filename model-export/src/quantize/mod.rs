@@ -20,11 +20,14 @@ pub mod params;
 mod plan;
 pub mod range;
 mod report;
+mod stem;
 pub mod tensorrt_rules;
 
 use inference::Backend;
 use serde::{Deserialize, Serialize};
-use tract_onnx::pb::ModelProto;
+use std::borrow::Cow;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{ModelProto, TensorProto};
 
 pub use calibrate::{Ranges, TensorRange, calibrate};
 pub use params::Flavour;
@@ -49,6 +52,9 @@ pub struct Options {
     /// Weights in [-64, 64] instead of [-127, 127], against saturation on x86 with AVX2 but without
     /// VNNI. Default false.
     pub reduce_range: bool,
+    /// Whether a strided convolution of few channels at the input is rewritten for the integer kernel
+    /// (space to depth); the sums stay the same. Default true.
+    pub fold_stem: bool,
     /// Bytes of intermediate tensors fetched from one run; above it, a sample runs several times.
     /// Default 512 MiB.
     pub memory_limit: usize,
@@ -67,6 +73,7 @@ impl Default for Options {
             percentile: 99.99,
             keep_float: Vec::new(),
             reduce_range: false,
+            fold_stem: true,
             memory_limit: 512 << 20,
             compare_samples: 2,
             layer_errors: true,
@@ -187,6 +194,7 @@ pub fn quantize_flavours(
     options: &Options,
     backend: &dyn Backend,
 ) -> Result<Vec<Quantized>, Error> {
+    let model = &*prepare(model, options)?;
     let index = Index::new(model)?;
     let plan = plan::plan(&index, options)?;
     let (ranges, kept) = calibrate::gather(model, &index, &plan, calibration, options, backend)?;
@@ -234,7 +242,29 @@ pub fn emit(
     flavour: Flavour,
     options: &Options,
 ) -> Result<ModelProto, Error> {
+    let model = &*prepare(model, options)?;
     let index = Index::new(model)?;
     let plan = plan::plan(&index, options)?;
     emit::emit(model, &index, &plan, ranges, flavour, options).map(|(model, _)| model)
+}
+
+/// The float model in the form that is calibrated and quantized.
+fn prepare<'a>(model: &'a ModelProto, options: &Options) -> Result<Cow<'a, ModelProto>, Error> {
+    let folded = if options.fold_stem {
+        stem::fold(model)?
+    } else {
+        None
+    };
+    Ok(folded.map_or(Cow::Borrowed(model), Cow::Owned))
+}
+
+/// A tensor stored as little-endian bytes.
+fn raw_tensor(name: &str, dims: &[i64], kind: DataType, bytes: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        data_type: kind as i32,
+        raw_data: bytes,
+        ..TensorProto::default()
+    }
 }

@@ -103,29 +103,34 @@ fn central(histogram: &Histogram, percentile: f64) -> (f64, f64) {
 
 /// Signal and expected squared error of quantizing the values of a histogram.
 ///
-/// Within a bin the values are taken as uniform: the centre's error plus the bin's variance where
-/// bins are finer than steps, a step's variance where they are coarser.
+/// Within a bin the values are taken as uniform, and the error is integrated exactly: with the step
+/// as unit, the integral of `(t - round(t))^2` from 0 to x is `n / 12 + f^3 / 3` for x = n + f, n the
+/// nearest integer.
 pub fn error(histogram: &Histogram, params: &ActivationParams) -> (f64, f64) {
     let width = histogram.width();
     let step = f64::from(params.scale);
-    let within = width.min(step).powi(2) / 12.0;
     let (lowest, highest) = params.flavour.limits();
     let (lowest, highest) = (params.dequantize(lowest), params.dequantize(highest));
     let inverse = 1.0 / step;
+    let integral = |x: f64| {
+        let whole = x.round_ties_even();
+        whole / 12.0 + (x - whole).powi(3) / 3.0
+    };
     let (mut signal, mut noise) = (0.0, 0.0);
     for (centre, count) in histogram.bins() {
         let count = count as f64;
         signal += count * centre * centre;
-        let miss = if centre > highest {
-            centre - highest
-        } else if centre < lowest {
-            lowest - centre
-        } else if width < step {
-            centre - (centre * inverse).round_ties_even() * step
-        } else {
-            0.0
-        };
-        noise += count * (miss * miss + within);
+        let miss = (centre - highest).max(lowest - centre);
+        noise += count
+            * if miss > 0.0 {
+                miss * miss + width * width / 12.0
+            } else {
+                let (from, to) = (
+                    (centre - width / 2.0) * inverse,
+                    (centre + width / 2.0) * inverse,
+                );
+                step * step * (integral(to) - integral(from)) / (to - from)
+            };
     }
     (signal, noise)
 }
@@ -261,13 +266,18 @@ mod tests {
                 entropy.low == 0.0 && entropy.high > 4.0 && entropy.high < 16.0,
                 "{entropy:?}"
             );
-            // With T far beyond the bulk the noise is n (T / steps)^2 / 12 + (60 - T)^2, least at
-            // T = 60 / (1 + n / (12 steps^2)).
+            // Noise of a threshold T: rounding n (T / steps)^2 / 12, the outlier (60 - T)^2, the
+            // exponential's tail n * 2 e^-T.
             let steps = f64::from(flavour.limits().1);
-            let least = 60.0 / (1.0 + 1e6 / (12.0 * steps * steps));
+            let noise =
+                |t: f64| 1e6 * ((t / steps).powi(2) / 12.0 + 2.0 * (-t).exp()) + (60.0 - t).powi(2);
+            let thresholds = (1..6000).map(|i| f64::from(i) / 100.0);
+            let least = thresholds
+                .min_by(|a, b| noise(*a).total_cmp(&noise(*b)))
+                .unwrap();
             let mse = get(Method::Mse);
             assert!(
-                mse.low == 0.0 && (mse.high - least).abs() < 1.5,
+                mse.low == 0.0 && (mse.high - least).abs() < 0.5,
                 "{mse:?} {least}"
             );
             assert!(mse.sqnr_db > plain.sqnr_db + 1.0, "{mse:?} {plain:?}");
