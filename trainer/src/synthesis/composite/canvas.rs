@@ -194,9 +194,8 @@ impl<'a> Canvas<'a> {
         let mut moving = vec![false; rw * rh];
         for (i, m) in moving.iter_mut().enumerate() {
             let (x, y) = (x0 + i % rw, y0 + i / rw);
-            *m = around
-                .iter()
-                .any(|f| smooth_change(f, played, x, y) > 0.7 * visible);
+            let differs = |f: &Frame| smooth_change(f, played, x, y) > 0.7 * visible;
+            *m = differs(&self.site.background.frame) && around.iter().any(|f| differs(f));
         }
         // Specks are noise; a figure's inner pixels hardly change, but belong to it.
         spread(&mut moving, rw, rh, 1, 1, false);

@@ -70,7 +70,101 @@ impl<'a> Foreground<'a> {
         let [rx, ry] = self.close;
         spread(&mut mask, w, h, rx, ry, true);
         spread(&mut mask, w, h, rx, ry, false);
-        regions(&mask, w, h, self.min_area)
+        let mut found = regions(&mask, w, h, self.min_area);
+        found.retain_mut(|part| {
+            self.trim(part, frame, &smooth);
+            part.area >= self.min_area
+        });
+        found
+    }
+
+    /// Takes off a figure what hangs on it: coding halos (far weaker than the figure itself) and
+    /// shadows (the background, a little darker).
+    fn trim(&self, part: &mut Component, frame: &Frame, smooth: &[u16]) {
+        let w = frame.width();
+        let at = |i: usize| (part.y + i / part.width) * w + part.x + i % part.width;
+        let mut strengths: Vec<u16> = (0..part.mask.len())
+            .filter(|&i| part.mask[i])
+            .map(|i| smooth[at(i)])
+            .collect();
+        let strong = strengths.len() * 9 / 10;
+        let strong = *strengths.select_nth_unstable(strong).1 as f32;
+        let mut kept = part.mask.clone();
+        for (i, keep) in kept.iter_mut().enumerate().filter(|(_, keep)| **keep) {
+            let (d, at) = (smooth[at(i)] as f32, at(i) * 3);
+            let pixel = frame.rgb()[at..at + 3].iter();
+            let dimmed = pixel
+                .zip(&self.background.frame.rgb()[at..])
+                .all(|(&i, &b)| (0.65..1.0).contains(&((i as f32 + 1.0) / (b as f32 + 1.0))));
+            *keep = d > 0.2 * strong && !(dimmed && d < 0.4 * strong);
+        }
+        let [rx, ry] = self.close;
+        spread(&mut kept, part.width, part.height, rx, ry, true);
+        spread(&mut kept, part.width, part.height, rx, ry, false);
+        fill_holes(&mut kept, part.width, part.height);
+        // Closing may reach beyond the figure; it was one piece, and its pieces stay together.
+        for (keep, inside) in kept.iter_mut().zip(&part.mask) {
+            *keep &= inside;
+        }
+        part.shrink_to(&kept);
+    }
+}
+
+impl Component {
+    /// Becomes what `kept` (of the size of its box) leaves of it.
+    fn shrink_to(&mut self, kept: &[bool]) {
+        let inside = || {
+            (0..kept.len())
+                .filter(|&i| kept[i])
+                .map(|i| (i % self.width, i / self.width))
+        };
+        let area = inside().count();
+        let Some((x0, x1)) = inside().map(|p| (p.0, p.0)).reduce(span) else {
+            self.area = 0;
+            return;
+        };
+        let (y0, y1) = inside().map(|p| (p.1, p.1)).reduce(span).unwrap_or((0, 0));
+        let (sx, sy) = inside().fold((0, 0), |s, p| (s.0 + p.0, s.1 + p.1));
+        let middle = |sum: usize, origin: usize| sum as f32 / area as f32 + origin as f32 + 0.5;
+        let (width, height) = (x1 + 1 - x0, y1 + 1 - y0);
+        let mask = (0..width * height)
+            .map(|i| kept[(y0 + i / width) * self.width + x0 + i % width])
+            .collect();
+        *self = Self {
+            centre: [middle(sx, self.x), middle(sy, self.y)],
+            x: self.x + x0,
+            y: self.y + y0,
+            width,
+            height,
+            area,
+            mask,
+        };
+    }
+}
+
+/// The smallest range that holds both.
+fn span(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
+    (a.0.min(b.0), a.1.max(b.1))
+}
+
+/// Sets what the outside of a `w` × `h` mask cannot reach along rows and columns.
+fn fill_holes(mask: &mut [bool], w: usize, h: usize) {
+    let mut outside = vec![false; mask.len()];
+    let mut open: Vec<usize> = (0..mask.len())
+        .filter(|i| i % w == 0 || i % w == w - 1 || i / w == 0 || i / w == h - 1)
+        .collect();
+    while let Some(i) = open.pop() {
+        if mask[i] || std::mem::replace(&mut outside[i], true) {
+            continue;
+        }
+        let (x, y) = (i % w, i / w);
+        open.extend((x > 0).then(|| i - 1));
+        open.extend((x + 1 < w).then(|| i + 1));
+        open.extend((y > 0).then(|| i - w));
+        open.extend((y + 1 < h).then(|| i + w));
+    }
+    for (m, outside) in mask.iter_mut().zip(outside) {
+        *m |= !outside;
     }
 }
 
@@ -239,6 +333,38 @@ mod tests {
         spread(&mut mask, 7, 4, 2, 1, false);
         // The border does not erode: what is outside the picture counts as neither.
         assert_eq!(mask, parse(&["...#...", "...#...", ".......", "......."]));
+    }
+
+    #[test]
+    fn holes_are_filled() {
+        let mut mask = parse(&["####.", "#..#.", "####.", "#...."]);
+        fill_holes(&mut mask, 5, 4);
+        assert_eq!(mask, parse(&["####.", "####.", "####.", "#...."]));
+    }
+
+    #[test]
+    fn a_shadow_is_trimmed_off() {
+        // A dark figure of 4 × 10 pixels, and right of it its shadow of 8 × 2.
+        let (w, h) = (30, 20);
+        let still = Frame::from_luma(w, h, &vec![120; w * h]).unwrap();
+        let mut luma = vec![120; w * h];
+        for y in 4..14 {
+            luma[y * w + 8..y * w + 12].fill(30);
+        }
+        for y in 12..14 {
+            luma[y * w + 12..y * w + 20].fill(95);
+        }
+        let frame = Frame::from_luma(w, h, &luma).unwrap();
+        let background = Background::new(&[&still]);
+        let found = Foreground::new(&background, &[&still]).components(&frame);
+        let [part] = &found[..] else {
+            panic!("one figure")
+        };
+        assert!(
+            part.width <= 6 && (10..=12).contains(&part.height),
+            "{part:?}"
+        );
+        assert!((part.centre[0] - 10.0).abs() < 1.0 && (part.centre[1] - 9.0).abs() < 1.0);
     }
 
     #[test]

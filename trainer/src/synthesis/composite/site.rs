@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use video::Frame;
 
 use super::background::{Background, thin, thin_evenly};
-use super::foreground::Foreground;
+use super::foreground::{Foreground, spread};
 use super::tubes::{Track, Tube, link, median};
 use crate::synthesis::NormalClip;
 
@@ -25,6 +25,8 @@ pub(super) struct Site {
     pub height: f32,
     /// Speed of a walker in pixels a frame.
     pub speed: f32,
+    /// Where walkers' feet were, in [`cells`], grown by two.
+    ways: Vec<bool>,
     /// Height of a walker whose foot is at row y, `a + b y`, if it depends on y.
     perspective: Option<[f32; 2]>,
 }
@@ -84,14 +86,23 @@ impl Site {
         let walk = 1.4 / 1.7 * height / clips[group[0]].frame_rate as f32;
         let speed = median(movers.iter().map(|&i| tubes[i].speed()).collect()).unwrap_or(walk);
         let perspective = perspective(&tubes, height);
+        let ways = ways(&tubes, height, &background.frame);
         Self {
             background,
             tubes,
             movers,
             height,
             speed,
+            ways,
             perspective,
         }
+    }
+
+    /// Whether walkers go at or near a point of the picture; true where nobody walks at all.
+    pub fn is_way(&self, [x, y]: [f32; 2]) -> bool {
+        let (cell, columns, rows) = cells(self.height, &self.background.frame);
+        let (column, row) = ((x / cell).max(0.0) as usize, (y / cell).max(0.0) as usize);
+        self.tubes.is_empty() || self.ways[row.min(rows - 1) * columns + column.min(columns - 1)]
     }
 
     /// Height in pixels of a walker whose foot is at row `y`.
@@ -140,6 +151,25 @@ fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
     }
     kept.sort_by_key(|t| (t.clip, t.first, t.parts[0].y, t.parts[0].x));
     kept
+}
+
+/// Edge in pixels, columns and rows of the cells in which ways are kept.
+fn cells(height: f32, frame: &Frame) -> (f32, usize, usize) {
+    let cell = (height / 3.0).max(2.0);
+    let count = |n: usize| (n as f32 / cell).ceil() as usize;
+    (cell, count(frame.width()), count(frame.height()))
+}
+
+/// The cells where feet were, grown by two.
+fn ways(tubes: &[Tube], height: f32, frame: &Frame) -> Vec<bool> {
+    let (cell, columns, rows) = cells(height, frame);
+    let mut ways = vec![false; columns * rows];
+    for foot in tubes.iter().flat_map(|t| &t.path) {
+        let (column, row) = ((foot[0] / cell) as usize, (foot[1] / cell) as usize);
+        ways[row.min(rows - 1) * columns + column.min(columns - 1)] = true;
+    }
+    spread(&mut ways, columns, rows, 2, 2, true);
+    ways
 }
 
 /// Evenly thinned tubes that take at most [`TUBE_BYTES`].

@@ -13,8 +13,8 @@ use super::site::Site;
 use super::sprite::Sprite;
 use super::tubes::Tube;
 
-/// Places that are tried for a route; the one that keeps it longest in the picture is taken.
-const PLACES: usize = 12;
+/// Places that are tried for a route; the one that keeps it longest on the site's ways is taken.
+const PLACES: usize = 16;
 
 /// Where and when a pseudo clip plays.
 pub(super) struct Stage<'a> {
@@ -114,11 +114,16 @@ impl<'a> Stage<'a> {
             for i in (0..pivot).rev() {
                 route[i] = moved(route[i + 1], i, -1.0);
             }
-            let score = route.iter().filter(inside).count();
+            // Nothing drives through walls: where people walk counts most.
+            let score: usize = route
+                .iter()
+                .filter(inside)
+                .map(|&p| if self.site.is_way(p) { 4 } else { 1 })
+                .sum();
             if best.1.is_empty() || score > best.0 {
                 best = (score, route);
             }
-            if best.0 == frames {
+            if best.0 == 4 * frames {
                 break;
             }
         }
@@ -190,14 +195,18 @@ impl<'a> Stage<'a> {
         (self.site.height / filmed).clamp(0.25, 2.5)
     }
 
-    /// Colours of a random piece of the footage, by position in pixels.
+    /// Colours of a random piece of the footage, by position in pixels; turned and stretched, so that
+    /// it does not look like glass.
     pub fn texture(&self, rng: &mut ChaCha8Rng) -> impl Fn(f32, f32) -> [f32; 3] + use<'a> {
         let frame = &self.footage[rng.random_range(0..self.footage.len())];
         let (w, h) = (frame.width(), frame.height());
-        let (x0, y0) = (rng.random_range(0..w), rng.random_range(0..h));
+        let (x0, y0) = (rng.random_range(0..w) as f32, rng.random_range(0..h) as f32);
+        let (sin, cos) = rng.random_range(0.0..2.0 * PI).sin_cos();
+        let stretch = rng.random_range(0.7..2.5);
         move |x, y| {
-            let x = (x0 as f32 + x).rem_euclid(w as f32) as usize % w;
-            let y = (y0 as f32 + y).rem_euclid(h as f32) as usize % h;
+            let (x, y) = (stretch * (cos * x - sin * y), stretch * (sin * x + cos * y));
+            let x = (x0 + x).rem_euclid(w as f32) as usize % w;
+            let y = (y0 + y).rem_euclid(h as f32) as usize % h;
             let at = (y * w + x) * 3;
             [0, 1, 2].map(|c| frame.rgb()[at + c] as f32)
         }
