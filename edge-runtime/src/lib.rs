@@ -2,11 +2,17 @@
 //!
 //! The modules stand in the order of the data:
 //! [`capture`] → [`engine`] (the shared `inference::Engine`) → [`detection`] → [`evidence`] →
-//! [`publish`].
+//! [`publish`] and [`alarm`].
 
+pub mod alarm;
 pub mod capture;
 pub mod clock;
 pub mod config;
 pub mod detection;
+pub mod engine;
+pub mod error;
 pub mod evidence;
+pub mod model;
 pub mod publish;
+
+pub use error::Error;

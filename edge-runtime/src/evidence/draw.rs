@@ -14,18 +14,15 @@ pub fn draw_region(frame: &mut Frame, region: Region) {
         return;
     }
     // Values that are not finite or outside of 0..1 end at the nearest edge (NaN at 0).
-    let at = |value: f32, size: usize| {
-        ((value.clamp(0.0, 1.0) * size as f32) as usize).min(size - 1)
-    };
+    let at =
+        |value: f32, size: usize| ((value.clamp(0.0, 1.0) * size as f32) as usize).min(size - 1);
     let (left, right) = (at(region.x, width), at(region.x + region.width, width));
     let (top, bottom) = (at(region.y, height), at(region.y + region.height, height));
     let rgb = frame.rgb_mut();
     for y in top..=bottom {
         for x in left..=right {
-            let inside = x >= left + LINE
-                && x + LINE <= right
-                && y >= top + LINE
-                && y + LINE <= bottom;
+            let inside =
+                x >= left + LINE && x + LINE <= right && y >= top + LINE && y + LINE <= bottom;
             if !inside {
                 let pixel = (y * width + x) * 3;
                 rgb[pixel..pixel + 3].copy_from_slice(&COLOUR);
@@ -44,13 +41,22 @@ mod tests {
         frame
             .rgb()
             .chunks_exact(30)
-            .map(|row| row.chunks_exact(3).map(|p| if p[0] == 255 { '#' } else { '.' }).collect())
+            .map(|row| {
+                row.chunks_exact(3)
+                    .map(|p| if p[0] == 255 { '#' } else { '.' })
+                    .collect()
+            })
             .collect()
     }
 
     #[test]
     fn an_outline() {
-        let picture = drawn(Region { x: 0.2, y: 0.125, width: 0.6, height: 0.75 });
+        let picture = drawn(Region {
+            x: 0.2,
+            y: 0.125,
+            width: 0.6,
+            height: 0.75,
+        });
         let expected = [
             "..........",
             "..#######.",
@@ -67,11 +73,29 @@ mod tests {
     #[test]
     fn regions_outside_do_no_harm() {
         for v in [-1.0, 2.0, f32::NAN, f32::INFINITY] {
-            drawn(Region { x: v, y: v, width: v, height: v });
-            draw_region(&mut Frame::new(0, 0), Region { x: v, y: v, width: v, height: v });
+            drawn(Region {
+                x: v,
+                y: v,
+                width: v,
+                height: v,
+            });
+            draw_region(
+                &mut Frame::new(0, 0),
+                Region {
+                    x: v,
+                    y: v,
+                    width: v,
+                    height: v,
+                },
+            );
         }
         // A region of no extent still marks its place.
-        let picture = drawn(Region { x: 0.5, y: 0.5, width: 0.0, height: 0.0 });
+        let picture = drawn(Region {
+            x: 0.5,
+            y: 0.5,
+            width: 0.0,
+            height: 0.0,
+        });
         assert_eq!(picture.concat().matches('#').count(), 1);
     }
 }

@@ -1,0 +1,236 @@
+//! `edge-runtime replay`: recorded video through the camera's path.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use edge_runtime::Error;
+use edge_runtime::capture::{Delivery, Recorded};
+use edge_runtime::clock::{Clock, ManualClock};
+use edge_runtime::config::{AtEnd, BackendName, FileConfig, ModelConfig, Pace};
+use edge_runtime::detection::{IncidentIds, Rules};
+use edge_runtime::engine::{
+    self, CameraSetup, EventFile, Hub, Identity, ModelStatus, Outputs, ScoreFile, Setup,
+};
+use edge_runtime::model::Model;
+use serde::Serialize;
+use video::Clip;
+
+use super::{model_id, model_status, warn_of_origin};
+use crate::print;
+
+/// Arguments of `replay`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+The scores file has the header `frame,score` and one row a frame, frames from 0. Times in events
+are those of the recording: milliseconds since its first frame.
+
+Examples:
+  edge-runtime replay --bundle model.pavad --input door.mp4 --scores door.csv
+  edge-runtime replay --bundle model.pavad --input clips/ --scores scores/ --events events.jsonl")]
+pub struct Arguments {
+    /// The model bundle.
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    /// A video, a folder of pictures, or a folder of such clips.
+    #[arg(long, value_name = "VIDEO_OR_DIR")]
+    input: PathBuf,
+    /// The inference backend; without it the first of ort and tract that works.
+    #[arg(long, value_enum)]
+    backend: Option<BackendName>,
+    /// Threads of the backend, 0 for as many as there are cores.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
+    threads: u16,
+    /// ONNX Runtime's library.
+    #[arg(long, value_name = "FILE")]
+    ort_library: Option<PathBuf>,
+    /// Where the score of every frame goes; for several clips a folder that gets `<clip>.csv`.
+    #[arg(long, value_name = "FILE.csv")]
+    scores: Option<PathBuf>,
+    /// Where the events go, one JSON object a line.
+    #[arg(long, value_name = "FILE.jsonl")]
+    events: Option<PathBuf>,
+    /// The key that must have signed the bundle: a `.pub` file or its text. Without it only the
+    /// bundle's own key is used, and its origin is not checked.
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<String>,
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    model: ModelStatus,
+    backend: String,
+    int8: bool,
+    frames: u64,
+    events: u64,
+    seconds: f64,
+    frames_per_second: f64,
+    clips: Vec<ClipSummary>,
+}
+
+#[derive(Serialize)]
+struct ClipSummary {
+    name: String,
+    frames: u64,
+    events: u64,
+    seconds: f64,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let mut model = Model::load(&ModelConfig {
+        bundle: arguments.bundle.clone(),
+        public_keys: arguments.public_key.clone().into_iter().collect(),
+        backends: arguments
+            .backend
+            .map_or(vec![BackendName::Ort, BackendName::Tract], |backend| {
+                vec![backend]
+            }),
+        threads: arguments.threads.into(),
+        ort_library: arguments.ort_library.clone(),
+    })?;
+    warn_of_origin(&model, "give the key with --public-key FILE");
+    let clips = video::list_clips(&arguments.input).map_err(Error::Input)?;
+    let mut outputs = Outputs::none();
+    outputs.events = arguments
+        .events
+        .as_ref()
+        .map(|path| EventFile::open(path, false))
+        .transpose()?;
+    let mut summary = Summary {
+        model: model_status(&model),
+        backend: model.backend.clone(),
+        int8: model.precision == "int8",
+        frames: 0,
+        events: 0,
+        seconds: 0.0,
+        frames_per_second: 0.0,
+        clips: Vec::new(),
+    };
+    for clip in &clips {
+        let scores = arguments
+            .scores
+            .as_deref()
+            .map(|path| scores_path(path, clip, &clips));
+        let (done, back) = replay(clip, scores.as_deref(), &mut model, outputs)?;
+        outputs = back;
+        if !arguments.json {
+            print(&format!(
+                "{}: {} frames, {} events",
+                done.name, done.frames, done.events
+            ))?;
+        }
+        summary.frames += done.frames;
+        summary.events += done.events;
+        summary.seconds += done.seconds;
+        summary.clips.push(done);
+    }
+    summary.frames_per_second = summary.frames as f64 / summary.seconds.max(1e-9);
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&summary).context("report as JSON")?)?;
+    } else {
+        print(&format!(
+            "{} frames in {:.1} s ({:.1} frames per second), {} events, {}",
+            summary.frames,
+            summary.seconds,
+            summary.frames_per_second,
+            summary.events,
+            summary.backend
+        ))?;
+    }
+    Ok(0)
+}
+
+/// The file itself for one clip, a file in the folder for several.
+fn scores_path(path: &Path, clip: &Clip, clips: &[Clip]) -> PathBuf {
+    if clips.len() == 1 && !path.is_dir() {
+        path.to_owned()
+    } else {
+        path.join(format!("{}.csv", clip.name))
+    }
+}
+
+fn replay(
+    clip: &Clip,
+    scores: Option<&Path>,
+    model: &mut Model,
+    outputs: Outputs,
+) -> Result<(ClipSummary, Outputs), Error> {
+    // A recording has no wall time of its own: its first frame is at 0.
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
+    let config = FileConfig {
+        path: clip.path.clone(),
+        pace: Pace::Fast,
+        at_end: AtEnd::Stop,
+    };
+    let source = Recorded::open(&config, Arc::clone(&clock))?;
+    let manifest = model.bundle.manifest();
+    let events = &manifest.detectors.events;
+    let camera = CameraSetup {
+        id: camera_id(&clip.name),
+        source: Box::new(source),
+        delivery: Delivery::Lossless,
+        rules: Rules {
+            enter: events.enter,
+            exit: events.exit,
+            min_duration: events.min_duration,
+            end_after: events.end_after,
+            cool_down: events.cool_down,
+            update_every: 5.0,
+        },
+        scores: scores.map(ScoreFile::create).transpose()?,
+    };
+    let setup = Setup {
+        identity: Identity {
+            device: "replay".into(),
+            model: model_id(model),
+        },
+        outputs,
+        ids: IncidentIds::Seeded(0),
+        clock,
+        model: ModelStatus::default(),
+        status_every: Duration::from_secs(3600),
+        end_with_sources: true,
+    };
+    let hub = Arc::new(Hub::new(&[Delivery::Lossless]));
+    let mut report = engine::run(vec![camera], &mut model.engine, setup, &hub);
+    let Some(camera) = report.cameras.pop() else {
+        return Err(Error::Failed("the replay had no camera".into()));
+    };
+    if let Some(error) = camera.error {
+        return Err(error);
+    }
+    let done = ClipSummary {
+        name: clip.name.clone(),
+        frames: camera.counts.frames,
+        events: camera.counts.events,
+        seconds: report.seconds,
+    };
+    Ok((done, report.outputs))
+}
+
+/// A clip's name as a camera id: other characters than `[a-zA-Z0-9_-]` become `_`.
+fn camera_id(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let id: String = name
+        .chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect();
+    let id: String = id.chars().take(alert_wire::MAX_ID).collect();
+    if id.is_empty() { "clip".into() } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clip_names_become_camera_ids() {
+        assert_eq!(camera_id("Test 01.b"), "Test_01_b");
+        assert_eq!(camera_id(""), "clip");
+        assert_eq!(camera_id(&"ö".repeat(100)).len(), alert_wire::MAX_ID);
+    }
+}

@@ -1,0 +1,249 @@
+//! Between the capture threads and the one inference thread: a bounded queue for each camera.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use video::Frame;
+
+use crate::capture::{self, Delivery, Stamp};
+
+/// Frames that may wait for a lossless source: enough to keep both threads busy.
+const LOSSLESS_DEPTH: usize = 4;
+/// Frames that may wait for a live source: one beside the one being scored, so that the newest wins.
+const NEWEST_DEPTH: usize = 1;
+
+/// What a capture thread hands over.
+#[derive(Debug)]
+pub enum Item {
+    /// A frame.
+    Frame(Frame, Stamp),
+    /// The picture does not go on; the frame rate from here on.
+    Gap(Option<capture::Error>, f64),
+    /// The source has ended, well or with an error.
+    End(Option<capture::Error>),
+}
+
+#[derive(Debug)]
+struct Slot {
+    delivery: Delivery,
+    queue: VecDeque<Item>,
+    frames: usize,
+    spare: Vec<Frame>,
+    dropped: u64,
+}
+
+/// The queues of all cameras.
+#[derive(Debug)]
+pub struct Hub {
+    slots: Mutex<Vec<Slot>>,
+    arrived: Condvar,
+    room: Condvar,
+    stop: AtomicBool,
+}
+
+impl Hub {
+    /// A queue for each camera.
+    pub fn new(cameras: &[Delivery]) -> Self {
+        let slot = |&delivery: &Delivery| Slot {
+            delivery,
+            queue: VecDeque::with_capacity(LOSSLESS_DEPTH + 2),
+            frames: 0,
+            // The frames waiting, one being filled and one being scored.
+            spare: (0..LOSSLESS_DEPTH + 2).map(|_| Frame::default()).collect(),
+            dropped: 0,
+        };
+        Self {
+            slots: Mutex::new(cameras.iter().map(slot).collect()),
+            arrived: Condvar::new(),
+            room: Condvar::new(),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells every thread to come to an end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Taking the lock orders the store before any thread that is about to wait.
+        drop(self.lock());
+        self.arrived.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Whether the threads are to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// A frame to be filled.
+    pub fn spare(&self, camera: usize) -> Frame {
+        self.lock()[camera].spare.pop().unwrap_or_default()
+    }
+
+    /// Gives a frame back after use.
+    pub fn give_back(&self, camera: usize, frame: Frame) {
+        self.lock()[camera].spare.push(frame);
+    }
+
+    /// Hands over what a source gave. A lossless source waits for room; for a live one the oldest
+    /// waiting frame is dropped.
+    pub fn push(&self, camera: usize, item: Item) {
+        let mut slots = self.lock();
+        if let Item::Frame(..) = item {
+            if slots[camera].delivery == Delivery::Lossless {
+                while slots[camera].frames >= LOSSLESS_DEPTH && !self.is_stopped() {
+                    slots = self
+                        .room
+                        .wait(slots)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            } else {
+                let slot = &mut slots[camera];
+                while slot.frames >= NEWEST_DEPTH
+                    && let Some(at) = slot.queue.iter().position(|i| matches!(i, Item::Frame(..)))
+                    && let Some(Item::Frame(old, _)) = slot.queue.remove(at)
+                {
+                    slot.spare.push(old);
+                    slot.frames -= 1;
+                    slot.dropped += 1;
+                }
+            }
+            slots[camera].frames += 1;
+        }
+        slots[camera].queue.push_back(item);
+        drop(slots);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for the next item of any camera, those after camera `last` first, so that a fast
+    /// source does not starve the others.
+    pub fn pop(&self, last: usize, timeout: Duration) -> Option<(usize, Item)> {
+        let deadline = Instant::now() + timeout;
+        let mut slots = self.lock();
+        loop {
+            let count = slots.len();
+            for camera in (1..=count).map(|i| (last + i) % count) {
+                let slot = &mut slots[camera];
+                if let Some(item) = slot.queue.pop_front() {
+                    if let Item::Frame(..) = item {
+                        slot.frames -= 1;
+                    }
+                    drop(slots);
+                    self.room.notify_all();
+                    return Some((camera, item));
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            slots = self
+                .arrived
+                .wait_timeout(slots, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Frames of a camera that were dropped.
+    pub fn dropped(&self, camera: usize) -> u64 {
+        self.lock()[camera].dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(level: u8) -> Item {
+        Item::Frame(
+            Frame::from_rgb(1, 1, vec![level; 3]).unwrap(),
+            Stamp::default(),
+        )
+    }
+
+    fn take(hub: &Hub, last: usize) -> Option<(usize, String)> {
+        hub.pop(last, Duration::ZERO).map(|(camera, item)| {
+            let what = match item {
+                Item::Frame(f, _) => f.rgb()[0].to_string(),
+                Item::Gap(..) => "gap".into(),
+                Item::End(_) => "end".into(),
+            };
+            (camera, what)
+        })
+    }
+
+    #[test]
+    fn the_newest_frame_wins_and_the_rest_is_counted() {
+        let hub = Hub::new(&[Delivery::Newest]);
+        for level in 1..=5 {
+            hub.push(0, frame(level));
+        }
+        hub.push(0, Item::End(None));
+        assert_eq!(take(&hub, 0), Some((0, "5".into())));
+        assert_eq!(take(&hub, 0), Some((0, "end".into())));
+        assert_eq!(take(&hub, 0), None);
+        assert_eq!(hub.dropped(0), 4);
+    }
+
+    #[test]
+    fn a_gap_is_never_dropped() {
+        let hub = Hub::new(&[Delivery::Newest]);
+        hub.push(0, frame(1));
+        hub.push(0, Item::Gap(None, 10.0));
+        hub.push(0, frame(2));
+        hub.push(0, frame(3));
+        assert_eq!(take(&hub, 0), Some((0, "gap".into())));
+        assert_eq!(take(&hub, 0), Some((0, "3".into())));
+    }
+
+    #[test]
+    fn cameras_take_turns() {
+        let hub = Hub::new(&[Delivery::Lossless, Delivery::Lossless, Delivery::Lossless]);
+        for level in [1, 2] {
+            hub.push(0, frame(level));
+        }
+        hub.push(2, frame(3));
+        assert_eq!(take(&hub, 0), Some((2, "3".into())));
+        assert_eq!(take(&hub, 2), Some((0, "1".into())));
+        assert_eq!(take(&hub, 0), Some((0, "2".into())));
+    }
+
+    #[test]
+    fn a_lossless_source_waits_for_room() {
+        let hub = Hub::new(&[Delivery::Lossless]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for level in 0..50 {
+                    hub.push(0, frame(level));
+                }
+            });
+            for level in 0..50u8 {
+                let (_, item) = hub.pop(0, Duration::from_secs(10)).unwrap();
+                let Item::Frame(f, _) = item else { panic!() };
+                assert_eq!(f.rgb()[0], level);
+                assert!(hub.lock()[0].frames <= LOSSLESS_DEPTH);
+            }
+        });
+        assert_eq!(hub.dropped(0), 0);
+    }
+
+    #[test]
+    fn a_waiting_source_is_released_by_a_stop() {
+        let hub = Hub::new(&[Delivery::Lossless]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for level in 0..20 {
+                    hub.push(0, frame(level));
+                }
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            hub.stop();
+        });
+    }
+}

@@ -1,0 +1,338 @@
+//! The loop: a capture thread for each camera, one inference thread for all.
+//!
+//! The inference thread takes the cameras in turn and shares one loaded model among them, each
+//! with a stream of its own. It also drives the alarm and publishes the status, so that a status
+//! that goes on says that frames are being looked at.
+
+mod camera;
+mod hub;
+mod outputs;
+mod scorer;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::capture::{self, Delivery, FrameSource, Next};
+use crate::clock::Clock;
+use crate::detection::{IncidentIds, Rules};
+use crate::error::Error;
+
+pub use camera::{Camera, Context, Counts, Identity};
+pub use hub::{Hub, Item};
+pub use outputs::{EventFile, Outputs, ScoreFile};
+pub use scorer::Scorer;
+pub use status::{CameraStatus, ModelStatus, SpoolStatus, Status};
+
+/// A camera that is ready to run.
+pub struct CameraSetup {
+    /// Id of the camera.
+    pub id: String,
+    /// Where its frames come from.
+    pub source: Box<dyn FrameSource>,
+    /// What happens to frames that come too fast.
+    pub delivery: Delivery,
+    /// The event rules.
+    pub rules: Rules,
+    /// Where its scores go.
+    pub scores: Option<ScoreFile>,
+}
+
+/// What a run needs beside cameras and scorer.
+pub struct Setup {
+    /// What identifies the device.
+    pub identity: Identity,
+    /// Where events go.
+    pub outputs: Outputs,
+    /// Ids of incidents.
+    pub ids: IncidentIds,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The model, for the status.
+    pub model: ModelStatus,
+    /// Time between two status messages.
+    pub status_every: Duration,
+    /// Whether the run ends when all sources have ended; else it goes on until stopped.
+    pub end_with_sources: bool,
+}
+
+/// What one camera did.
+#[derive(Debug)]
+pub struct CameraReport {
+    /// Id of the camera.
+    pub id: String,
+    /// What it did.
+    pub counts: Counts,
+    /// Frames that came too fast.
+    pub dropped: u64,
+    /// Why it ended early.
+    pub error: Option<Error>,
+}
+
+/// What a run did.
+pub struct Report {
+    /// Each camera.
+    pub cameras: Vec<CameraReport>,
+    /// Seconds from the start of the capture threads to the last score.
+    pub seconds: f64,
+    /// Whether it was stopped from outside before all sources had ended.
+    pub stopped: bool,
+    /// The outputs, still open: the caller drains and closes them.
+    pub outputs: Outputs,
+}
+
+/// Longest wait for a frame before the alarm and the status are looked after.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Runs cameras until they end or `hub` is stopped. The hub has one queue for each camera, made of
+/// their deliveries in the same order.
+pub fn run<S: Scorer>(
+    cameras: Vec<CameraSetup>,
+    scorer: &mut S,
+    setup: Setup,
+    hub: &Arc<Hub>,
+) -> Report {
+    let started = Instant::now();
+    let pictures = setup.outputs.evidence.is_some();
+    let mut states = Vec::new();
+    let mut sources = Vec::new();
+    for (number, camera) in cameras.into_iter().enumerate() {
+        let rate = camera.source.rate();
+        states.push(Running {
+            camera: Camera::new(
+                number,
+                &camera.id,
+                camera.rules,
+                rate,
+                pictures,
+                camera.scores,
+                scorer,
+            ),
+            status: CameraStatus::new(&camera.id, rate),
+            ended: false,
+            error: None,
+            live: camera.delivery == Delivery::Newest,
+        });
+        sources.push(camera.source);
+    }
+    std::thread::scope(|scope| {
+        for (number, source) in sources.into_iter().enumerate() {
+            scope.spawn(move || capture(hub, number, source));
+        }
+        let mut inference = Inference {
+            setup,
+            states,
+            hub,
+            last_status: None,
+        };
+        inference.serve(scorer);
+        let stopped = hub.is_stopped();
+        let seconds = started.elapsed().as_secs_f64();
+        // Everybody must be gone before the scope ends.
+        hub.stop();
+        let Inference { setup, states, .. } = inference;
+        let cameras = states
+            .into_iter()
+            .enumerate()
+            .map(|(number, state)| CameraReport {
+                id: state.camera.id().to_owned(),
+                counts: state.camera.counts(),
+                dropped: hub.dropped(number),
+                error: state.error,
+            })
+            .collect();
+        Report {
+            cameras,
+            seconds,
+            stopped,
+            outputs: setup.outputs,
+        }
+    })
+}
+
+/// The body of a capture thread.
+fn capture(hub: &Hub, number: usize, mut source: Box<dyn FrameSource>) {
+    let stop = || hub.is_stopped();
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        loop {
+            let mut frame = hub.spare(number);
+            match source.next(&mut frame, &stop) {
+                Ok(Next::Frame(stamp)) => hub.push(number, Item::Frame(frame, stamp)),
+                Ok(Next::Gap(why)) => {
+                    hub.give_back(number, frame);
+                    hub.push(number, Item::Gap(why, source.rate()));
+                }
+                Ok(Next::End) => return None,
+                Err(e) => return Some(e),
+            }
+        }
+    }));
+    let error = run.unwrap_or_else(|_| {
+        Some(capture::Error::Device {
+            path: format!("camera {number}").into(),
+            what: "the source failed in an unforeseen way".into(),
+        })
+    });
+    hub.push(number, Item::End(error));
+}
+
+struct Running<S: Scorer> {
+    camera: Camera<S>,
+    status: CameraStatus,
+    ended: bool,
+    error: Option<Error>,
+    /// A live camera is tried again after a failure of the model.
+    live: bool,
+}
+
+struct Inference<'a, S: Scorer> {
+    setup: Setup,
+    states: Vec<Running<S>>,
+    hub: &'a Hub,
+    last_status: Option<Duration>,
+}
+
+impl<S: Scorer> Inference<'_, S> {
+    fn serve(&mut self, scorer: &mut S) {
+        let mut last = 0;
+        self.publish_status("running", true);
+        while !self.hub.is_stopped() {
+            if self.setup.end_with_sources && self.states.iter().all(|s| s.ended) {
+                break;
+            }
+            if let Some((number, item)) = self.hub.pop(last, TICK) {
+                last = number;
+                self.handle(scorer, number, item);
+            }
+            let now_ms = self.setup.clock.monotonic().as_millis() as u64;
+            self.setup.outputs.alarm.tick(now_ms);
+            self.publish_status("running", false);
+        }
+        // Stopped: what has been seen is scored and running incidents come to their end.
+        for number in 0..self.states.len() {
+            if !self.states[number].ended {
+                let rate = self.states[number].status.rate;
+                self.gap(scorer, number, rate);
+            }
+        }
+        self.publish_status("stopped", true);
+    }
+
+    fn handle(&mut self, scorer: &mut S, number: usize, item: Item) {
+        match item {
+            Item::Frame(frame, stamp) => {
+                let now = self.setup.clock.monotonic();
+                let state = &mut self.states[number];
+                if !state.ended {
+                    state.status.frame(&frame, now);
+                    let mut context = context(&mut self.setup);
+                    let done = state.camera.frame(scorer, &frame, stamp, &mut context);
+                    if let Err(e) = done {
+                        self.failed(scorer, number, e);
+                    }
+                }
+                self.hub.give_back(number, frame);
+            }
+            Item::Gap(why, rate) => {
+                if let Some(e) = why {
+                    let state = &mut self.states[number];
+                    log::warn!("camera {}: {e}; it is opened again", state.camera.id());
+                    state.status.lost(e.to_string());
+                }
+                self.states[number].status.rate = rate;
+                self.gap(scorer, number, rate);
+                self.publish_status("running", true);
+            }
+            Item::End(error) => {
+                let rate = self.states[number].status.rate;
+                self.gap(scorer, number, rate);
+                let state = &mut self.states[number];
+                state.ended = true;
+                state.status.ended(error.as_ref().map(ToString::to_string));
+                if let Some(e) = error {
+                    log::error!("camera {}: {e}", state.camera.id());
+                    state.error.get_or_insert(e.into());
+                }
+                self.publish_status("running", true);
+            }
+        }
+    }
+
+    fn gap(&mut self, scorer: &mut S, number: usize, rate: f64) {
+        let mut context = context(&mut self.setup);
+        if let Err(e) = self.states[number].camera.gap(scorer, rate, &mut context) {
+            self.failed(scorer, number, e);
+        }
+    }
+
+    /// A live camera goes on with a new stream; a recording has lost frames and ends.
+    fn failed(&mut self, scorer: &mut S, number: usize, error: Error) {
+        let state = &mut self.states[number];
+        log::error!("{error}");
+        state.status.errors += 1;
+        if !state.live {
+            state.ended = true;
+            state.status.ended(Some(error.to_string()));
+        }
+        if !state.live {
+            state.error.get_or_insert(error);
+        }
+        let rate = state.status.rate;
+        let mut context = context(&mut self.setup);
+        if let Err(e) = state.camera.gap(scorer, rate, &mut context) {
+            log::debug!("{e}");
+        }
+    }
+
+    fn publish_status(&mut self, word: &'static str, now: bool) {
+        let Some(publisher) = &self.setup.outputs.publisher else {
+            return;
+        };
+        let clock = &self.setup.clock;
+        let uptime = clock.monotonic();
+        let due = self
+            .last_status
+            .is_none_or(|last| uptime >= last + self.setup.status_every);
+        if !due && !now {
+            return;
+        }
+        self.last_status = Some(uptime);
+        let report = publisher.report();
+        let cameras = self.states.iter_mut().enumerate().map(|(number, state)| {
+            state.status.update(
+                state.camera.counts(),
+                self.hub.dropped(number),
+                state.camera.is_active(),
+                uptime,
+            )
+        });
+        let status = Status {
+            state: word,
+            version: env!("CARGO_PKG_VERSION"),
+            device: &self.setup.identity.device,
+            time_ms: clock.wall_ms(),
+            time_synced: clock.synced(),
+            uptime_s: uptime.as_secs(),
+            model: &self.setup.model,
+            alarm: self.setup.outputs.alarm.is_active(),
+            spool: SpoolStatus::from(report),
+            cameras: cameras.collect(),
+        };
+        match serde_json::to_string(&status) {
+            Ok(json) => publisher.set_status(json),
+            Err(e) => log::error!("status: {e}"),
+        }
+    }
+}
+
+fn context(setup: &mut Setup) -> Context<'_> {
+    Context {
+        outputs: &mut setup.outputs,
+        identity: &setup.identity,
+        ids: &mut setup.ids,
+        clock: setup.clock.as_ref(),
+    }
+}

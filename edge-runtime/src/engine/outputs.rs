@@ -1,0 +1,161 @@
+//! Where scores and events go: CSV and JSON Lines files, the broker, the alarm.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use alert_wire::{Alert, Phase};
+
+use crate::alarm::Alarm;
+use crate::error::Error;
+use crate::evidence::Evidence;
+use crate::publish::Publisher;
+
+/// The score of every frame: header `frame,score`, one row a frame, frames from 0.
+pub struct ScoreFile {
+    path: PathBuf,
+    writer: BufWriter<File>,
+}
+
+impl ScoreFile {
+    /// Begins a file, in place of an earlier one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let fail = |source| Error::Write {
+            path: path.into(),
+            source,
+        };
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(fail)?;
+        }
+        let mut writer = BufWriter::new(File::create(path).map_err(fail)?);
+        writeln!(writer, "frame,score").map_err(fail)?;
+        Ok(Self {
+            path: path.into(),
+            writer,
+        })
+    }
+
+    /// Appends a row. The score is written with as many digits as tell it from every other `f64`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&mut self, frame: u64, score: f64) -> Result<(), Error> {
+        writeln!(self.writer, "{frame},{score}").map_err(|e| self.fail(e))
+    }
+
+    /// Writes what is still in memory.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.writer.flush().map_err(|e| self.fail(e))
+    }
+
+    fn fail(&self, source: io::Error) -> Error {
+        Error::Write {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// Every event as a line of JSON.
+pub struct EventFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl EventFile {
+    /// Opens a file; `append` keeps what is in it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn open(path: &Path, append: bool) -> Result<Self, Error> {
+        let fail = |source| Error::Write {
+            path: path.into(),
+            source,
+        };
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(fail)?;
+        }
+        let mut options = OpenOptions::new();
+        options
+            .create(true)
+            .write(true)
+            .append(append)
+            .truncate(!append);
+        Ok(Self {
+            path: path.into(),
+            file: options.open(path).map_err(fail)?,
+        })
+    }
+
+    fn write(&mut self, json: &str) -> Result<(), Error> {
+        // One write a line, so that a reader never sees half of one.
+        self.file
+            .write_all(format!("{json}\n").as_bytes())
+            .map_err(|source| Error::Write {
+                path: self.path.clone(),
+                source,
+            })
+    }
+}
+
+/// Where events go; each part may be absent.
+pub struct Outputs {
+    /// The broker.
+    pub publisher: Option<Publisher>,
+    /// The file of events.
+    pub events: Option<EventFile>,
+    /// Pictures.
+    pub evidence: Option<Evidence>,
+    /// The alarm output.
+    pub alarm: Alarm,
+}
+
+impl Outputs {
+    /// No broker, no files, no alarm.
+    pub fn none() -> Self {
+        Self {
+            publisher: None,
+            events: None,
+            evidence: None,
+            alarm: Alarm::none(),
+        }
+    }
+
+    /// Sends out an event of camera number `camera`.
+    ///
+    /// # Errors
+    /// If the file of events cannot be written; it has gone everywhere else by then.
+    pub fn event(&mut self, camera: usize, alert: &Alert, now_ms: u64) -> Result<(), Error> {
+        if let Some(publisher) = &self.publisher {
+            publisher.submit(alert);
+        }
+        self.alarm.set(camera, alert.phase != Phase::End, now_ms);
+        let log_line = format!(
+            "camera {}: incident {} {:?}: {} frames {}-{}, score {:.3}",
+            alert.camera,
+            alert.id,
+            alert.phase,
+            alert.kind,
+            alert.first_frame,
+            alert.frame,
+            alert.peak_score
+        );
+        match alert.phase {
+            Phase::Update => log::debug!("{log_line}"),
+            _ => log::info!("{log_line}"),
+        }
+        if let Some(events) = &mut self.events {
+            match alert.to_json() {
+                Ok(json) => events.write(&json)?,
+                Err(e) => log::error!("an event cannot be written: {e}"),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! The seam between the loop and the model.
+
+use inference::{Engine, Error, FrameScore, Stream};
+use video::Frame;
+
+/// Scores frames of many streams in turn. Implemented by [`inference::Engine`] and by fakes.
+pub trait Scorer {
+    /// What is remembered of one stream.
+    type Stream;
+
+    /// Begins a stream of `rate` frames per second.
+    fn stream(&self, rate: f64) -> Self::Stream;
+
+    /// Most source frames from a frame's arrival to its score, at this rate.
+    fn lag(&self, rate: f64) -> u64;
+
+    /// Names of the kinds of anomaly that [`FrameScore::kind`] counts.
+    fn kinds(&self) -> &[String];
+
+    /// Takes the next frame; `emit` gets each frame once and in order when its score is known.
+    ///
+    /// # Errors
+    /// If the model cannot be run; the stream cannot go on.
+    fn push(
+        &mut self,
+        stream: &mut Self::Stream,
+        frame: &Frame,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), Error>;
+
+    /// Ends a stream: `emit` gets the frames whose scores are still owed.
+    ///
+    /// # Errors
+    /// If the model cannot be run.
+    fn finish(
+        &mut self,
+        stream: &mut Self::Stream,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), Error>;
+}
+
+impl Scorer for Engine {
+    type Stream = Stream;
+
+    fn stream(&self, rate: f64) -> Stream {
+        Engine::stream(self, rate)
+    }
+
+    fn lag(&self, rate: f64) -> u64 {
+        let model = self.detectors().input.frame_rate;
+        let step = if rate > 0.0 && model > 0.0 {
+            (rate / model).round().max(1.0)
+        } else {
+            1.0
+        };
+        (self.latency() + 1) * step as u64
+    }
+
+    fn kinds(&self) -> &[String] {
+        self.detectors()
+            .local
+            .as_ref()
+            .map_or(&[], |local| local.kinds.as_slice())
+    }
+
+    fn push(
+        &mut self,
+        stream: &mut Stream,
+        frame: &Frame,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), Error> {
+        Engine::push(self, stream, frame, emit)
+    }
+
+    fn finish(
+        &mut self,
+        stream: &mut Stream,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), Error> {
+        Engine::finish(self, stream, emit)
+    }
+}

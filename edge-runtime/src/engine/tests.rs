@@ -1,0 +1,316 @@
+//! The loop with a fake model: the score of a frame is its grey level / 100, two frames late.
+
+use std::sync::Mutex;
+
+use alert_wire::{Alert, Phase};
+use inference::FrameScore;
+use video::Frame;
+
+use super::*;
+use crate::capture::Stamp;
+use crate::clock::ManualClock;
+
+struct Fake;
+
+#[derive(Default)]
+struct FakeStream {
+    waiting: std::collections::VecDeque<f64>,
+    frame: u64,
+}
+
+impl FakeStream {
+    fn emit(&mut self, emit: &mut dyn FnMut(&FrameScore)) {
+        if let Some(score) = self.waiting.pop_front() {
+            emit(&FrameScore {
+                frame: self.frame,
+                score,
+                fused: 0.0,
+                local: None,
+                motion: None,
+                semantic: None,
+                kind: Some(1),
+                region: Some(inference::Region {
+                    x: 0.5,
+                    y: 0.25,
+                    width: 0.125,
+                    height: 0.25,
+                }),
+            });
+            self.frame += 1;
+        }
+    }
+}
+
+/// Grey level on which the fake model fails.
+const BROKEN: u8 = 255;
+
+impl Scorer for Fake {
+    type Stream = FakeStream;
+
+    fn stream(&self, _: f64) -> FakeStream {
+        FakeStream::default()
+    }
+
+    fn lag(&self, _: f64) -> u64 {
+        2
+    }
+
+    fn kinds(&self) -> &[String] {
+        static KINDS: Mutex<Option<&'static [String]>> = Mutex::new(None);
+        KINDS
+            .lock()
+            .unwrap()
+            .get_or_insert_with(|| Vec::leak(vec!["slow".into(), "fast".into()]))
+    }
+
+    fn push(
+        &mut self,
+        stream: &mut FakeStream,
+        frame: &Frame,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), inference::Error> {
+        let level = frame.rgb()[0];
+        if level == BROKEN {
+            return Err(inference::Error::Run {
+                graph: "local".into(),
+                reason: "broken".into(),
+            });
+        }
+        stream.waiting.push_back(f64::from(level) / 100.0);
+        if stream.waiting.len() > 2 {
+            stream.emit(emit);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        stream: &mut FakeStream,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), inference::Error> {
+        while !stream.waiting.is_empty() {
+            stream.emit(emit);
+        }
+        Ok(())
+    }
+}
+
+/// Plays grey levels at ten frames a second; `None` is a gap.
+struct Script {
+    levels: std::vec::IntoIter<Option<u8>>,
+    time: u64,
+}
+
+impl FrameSource for Script {
+    fn rate(&self) -> f64 {
+        10.0
+    }
+
+    fn next(&mut self, frame: &mut Frame, _: &dyn Fn() -> bool) -> Result<Next, capture::Error> {
+        Ok(match self.levels.next() {
+            None => Next::End,
+            Some(None) => {
+                self.time += 100;
+                Next::Gap(None)
+            }
+            Some(Some(level)) => {
+                frame.reshape(16, 8);
+                frame.rgb_mut().fill(level);
+                let ms = self.time * 100;
+                self.time += 1;
+                Next::Frame(Stamp {
+                    stream: ms as f64 / 1000.0,
+                    wall_ms: 7000 + ms,
+                    uptime_ms: ms,
+                })
+            }
+        })
+    }
+}
+
+const RULES: Rules = Rules {
+    enter: 0.5,
+    exit: 0.3,
+    min_duration: 0.15,
+    end_after: 0.25,
+    cool_down: 0.0,
+    update_every: 5.0,
+};
+
+fn camera(dir: &std::path::Path, id: &str, levels: Vec<Option<u8>>) -> CameraSetup {
+    CameraSetup {
+        id: id.into(),
+        source: Box::new(Script {
+            levels: levels.into_iter(),
+            time: 0,
+        }),
+        delivery: Delivery::Lossless,
+        rules: RULES,
+        scores: Some(ScoreFile::create(&dir.join(format!("{id}.csv"))).unwrap()),
+    }
+}
+
+/// Runs cameras to their end; gives the report and the events.
+fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Alert>) {
+    let hub = Arc::new(Hub::new(&vec![Delivery::Lossless; cameras.len()]));
+    let mut outputs = Outputs::none();
+    outputs.events = Some(EventFile::open(&dir.join("events.jsonl"), false).unwrap());
+    outputs.evidence = Some(
+        crate::evidence::Evidence::open(&crate::config::EvidenceConfig {
+            dir: dir.join("evidence"),
+            max_bytes: 1 << 20,
+            quality: 90,
+            draw_region: false,
+        })
+        .unwrap(),
+    );
+    let setup = Setup {
+        identity: Identity {
+            device: "cam-01".into(),
+            model: Default::default(),
+        },
+        outputs,
+        ids: IncidentIds::Seeded(1),
+        clock: Arc::new(ManualClock::new(0)),
+        model: ModelStatus::default(),
+        status_every: Duration::from_secs(10),
+        end_with_sources: true,
+    };
+    let report = run(cameras, &mut Fake, setup, &hub);
+    let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap();
+    let events = text
+        .lines()
+        .map(|l| Alert::from_json(l.as_bytes()).unwrap())
+        .collect();
+    (report, events)
+}
+
+fn levels(text: &str) -> Vec<Option<u8>> {
+    text.chars()
+        .map(|c| c.to_digit(10).map(|d| d as u8 * 10))
+        .collect()
+}
+
+#[test]
+fn an_incident_from_frames_to_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = camera(dir.path(), "door", levels("0005796400000"));
+    let (report, events) = run_all(dir.path(), vec![setup]);
+    let counts = report.cameras[0].counts;
+    assert_eq!((counts.frames, counts.scored, counts.events), (13, 13, 1));
+    assert!(report.cameras[0].error.is_none());
+
+    let [new, end] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (new.phase, new.first_frame, new.frame, new.peak_frame),
+        (Phase::New, 3, 5, 5)
+    );
+    assert_eq!(
+        (new.started_ms, new.time_ms, new.uptime_ms),
+        (7300, 7500, 500)
+    );
+    assert_eq!((new.kind.as_str(), new.camera.as_str()), ("fast", "door"));
+    assert_eq!((new.score, new.peak_score, new.threshold), (0.9, 0.9, 0.5));
+    assert_eq!(new.region.unwrap().x, 0.5);
+    assert!(!new.time_synced);
+    assert_eq!(
+        (end.phase, end.sequence, end.frame, end.duration_ms),
+        (Phase::End, 1, 7, 400)
+    );
+    assert_eq!(end.started_ms, new.started_ms);
+    assert_eq!(end.id, new.id);
+
+    // The picture is of the peak although the score came two frames later.
+    let path = dir
+        .path()
+        .join("evidence")
+        .join(end.snapshot.as_ref().unwrap().as_str());
+    let level = image::open(path).unwrap().to_rgb8().get_pixel(0, 0).0[0];
+    assert!(level.abs_diff(90) <= 2, "{level}");
+
+    let csv = std::fs::read_to_string(dir.path().join("door.csv")).unwrap();
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(
+        (rows[0], rows[1], rows[6], rows.len()),
+        ("frame,score", "0,0", "5,0.9", 14)
+    );
+}
+
+#[test]
+fn the_end_of_a_source_ends_its_incident() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, events) = run_all(
+        dir.path(),
+        vec![camera(dir.path(), "door", levels("0067899"))],
+    );
+    let phases: Vec<Phase> = events.iter().map(|e| e.phase).collect();
+    assert_eq!(phases, [Phase::New, Phase::End]);
+    assert_eq!((events[1].frame, events[1].peak_frame), (6, 5));
+}
+
+#[test]
+fn a_gap_ends_an_incident_and_frames_count_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = levels("00777.77700000");
+    let (report, events) = run_all(dir.path(), vec![camera(dir.path(), "door", script)]);
+    let story: Vec<_> = events
+        .iter()
+        .map(|e| (e.phase, e.first_frame, e.frame))
+        .collect();
+    assert_eq!(
+        story,
+        [
+            (Phase::New, 2, 4),
+            (Phase::End, 2, 4),
+            (Phase::New, 5, 7),
+            (Phase::End, 5, 7)
+        ]
+    );
+    assert_ne!(events[0].id, events[2].id);
+    assert_eq!(report.cameras[0].counts.scored, 13);
+    let csv = std::fs::read_to_string(dir.path().join("door.csv")).unwrap();
+    assert!(csv.ends_with("12,0\n"), "{csv}");
+}
+
+#[test]
+fn a_replay_is_the_same_each_time_whatever_the_other_cameras_do() {
+    let mut seen = Vec::new();
+    for others in [0, 3, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cameras = vec![camera(dir.path(), "door", levels("00577710006660000777"))];
+        for i in 0..others {
+            cameras.push(camera(
+                dir.path(),
+                &format!("c{i}"),
+                levels("0077777000555500"),
+            ));
+        }
+        let (_, events) = run_all(dir.path(), cameras);
+        let own: Vec<Alert> = events.into_iter().filter(|e| e.camera == "door").collect();
+        seen.push((own, std::fs::read(dir.path().join("door.csv")).unwrap()));
+    }
+    assert!(seen[0].0.len() >= 4);
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[1], seen[2]);
+}
+
+#[test]
+fn a_model_that_fails_ends_a_recording_but_not_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broken = levels("00000000");
+    broken[3] = Some(BROKEN);
+    let cameras = vec![
+        camera(dir.path(), "bad", broken),
+        camera(dir.path(), "good", levels("0077700000")),
+    ];
+    let (report, events) = run_all(dir.path(), cameras);
+    let error = report.cameras[0].error.as_ref().unwrap();
+    assert_eq!(error.exit_code(), 1);
+    assert!(
+        error.to_string().starts_with("camera bad: frame 3: "),
+        "{error}"
+    );
+    assert_eq!((report.cameras[1].counts.scored, events.len()), (10, 2));
+}

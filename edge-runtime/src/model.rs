@@ -1,0 +1,173 @@
+//! The model: the bundle, whom it is trusted from, and the backend that runs it.
+
+use std::path::{Path, PathBuf};
+
+use inference::{BackendKind, BackendOptions, Engine};
+use model_bundle::{Bundle, PublicKey, Trust};
+
+use crate::config::{BackendName, ModelConfig};
+use crate::error::Error;
+
+impl From<BackendName> for BackendKind {
+    fn from(name: BackendName) -> Self {
+        match name {
+            BackendName::Ort => Self::Ort,
+            BackendName::Tract => Self::Tract,
+        }
+    }
+}
+
+/// A verified bundle, loaded.
+pub struct Model {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// Its detectors on a backend.
+    pub engine: Engine,
+    /// The backend: engine, where it was found, threads.
+    pub backend: String,
+    /// `ort` or `tract`.
+    pub backend_name: &'static str,
+    /// Precision of the graphs in use: `int8` if any is, else `fp32`.
+    pub precision: String,
+    /// Whether the bundle was signed by a key that the user trusts.
+    pub origin_checked: bool,
+}
+
+/// Reads a key: its text, or the path of a `.pub` file.
+///
+/// # Errors
+/// If the file cannot be read or is not a key.
+pub fn public_key(text: &str) -> Result<PublicKey, Error> {
+    let path = Path::new(text);
+    let key = if path.exists() || !text.starts_with("RW") {
+        PublicKey::read(path)
+    } else {
+        text.parse()
+    };
+    key.map_err(|e| Error::Usage(format!("public key {text:?}: {e}; give the .pub file")))
+}
+
+/// Reads and verifies the bundle. With no key the one inside it is used, which proves that the file
+/// is whole but not where it comes from; the caller should say so.
+///
+/// # Errors
+/// If a key or the bundle is damaged, or the bundle is not signed by a trusted key.
+pub fn open_bundle(config: &ModelConfig) -> Result<Bundle, Error> {
+    let keys = config
+        .public_keys
+        .iter()
+        .map(|k| public_key(k))
+        .collect::<Result<Vec<_>, _>>()?;
+    let trust = if keys.is_empty() {
+        Trust::Embedded
+    } else {
+        Trust::Keys(keys)
+    };
+    let path = &config.bundle;
+    Bundle::open(path, &trust).map_err(|e| match e {
+        model_bundle::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Error::Usage(format!(
+                "{}: no such bundle; check the path",
+                path.display()
+            ))
+        }
+        other => {
+            // The bundle's own messages name the file only where it could not be read.
+            let message = other.to_string();
+            let message = message
+                .strip_prefix(&format!("{}: ", path.display()))
+                .unwrap_or(&message);
+            Error::Bundle {
+                path: path.clone(),
+                message: message.to_owned(),
+            }
+        }
+    })
+}
+
+impl Model {
+    /// Verifies the bundle and loads it on the first backend of the list that can run it, after
+    /// checking the bundle's golden vectors.
+    ///
+    /// # Errors
+    /// If the bundle is refused, or no backend can run it.
+    pub fn load(config: &ModelConfig) -> Result<Self, Error> {
+        let bundle = open_bundle(config)?;
+        let options = options(config);
+        let mut reasons = Vec::new();
+        let mut library_missing = true;
+        for &name in &config.backends {
+            let kind = BackendKind::from(name);
+            let loaded = inference::open_backend(kind, &options)
+                .and_then(|backend| Ok((Engine::load(&bundle, backend.as_ref())?, backend)));
+            match loaded {
+                Ok((engine, backend)) => {
+                    let why = if reasons.is_empty() {
+                        "first choice"
+                    } else {
+                        "others failed"
+                    };
+                    log::info!("backend: {} ({why})", backend.describe());
+                    let mut graphs = bundle.manifest().graphs.iter();
+                    let int8 = graphs.any(|g| g.backend == kind.name() && g.precision == "int8");
+                    return Ok(Self {
+                        engine,
+                        backend: backend.describe(),
+                        backend_name: kind.name(),
+                        precision: if int8 { "int8" } else { "fp32" }.into(),
+                        origin_checked: !config.public_keys.is_empty(),
+                        bundle,
+                    });
+                }
+                Err(e) => {
+                    log::warn!("backend {kind} is not used: {e}");
+                    library_missing &= matches!(e, inference::Error::NoLibrary { .. });
+                    reasons.push(format!("{kind}: {e}"));
+                }
+            }
+        }
+        let message = format!("no backend can run the bundle: {}", reasons.join("; "));
+        Err(if library_missing {
+            Error::Unavailable(message)
+        } else {
+            Error::Bundle {
+                path: config.bundle.clone(),
+                message,
+            }
+        })
+    }
+
+    /// Refuses a bundle that is made for other devices.
+    ///
+    /// # Errors
+    /// If neither `any` nor `device_class` is among the bundle's device classes.
+    pub fn check_device(&self, path: &Path, device_class: &str) -> Result<(), Error> {
+        check_device(&self.bundle, path, device_class)
+    }
+}
+
+/// As [`Model::check_device`].
+///
+/// # Errors
+/// As [`Model::check_device`].
+pub fn check_device(bundle: &Bundle, path: &Path, device_class: &str) -> Result<(), Error> {
+    let classes = &bundle.manifest().device_classes;
+    if classes.iter().any(|c| c == "any" || c == device_class) {
+        return Ok(());
+    }
+    Err(Error::Bundle {
+        path: PathBuf::from(path),
+        message: format!(
+            "is for {}, this device is `{device_class}`; install the bundle for it",
+            classes.join(", ")
+        ),
+    })
+}
+
+/// The backend options of a configuration.
+pub fn options(config: &ModelConfig) -> BackendOptions {
+    BackendOptions {
+        ort_library: config.ort_library.clone(),
+        threads: config.threads,
+    }
+}

@@ -1,0 +1,396 @@
+//! The publisher against a real broker (mosquitto) that is killed and started again.
+//!
+//! Without mosquitto the tests say so and pass: they are part of the machine's test run, where it
+//! is installed.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use alert_wire::{Alert, ModelId, Phase, SCHEMA, truncate};
+use edge_runtime::config::{MqttConfig, Protocol};
+use edge_runtime::publish::{self, Publisher, Spool};
+
+struct Broker {
+    child: Child,
+    port: u16,
+}
+
+impl Broker {
+    /// Starts mosquitto on a port of the loopback interface, 0 for a free one.
+    fn start(dir: &Path, port: u16) -> Option<Self> {
+        let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"]
+            .into_iter()
+            .find(|p| Path::new(p).exists());
+        let Some(program) = program else {
+            println!("skipped: mosquitto is not installed");
+            return None;
+        };
+        let port = if port == 0 {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        } else {
+            port
+        };
+        let config = dir.join("mosquitto.conf");
+        // Persistence, so that retained messages survive the broker's restart as in the field.
+        std::fs::write(
+            &config,
+            format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                 persistence_location {}/\nautosave_interval 1\nuser root\n",
+                dir.display()
+            ),
+        )
+        .unwrap();
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(
+                Instant::now() < until,
+                "mosquitto does not listen on {port}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(Self { child, port })
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a subscriber sees: topic, payload, whether it was retained.
+type Message = (String, Vec<u8>, bool);
+
+/// Subscribes to everything below `root`, over a session that survives the broker's absence.
+fn subscribe(port: u16, root: &str) -> Receiver<Message> {
+    let mut options = rumqttc::MqttOptions::new("subscriber", "127.0.0.1", port);
+    options
+        .set_keep_alive(Duration::from_secs(5))
+        .set_clean_session(false);
+    let (client, mut connection) = rumqttc::Client::new(options, 16);
+    let filter = format!("{root}/#");
+    let (sender, receiver) = channel();
+    let (ready, is_ready) = channel();
+    std::thread::spawn(move || {
+        for event in connection.iter() {
+            use rumqttc::{Event, Packet};
+            match event {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    let _ = client.try_subscribe(filter.clone(), rumqttc::QoS::AtLeastOnce);
+                }
+                Ok(Event::Incoming(Packet::SubAck(_))) => {
+                    let _ = ready.send(());
+                }
+                Ok(Event::Incoming(Packet::Publish(p))) => {
+                    if sender
+                        .send((p.topic.clone(), p.payload.to_vec(), p.retain))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    });
+    is_ready
+        .recv_timeout(Duration::from_secs(10))
+        .expect("the subscription is accepted");
+    receiver
+}
+
+fn config(port: u16, protocol: Protocol) -> MqttConfig {
+    MqttConfig {
+        host: "127.0.0.1".into(),
+        port,
+        protocol,
+        root: "pavad/cam-01".into(),
+        client_id: "pavad-cam-01".into(),
+        username: None,
+        password_file: None,
+        keep_alive: 5,
+        tls: None,
+    }
+}
+
+fn alert(number: u64) -> Alert {
+    Alert {
+        schema: SCHEMA,
+        id: truncate(&format!("00000000-0000-4000-8000-{number:012}")),
+        sequence: 0,
+        phase: Phase::New,
+        device: truncate("cam-01"),
+        camera: truncate("door"),
+        kind: truncate("fast"),
+        score: 0.5,
+        peak_score: 0.5,
+        threshold: 0.5,
+        region: None,
+        started_ms: 0,
+        time_ms: number,
+        uptime_ms: number,
+        duration_ms: 0,
+        first_frame: number,
+        frame: number,
+        peak_frame: number,
+        time_synced: false,
+        snapshot: None,
+        model: ModelId::default(),
+    }
+}
+
+/// Frame numbers of the events received on a topic, duplicates removed, in order of arrival.
+fn frames(messages: &[Message], topic: &str) -> Vec<u64> {
+    let mut seen = Vec::new();
+    for (_, payload, retained) in messages.iter().filter(|m| m.0 == topic) {
+        let alert = if topic.ends_with("postcard") {
+            Alert::from_postcard(payload).unwrap()
+        } else {
+            Alert::from_json(payload).unwrap()
+        };
+        assert!(!retained, "events are not retained");
+        if !seen.contains(&alert.frame) {
+            seen.push(alert.frame);
+        }
+    }
+    seen
+}
+
+fn words(messages: &[Message], topic: &str) -> Vec<String> {
+    let of_topic = messages.iter().filter(|m| m.0 == topic);
+    of_topic
+        .map(|m| String::from_utf8(m.1.clone()).unwrap())
+        .collect()
+}
+
+/// Collects messages until `done` or 20 seconds have passed.
+fn collect(
+    receiver: &Receiver<Message>,
+    all: &mut Vec<Message>,
+    done: impl Fn(&[Message]) -> bool,
+) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !done(all) {
+        let left = until.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(left.min(Duration::from_millis(200))) {
+            Ok(message) => all.push(message),
+            Err(_) => assert!(
+                Instant::now() < until,
+                "not done; seen: {:?}",
+                words_of(all)
+            ),
+        }
+    }
+}
+
+fn words_of(all: &[Message]) -> Vec<String> {
+    all.iter()
+        .map(|m| format!("{}: {}", m.0, String::from_utf8_lossy(&m.1)))
+        .collect()
+}
+
+const EVENTS: &str = "pavad/cam-01/events/door";
+const POSTCARD: &str = "pavad/cam-01/events/door/postcard";
+const AVAILABILITY: &str = "pavad/cam-01/availability";
+const STATUS: &str = "pavad/cam-01/status";
+
+fn broker_dies_and_comes_back(protocol: Protocol) {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(dir.path(), 0) else {
+        return;
+    };
+    let port = broker.port;
+    let receiver = subscribe(port, "pavad");
+    let spool = Spool::open(&dir.path().join("spool"), 1 << 20).unwrap();
+    let publisher = Publisher::start(config(port, protocol), spool);
+    assert!(publisher.wait_connected(Duration::from_secs(10)));
+    publisher.set_status("{\"state\":\"running\"}".into());
+
+    let mut seen = Vec::new();
+    for i in 0..50 {
+        publisher.submit(&alert(i));
+    }
+    assert!(publisher.drain(Duration::from_secs(10)));
+    collect(&receiver, &mut seen, |m| frames(m, POSTCARD).len() == 50);
+    assert_eq!(words(&seen, AVAILABILITY), ["online"]);
+    // Let the broker save its sessions, then take it away without warning, in the middle of a burst.
+    std::thread::sleep(Duration::from_millis(1500));
+    for i in 50..60 {
+        publisher.submit(&alert(i));
+    }
+    drop(broker);
+    for i in 60..120 {
+        publisher.submit(&alert(i));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let report = publisher.report();
+    assert!(report.depth >= 60, "{report:?}");
+
+    let _broker = Broker::start(dir.path(), port).unwrap();
+    assert!(
+        publisher.drain(Duration::from_secs(20)),
+        "{:?}",
+        publisher.report()
+    );
+    collect(&receiver, &mut seen, |m| frames(m, POSTCARD).contains(&119));
+    publisher.submit(&alert(120));
+    collect(&receiver, &mut seen, |m| frames(m, POSTCARD).contains(&120));
+    // Acknowledged and then lost with the broker's memory is the broker's loss: a killed mosquitto
+    // forgets what it has not saved. From the restart on nothing may be missing.
+    for topic in [EVENTS, POSTCARD] {
+        let got = frames(&seen, topic);
+        assert!(got.is_sorted(), "{topic}: {got:?}");
+        assert!((60..=120).all(|i| got.contains(&i)), "{topic}: {got:?}");
+    }
+    assert!(
+        words(&seen, AVAILABILITY)
+            .iter()
+            .filter(|w| *w == "online")
+            .count()
+            >= 2
+    );
+
+    let last = publisher.close(Duration::from_secs(5));
+    assert_eq!(last.depth, 0);
+    assert_eq!(last.connections, 2);
+    collect(&receiver, &mut seen, |m| {
+        words(m, AVAILABILITY)
+            .last()
+            .is_some_and(|w| w == "stopped")
+    });
+    // What a subscriber that comes later finds.
+    let late = subscribe(port, "pavad/cam-01");
+    let mut found = Vec::new();
+    collect(&late, &mut found, |m| {
+        words(m, STATUS).len() + words(m, AVAILABILITY).len() >= 2
+    });
+    assert_eq!(words(&found, AVAILABILITY).last().unwrap(), "stopped");
+    assert_eq!(
+        words(&found, STATUS).last().unwrap(),
+        "{\"state\":\"running\"}"
+    );
+}
+
+#[test]
+fn broker_dies_and_comes_back_mqtt_5() {
+    broker_dies_and_comes_back(Protocol::V5);
+}
+
+#[test]
+fn broker_dies_and_comes_back_mqtt_3() {
+    broker_dies_and_comes_back(Protocol::V311);
+}
+
+#[test]
+fn events_of_an_earlier_process_are_sent_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("spool");
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    // No broker yet: the first process ends with everything in its spool.
+    let publisher = Publisher::start(
+        config(port, Protocol::V5),
+        Spool::open(&folder, 1 << 20).unwrap(),
+    );
+    for i in 0..20 {
+        publisher.submit(&alert(i));
+    }
+    assert!(!publisher.drain(Duration::from_millis(300)));
+    assert_eq!(publisher.close(Duration::from_secs(1)).depth, 20);
+
+    let Some(_broker) = Broker::start(dir.path(), port) else {
+        return;
+    };
+    let receiver = subscribe(port, "pavad");
+    let publisher = Publisher::start(
+        config(port, Protocol::V5),
+        Spool::open(&folder, 1 << 20).unwrap(),
+    );
+    for i in 20..30 {
+        publisher.submit(&alert(i));
+    }
+    assert!(publisher.drain(Duration::from_secs(10)));
+    let mut seen = Vec::new();
+    collect(&receiver, &mut seen, |m| frames(m, POSTCARD).len() == 30);
+    for topic in [EVENTS, POSTCARD] {
+        assert_eq!(frames(&seen, topic), (0..30).collect::<Vec<_>>(), "{topic}");
+    }
+    publisher.close(Duration::from_secs(5));
+}
+
+#[test]
+fn the_last_will_speaks_for_a_process_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(dir.path(), 0) else {
+        return;
+    };
+    let receiver = subscribe(broker.port, "pavad");
+    let spool = Spool::open(&dir.path().join("spool"), 1 << 20).unwrap();
+    let publisher = Publisher::start(config(broker.port, Protocol::V5), spool);
+    assert!(publisher.wait_connected(Duration::from_secs(10)));
+    let mut seen = Vec::new();
+    collect(&receiver, &mut seen, |m| {
+        words(m, AVAILABILITY) == ["online"]
+    });
+    // Dropped without a goodbye, as at a crash.
+    drop(publisher);
+    collect(&receiver, &mut seen, |m| {
+        words(m, AVAILABILITY) == ["online", "offline"]
+    });
+}
+
+#[test]
+fn probing_does_not_disturb_a_running_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(dir.path(), 0) else {
+        return;
+    };
+    let receiver = subscribe(broker.port, "pavad");
+    let spool = Spool::open(&dir.path().join("spool"), 1 << 20).unwrap();
+    let config = config(broker.port, Protocol::V5);
+    let publisher = Publisher::start(config.clone(), spool);
+    assert!(publisher.wait_connected(Duration::from_secs(10)));
+    publish::probe(&config).unwrap();
+    publisher.submit(&alert(1));
+    let mut seen = Vec::new();
+    collect(&receiver, &mut seen, |m| frames(m, POSTCARD) == [1]);
+    assert_eq!(words(&seen, AVAILABILITY), ["online"]);
+    assert_eq!(publisher.report().connections, 1);
+    publisher.close(Duration::from_secs(5));
+
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let error = publish::probe(&MqttConfig {
+        port: nobody,
+        ..config
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(
+        error.starts_with(&format!("broker 127.0.0.1:{nobody}: ")),
+        "{error}"
+    );
+}
