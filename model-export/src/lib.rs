@@ -1,5 +1,6 @@
 //! From weights to a signed INT8 bundle: ONNX graphs, quantization, packing.
 
+pub mod calibration;
 pub mod graphs;
 pub mod onnx;
 pub mod pack;

@@ -33,6 +33,8 @@ struct Verbosity {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Backbone(commands::backbone::Args),
+    Quantize(commands::quantize::Args),
     Keygen(commands::keygen::Args),
     Pack(commands::pack::Args),
     Sign(commands::sign::Args),
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
     };
     env_logger::Builder::new().filter_level(level).parse_default_env().init();
     let result = match &cli.command {
+        Command::Backbone(args) => commands::backbone::run(args),
+        Command::Quantize(args) => commands::quantize::run(args),
         Command::Keygen(args) => commands::keygen::run(args),
         Command::Pack(args) => commands::pack::run(args),
         Command::Sign(args) => commands::sign::run(args),

@@ -1,5 +1,7 @@
 //! From a checkpoint directory to a bundle and back, through the library and the real program.
 
+#![allow(clippy::unwrap_used, reason = "test code outside a test function")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -1,8 +1,10 @@
 //! The subcommands, one file each, and what they share: exit codes, trust, writing files.
 
+pub mod backbone;
 pub mod inspect;
 pub mod keygen;
 pub mod pack;
+pub mod quantize;
 pub mod sign;
 pub mod verify;
 
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use model_bundle::{Bundle, PublicKey, Trust};
 use model_export::pack::Error as PackError;
+use model_export::{graphs, onnx, weights};
 
 /// Wrong usage that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +40,44 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref::<model_bundle::Error>() {
             return bundle_code(error);
         }
+        if let Some(error) = cause.downcast_ref::<inference::Error>() {
+            use inference::Error::{NoBackend, NoLibrary};
+            return if matches!(error, NoLibrary { .. } | NoBackend { .. }) {
+                4
+            } else {
+                3
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<weights::Error>() {
+            return weights_code(error);
+        }
+        match cause.downcast_ref() {
+            Some(graphs::Error::Weights(error)) => return weights_code(error),
+            Some(graphs::Error::Config { .. }) => return 2,
+            _ => {}
+        }
+        if let Some(error) = cause.downcast_ref::<video::Error>() {
+            use video::Error::{Io, Missing};
+            return if matches!(error, Missing { .. } | Io { .. }) {
+                1
+            } else {
+                3
+            };
+        }
+        if cause.is::<onnx::Error>() {
+            return 3;
+        }
     }
     1
+}
+
+fn weights_code(error: &weights::Error) -> u8 {
+    use weights::Error::{Io, NotFound};
+    if matches!(error, NotFound { .. } | Io { .. }) {
+        1
+    } else {
+        3
+    }
 }
 
 fn bundle_code(error: &model_bundle::Error) -> u8 {

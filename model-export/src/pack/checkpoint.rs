@@ -50,11 +50,7 @@ struct GoldenHeader {
 impl Checkpoint {
     /// Reads a checkpoint directory.
     pub fn read(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("config.toml");
-        let text = std::fs::read_to_string(&path).map_err(io("read", &path))?;
-        let config: Config = toml::from_str(&text).map_err(|e| wrong(&path, one_line(&e)))?;
-        model_bundle::detectors::validate(&config.detectors)
-            .map_err(|e| wrong(&path, e.to_string()))?;
+        let config = read_config(&dir.join("config.toml"))?;
         let graphs = read_graphs(&dir.join("graphs"))?;
         let mut names: Vec<&str> = graphs.iter().map(|g| g.name.as_str()).collect();
         names.sort_unstable();
@@ -70,6 +66,21 @@ impl Checkpoint {
             golden,
         })
     }
+}
+
+/// Reads the `[detectors]` of a checkpoint's `config.toml`.
+///
+/// # Errors
+/// If the file cannot be read or they are not valid.
+pub fn read_detectors(path: &Path) -> Result<Detectors, Error> {
+    Ok(read_config(path)?.detectors)
+}
+
+fn read_config(path: &Path) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(path).map_err(io("read", path))?;
+    let config: Config = toml::from_str(&text).map_err(|e| wrong(path, one_line(&e)))?;
+    model_bundle::detectors::validate(&config.detectors).map_err(|e| wrong(path, e.to_string()))?;
+    Ok(config)
 }
 
 /// Writes a golden input where [`Checkpoint::read`] finds it.
