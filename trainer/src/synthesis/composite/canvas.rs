@@ -43,7 +43,7 @@ pub(super) struct Placement {
 pub(super) struct Look {
     /// Brightness, on top of the local light.
     gain: f32,
-    /// Radius of a slight blur, in texels.
+    /// Width of a slight blur, in pixels.
     softness: f32,
     /// Standard deviation of the coding noise of moving things, in levels.
     grain: f32,
@@ -195,7 +195,8 @@ impl<'a> Canvas<'a> {
         for (i, m) in moving.iter_mut().enumerate() {
             let (x, y) = (x0 + i % rw, y0 + i / rw);
             let differs = |f: &Frame| smooth_change(f, played, x, y) > 0.7 * visible;
-            *m = differs(&self.site.background.frame) && around.iter().any(|f| differs(f));
+            *m = smooth_change(&self.site.background.frame, played, x, y) > 1.5 * visible
+                && around.iter().any(|f| differs(f));
         }
         // Specks are noise; a figure's inner pixels hardly change, but belong to it.
         spread(&mut moving, rw, rh, 1, 1, false);
@@ -276,7 +277,7 @@ impl<'s> View<'s> {
     fn new(sprite: &'s Sprite, place: &Placement, softness: f32) -> Self {
         let length = place.smear[0].hypot(place.smear[1]);
         let n = (length.ceil() as usize + 1).min(7);
-        let soft = 0.5 * softness * place.scale[1].abs();
+        let soft = 0.5 * softness;
         let mut taps = Vec::new();
         for i in 0..n {
             let part = if n > 1 {

@@ -196,6 +196,42 @@ mod tests {
     }
 
     #[test]
+    fn a_sprite_put_back_gives_the_frame_again() {
+        let luma = |k: usize| {
+            (0..400)
+                .map(|i| (i * k % 200) as u8 + 20)
+                .collect::<Vec<_>>()
+        };
+        let still = Frame::from_luma(20, 20, &luma(7)).unwrap();
+        let frame = Frame::from_luma(20, 20, &luma(13)).unwrap();
+        let background = Background::new(&[&still]);
+        let part = Component {
+            x: 6,
+            y: 5,
+            width: 4,
+            height: 7,
+            area: 28,
+            centre: [8.0, 8.5],
+            mask: vec![true; 28],
+        };
+        let sprite = Sprite::cut(&frame, &background, &part, [8.0, 12.0]);
+        let mut opaque = 0;
+        for y in 0..20 {
+            for x in 0..20 {
+                let at = [x as f32 + 0.5 - 8.0, y as f32 + 0.5 - 12.0];
+                let [r, .., a] = sprite.sample(at[0] + sprite.anchor[0], at[1] + sprite.anchor[1]);
+                let i = (y * 20 + x) * 3;
+                let shown = r + (1.0 - a) * still.rgb()[i] as f32;
+                let expected = if a > 0.0 { &frame } else { &still };
+                assert!((shown - expected.rgb()[i] as f32).abs() < 0.1, "{x} {y}");
+                opaque += (a > 0.99) as usize;
+            }
+        }
+        // Corners are round.
+        assert!((24..=28).contains(&opaque), "{opaque}");
+    }
+
+    #[test]
     fn recolour_keeps_the_shape() {
         let sprite = Sprite::paint(3, 3, [0.0; 2], |x, y| ([80.0; 3], (x * y / 9.0).min(1.0)));
         let inverse = sprite.recolour(|_, _, rgb| rgb.map(|v| 255.0 - v));

@@ -60,6 +60,19 @@ impl<'a> Stage<'a> {
         (!movers.is_empty()).then(|| &self.lender.tubes[movers[rng.random_range(0..movers.len())]])
     }
 
+    /// A walker that gets somewhere and is most likely a single person, by being slim.
+    pub fn person(&self, rng: &mut ChaCha8Rng) -> Option<&'a Tube> {
+        let mut tube = self.mover(rng)?;
+        for _ in 0..6 {
+            let middle = &tube.sprites[tube.sprites.len() / 2];
+            if middle.height as f32 > 1.6 * middle.width as f32 {
+                break;
+            }
+            tube = self.mover(rng)?;
+        }
+        Some(tube)
+    }
+
     /// A random piece of the usual ways: a foot point.
     pub fn foot(&self, rng: &mut ChaCha8Rng) -> [f32; 2] {
         let [w, h] = self.size();

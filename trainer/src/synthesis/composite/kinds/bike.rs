@@ -16,7 +16,9 @@ pub(super) fn perform(
     rng: &mut ChaCha8Rng,
     mark: Mark,
 ) {
-    let Some(tube) = stage.mover(rng) else { return };
+    let Some(tube) = stage.person(rng) else {
+        return;
+    };
     let n = tube.sprites.len();
     let poses = if rng.random_bool(0.4) {
         rng.random_range(2..=3.min(n))

@@ -72,7 +72,7 @@ fn build(stage: &Stage<'_>, rng: &mut ChaCha8Rng) -> Sprite {
     let texture = stage.texture(rng);
     let share = rng.random_range(0.1..0.5);
     let driver = stage
-        .mover(rng)
+        .person(rng)
         .map(|t| {
             (
                 &t.sprites[rng.random_range(0..t.sprites.len())],

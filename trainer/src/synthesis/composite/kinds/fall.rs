@@ -16,7 +16,9 @@ pub(super) fn perform(
     rng: &mut ChaCha8Rng,
     mark: Mark,
 ) {
-    let Some(tube) = stage.mover(rng) else { return };
+    let Some(tube) = stage.person(rng) else {
+        return;
+    };
     let fall = ((rng.random_range(0.4..1.0) * stage.rate) as usize).clamp(4, stage.span / 2);
     let lie = (stage.rate as usize).clamp(3, stage.span - fall);
     let spare = stage.span - fall - lie;
