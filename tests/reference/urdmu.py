@@ -89,7 +89,7 @@ def encode(w, c, x):
     x = F.relu(F.conv1d(x.mT, w["embedding.conv_1.0.weight"], w["embedding.conv_1.0.bias"], padding=1)).mT
     n, t, e = x.shape
     distance = torch.arange(t)[None, :] - torch.arange(t)[:, None]
-    near = torch.exp(-distance.abs().double() / math.e)
+    near = torch.exp(-distance.abs().to(x.dtype) / math.e)
     # UR-DMU divides by a vector of row sums that broadcasts along columns: entry (i, j) is divided by
     # the sum of row j. The matrix is symmetric, so this is a normalisation of columns.
     near = near / near.sum(-1)

@@ -52,6 +52,9 @@ pub struct Progress {
     pub abnormal_norm: f64,
 }
 
+/// Shape and row-major values of a tensor.
+pub type Values = (Vec<usize>, Vec<f32>);
+
 /// A detector that is ready to be saved, exported or used for scoring.
 #[derive(Debug, Clone)]
 pub struct TrainedDetector {
@@ -80,7 +83,7 @@ impl TrainedDetector {
     ///
     /// # Errors
     /// If memory is short.
-    pub fn values(&self) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, Error> {
+    pub fn values(&self) -> Result<BTreeMap<String, Values>, Error> {
         let plain = |(name, tensor): (&String, &Tensor)| {
             let values = tensor.flatten_all()?.to_vec1::<f32>()?;
             Ok((name.clone(), (tensor.dims().to_vec(), values)))
