@@ -2,6 +2,7 @@
 //!
 //! Without mosquitto the tests say so and pass: they are part of the machine's test run, where it
 //! is installed.
+#![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;

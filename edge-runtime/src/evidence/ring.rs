@@ -36,7 +36,7 @@ impl Ring {
     /// # Errors
     /// If the frame has no pixels.
     pub fn push(&mut self, number: u64, frame: &Frame) -> Result<(), video::Error> {
-        if number % self.every != 0 {
+        if !number.is_multiple_of(self.every) {
             return Ok(());
         }
         if self.slots.len() < SLOTS {

@@ -215,7 +215,7 @@ impl Sender {
 
 impl Link {
     /// The error for a message that the broker has refused.
-    pub fn refused(&self, reason: String) -> Error {
+    pub fn refused(&self, reason: &str) -> Error {
         let (Self::V311(_, address) | Self::V5(_, address)) = self;
         address.error(format!(
             "message refused: {reason}; check the broker's access rules"

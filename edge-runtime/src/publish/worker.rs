@@ -371,7 +371,7 @@ fn run_once(shared: &Shared, mut link: Link) -> link::Error {
                 // Kept and tried again after a wait: the cause (rights, quota) is at the broker.
                 log::error!("the broker refused {what:?}: {reason}; check its access rules");
                 state.sender = None;
-                return link.refused(reason);
+                return link.refused(&reason);
             }
             // The goodbye is on the wire.
             Event::Disconnecting => return link.closed(),
