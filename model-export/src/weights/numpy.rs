@@ -37,6 +37,14 @@ fn walk(
     budget: &mut usize,
     tensors: &mut BTreeMap<String, Array>,
 ) -> Result<(), String> {
+    // Each visit costs, so that dictionaries of the same dictionaries do not go on for ever.
+    let mut spend = |count| {
+        *budget = budget
+            .checked_sub(count)
+            .ok_or_else(|| format!("tensor {path}: more values than the file holds"))?;
+        Ok::<_, String>(())
+    };
+    spend(1)?;
     match pickle.object(value) {
         Some(Object::Dict(items)) if depth < MAX_DEPTH => {
             for (key, value) in items {
@@ -58,10 +66,7 @@ fn walk(
             ..
         }) if is_array(*callable) => {
             let array = array(pickle, *state).map_err(|why| format!("tensor {path}: {why}"))?;
-            // Each visit costs at least one, so that empty arrays cannot go on for ever.
-            *budget = budget
-                .checked_sub(array.data.len().max(1))
-                .ok_or_else(|| format!("tensor {path}: more values than the file holds"))?;
+            spend(array.data.len())?;
             tensors.insert(path.to_owned(), array);
             Ok(())
         }
@@ -146,6 +151,22 @@ mod tests {
                 data: vec![1.5, -2.0]
             }
         );
+    }
+
+    #[test]
+    fn a_dictionary_that_is_used_again_and_again_is_not_followed_for_ever() {
+        // Twelve levels of ten entries, each level the same dictionary: 10^12 paths.
+        let mut bytes = b"\x80\x04}q\x00".to_vec();
+        for level in 1..=12u8 {
+            bytes.extend([b'}', b'q', level, b'(']);
+            for key in 0..10 {
+                bytes.extend([0x8c, 1, b'a' + key, b'h', level - 1]);
+            }
+            bytes.push(b'u');
+        }
+        bytes.push(b'.');
+        let error = read(&bytes).unwrap_err();
+        assert!(error.contains("more values than the file holds"), "{error}");
     }
 
     #[test]

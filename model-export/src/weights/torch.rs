@@ -34,13 +34,18 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
 
     // The size of an element is known from the tensors only.
     let keys = order.sequence(order.root).ok_or("no list of storages")?;
+    let users: HashMap<_, _> = tensors
+        .iter()
+        .map(|(name, tensor)| (tensor.storage, (name, tensor)))
+        .collect();
     let mut storages = HashMap::new();
     for key in keys {
         let Value::Text(key) = key else {
             return Err("the key of a storage is no text".into());
         };
-        let user = tensors.iter().find(|(_, tensor)| tensor.storage == *key);
-        let (name, user) = user.ok_or_else(|| format!("storage {key} is of no tensor"))?;
+        let (name, user) = users
+            .get(key)
+            .ok_or_else(|| format!("storage {key} is of no tensor"))?;
         let (count, after) = rest
             .split_first_chunk::<8>()
             .ok_or_else(|| format!("file ends before tensor {name}"))?;

@@ -1,5 +1,7 @@
 //! What the tests of graphs share: golden files, their input, and running a graph.
 
+#![allow(clippy::unwrap_used, reason = "called by tests only")]
+
 use std::path::Path;
 
 use inference::{Backend, BackendKind, BackendOptions, open_backend};
