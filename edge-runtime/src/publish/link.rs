@@ -175,6 +175,9 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, Error> {
 }
 
 fn transport(tls: &TlsConfig) -> Result<Transport, Error> {
+    // Named here because rustls refuses to choose where a build has two providers. An error means
+    // that it has been named before.
+    let _ = rumqttc::tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client_auth = match (&tls.cert_file, &tls.key_file) {
         (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
         _ => None,

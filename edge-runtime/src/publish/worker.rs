@@ -206,16 +206,18 @@ impl State {
         if !self.connected {
             return;
         }
-        if let Stage::Stopping(_) = self.stage {
+        let stopping = matches!(self.stage, Stage::Stopping(_));
+        // The last status goes out even if events fill the window.
+        if self.status_is_new && (self.room() > 0 || stopping) {
+            let payload = self.status.clone().unwrap_or_default().into_bytes();
+            self.status_is_new = !self.send(Message::Status, &topics.status(), true, payload);
+        }
+        if stopping {
             if !self.stopped_sent {
                 let word = Availability::Stopped.as_str().as_bytes().to_vec();
                 self.stopped_sent = self.send(Message::Stopped, &topics.availability(), true, word);
             }
             return;
-        }
-        if self.status_is_new && self.room() > 0 {
-            let payload = self.status.clone().unwrap_or_default().into_bytes();
-            self.status_is_new = !self.send(Message::Status, &topics.status(), true, payload);
         }
         while self.room() >= 2 {
             let Some((number, bytes)) = self.spool.next_after(self.cursor) else {
