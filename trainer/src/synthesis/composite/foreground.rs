@@ -70,17 +70,16 @@ impl<'a> Foreground<'a> {
         let [rx, ry] = self.close;
         spread(&mut mask, w, h, rx, ry, true);
         spread(&mut mask, w, h, rx, ry, false);
-        let mut found = regions(&mask, w, h, self.min_area);
-        found.retain_mut(|part| {
-            self.trim(part, frame, &smooth);
-            part.area >= self.min_area
-        });
+        let found = regions(&mask, w, h, self.min_area);
         found
+            .into_iter()
+            .filter_map(|part| self.trim(&part, frame, &smooth))
+            .collect()
     }
 
     /// Takes off a figure what hangs on it: coding halos (far weaker than the figure itself) and
-    /// shadows (the background, a little darker).
-    fn trim(&self, part: &mut Component, frame: &Frame, smooth: &[u16]) {
+    /// shadows (the background, a little darker). Of what is left the largest piece is the figure.
+    fn trim(&self, part: &Component, frame: &Frame, smooth: &[u16]) -> Option<Component> {
         let w = frame.width();
         let at = |i: usize| (part.y + i / part.width) * w + part.x + i % part.width;
         let mut strengths: Vec<u16> = (0..part.mask.len())
@@ -102,49 +101,14 @@ impl<'a> Foreground<'a> {
         spread(&mut kept, part.width, part.height, rx, ry, true);
         spread(&mut kept, part.width, part.height, rx, ry, false);
         fill_holes(&mut kept, part.width, part.height);
-        // Closing may reach beyond the figure; it was one piece, and its pieces stay together.
-        for (keep, inside) in kept.iter_mut().zip(&part.mask) {
-            *keep &= inside;
-        }
-        part.shrink_to(&kept);
+        let pieces = regions(&kept, part.width, part.height, self.min_area);
+        let mut figure = pieces.into_iter().rev().max_by_key(|piece| piece.area)?;
+        figure.x += part.x;
+        figure.y += part.y;
+        figure.centre[0] += part.x as f32;
+        figure.centre[1] += part.y as f32;
+        Some(figure)
     }
-}
-
-impl Component {
-    /// Becomes what `kept` (of the size of its box) leaves of it.
-    fn shrink_to(&mut self, kept: &[bool]) {
-        let inside = || {
-            (0..kept.len())
-                .filter(|&i| kept[i])
-                .map(|i| (i % self.width, i / self.width))
-        };
-        let area = inside().count();
-        let Some((x0, x1)) = inside().map(|p| (p.0, p.0)).reduce(span) else {
-            self.area = 0;
-            return;
-        };
-        let (y0, y1) = inside().map(|p| (p.1, p.1)).reduce(span).unwrap_or((0, 0));
-        let (sx, sy) = inside().fold((0, 0), |s, p| (s.0 + p.0, s.1 + p.1));
-        let middle = |sum: usize, origin: usize| sum as f32 / area as f32 + origin as f32 + 0.5;
-        let (width, height) = (x1 + 1 - x0, y1 + 1 - y0);
-        let mask = (0..width * height)
-            .map(|i| kept[(y0 + i / width) * self.width + x0 + i % width])
-            .collect();
-        *self = Self {
-            centre: [middle(sx, self.x), middle(sy, self.y)],
-            x: self.x + x0,
-            y: self.y + y0,
-            width,
-            height,
-            area,
-            mask,
-        };
-    }
-}
-
-/// The smallest range that holds both.
-fn span(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
-    (a.0.min(b.0), a.1.max(b.1))
 }
 
 /// Sets what the outside of a `w` × `h` mask cannot reach along rows and columns.

@@ -117,16 +117,23 @@ impl Site {
 /// The tracks that show a whole walker: of the usual size, away from the border, at best upright
 /// and followed for long. Criteria are relaxed until there are enough.
 fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
-    // What moves shows the size that figures have here; each track votes once a frame.
-    let mut votes = Vec::new();
+    // What moves shows the size that figures have here. Pixels vote, not tracks: fragments of
+    // figures are many, but small.
+    let mut votes: Vec<(f32, f32)> = Vec::new();
     for track in &tracks {
         let tall = track.median(|p| p.height as f32);
         if track.displacement() >= 0.4 * tall && track.border_distance(width, height) > 1 {
             let area = track.median(|p| p.area as f32);
-            votes.extend(std::iter::repeat_n(area, track.parts.len()));
+            votes.push((area, area * track.parts.len() as f32));
         }
     }
-    let Some(typical) = median(votes) else {
+    votes.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut left = votes.iter().map(|v| v.1).sum::<f32>() / 2.0;
+    let middle = votes.iter().find(|v| {
+        left -= v.1;
+        left <= 0.0
+    });
+    let Some(&(typical, _)) = middle else {
         return Vec::new();
     };
     // (longer than, height over width more than, area within a factor of)
