@@ -2,6 +2,7 @@
 //!
 //! The graphs are made here, small and with every structure that the networks have: strided stems,
 //! depthwise and dilated convolutions, residual sums, Inception branches, 3-D kernels.
+#![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
 use std::sync::OnceLock;
 

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::ModelProto;
 
+use super::bias::ChannelMeans;
 use super::graph::{Index, with_outputs};
 use super::histogram::Histogram;
 use super::params::{ActivationParams, Flavour};
@@ -23,6 +24,8 @@ pub struct Ranges {
     pub samples: usize,
     /// By name of the first tensor of each group of tensors that share a range.
     pub tensors: BTreeMap<String, TensorRange>,
+    /// Means of the inputs of the nodes with weights, by name of the tensor.
+    pub inputs: BTreeMap<String, ChannelMeans>,
 }
 
 /// The values of one group of tensors.
@@ -95,24 +98,29 @@ pub(super) fn gather(
     backend: &dyn Backend,
 ) -> Result<(Ranges, VecDeque<Kept>), Error> {
     let input_names: Vec<&str> = index.input_names().collect();
-    let measured: Vec<(String, usize)> = plan
-        .groups
-        .iter()
-        .enumerate()
-        .flat_map(|(g, group)| group.measured.iter().map(move |t| (t.clone(), g)))
-        .collect();
-    let inside: Vec<String> = measured
-        .iter()
-        .map(|(t, _)| t.clone())
+    let mut statistics: BTreeMap<String, Statistics> = BTreeMap::new();
+    for tensor in plan.groups.iter().flat_map(|g| &g.measured) {
+        statistics.entry(tensor.clone()).or_default().histogram = Some(Histogram::new());
+    }
+    for layer in plan.layers.iter().filter(|_| options.correct_bias) {
+        let is_conv = index.node(layer.node).op_type == "Conv";
+        statistics.entry(layer.input.clone()).or_default().layer = Some(is_conv);
+    }
+    let inside: Vec<String> = statistics
+        .keys()
         .filter(|t| !index.is_input(t))
+        .cloned()
         .collect();
     let mut passes = Pass::load(model, &inside, options.memory_limit, backend)?;
-
-    // One histogram for each measured tensor, so that they can be filled in parallel.
-    let mut histograms: BTreeMap<String, Histogram> = measured
+    let infos = passes
         .iter()
-        .map(|(t, _)| (t.clone(), Histogram::new()))
-        .collect();
+        .flat_map(|p| p.graph.inputs().iter().chain(p.graph.outputs()));
+    for info in infos {
+        if let Some(s) = statistics.get_mut(&info.name) {
+            s.expect(&info.shape);
+        }
+    }
+
     let output_names: Vec<&str> = index.graph.output.iter().map(|v| v.name.as_str()).collect();
     let mut kept: VecDeque<Kept> = VecDeque::new();
     let mut count = 0;
@@ -123,8 +131,8 @@ pub(super) fn gather(
         };
         check_sample(passes[0].graph.as_ref(), &sample, count)?;
         for (name, values) in input_names.iter().zip(&sample) {
-            if let Some(histogram) = histograms.get_mut(*name)
-                && !histogram.add(values)
+            if let Some(s) = statistics.get_mut(*name)
+                && !s.add(values)
             {
                 return Err(not_finite(name));
             }
@@ -138,17 +146,13 @@ pub(super) fn gather(
                 .map(String::as_str)
                 .zip(&pass.values)
                 .collect();
-            let measured = &pass.extra;
-            histograms
+            let here = &pass.extra;
+            statistics
                 .par_iter_mut()
-                .try_for_each(|(name, histogram)| {
-                    match values
-                        .get(name.as_str())
-                        .filter(|_| measured.contains(name))
-                    {
-                        Some(values) if !histogram.add(values) => Err(not_finite(name)),
-                        _ => Ok(()),
-                    }
+                .filter(|(name, _)| here.contains(name))
+                .try_for_each(|(name, s)| match values.get(name.as_str()) {
+                    Some(values) if !s.add(values) => Err(not_finite(name)),
+                    _ => Ok(()),
                 })?;
             for (slot, name) in outputs.iter_mut().zip(&output_names) {
                 if slot.is_empty() {
@@ -175,7 +179,9 @@ pub(super) fn gather(
         .map(|group| {
             let mut all = Histogram::new();
             for tensor in &group.measured {
-                all.merge(&histograms[tensor]);
+                if let Some(histogram) = &statistics[tensor].histogram {
+                    all.merge(histogram);
+                }
             }
             let pick = |flavour| choose(&all, flavour, options.method, options.percentile);
             let range = TensorRange {
@@ -188,13 +194,57 @@ pub(super) fn gather(
             (group.name.clone(), range)
         })
         .collect();
+    let inputs = statistics
+        .into_iter()
+        .filter_map(|(name, s)| {
+            let mut means = s.means?;
+            means.divide(count);
+            Some((name, means))
+        })
+        .collect();
     Ok((
         Ranges {
             samples: count,
             tensors,
+            inputs,
         },
         kept,
     ))
+}
+
+/// What is gathered of one tensor.
+#[derive(Default)]
+struct Statistics {
+    /// Of a tensor whose range is chosen.
+    histogram: Option<Histogram>,
+    /// For a layer's input, whether the layer is a convolution.
+    layer: Option<bool>,
+    means: Option<ChannelMeans>,
+}
+
+impl Statistics {
+    /// Tells the tensor's shape.
+    fn expect(&mut self, shape: &[usize]) {
+        self.means = self
+            .axis(shape.len())
+            .map(|axis| ChannelMeans::zero(shape, axis));
+    }
+
+    /// The axis of the channels, if their means are wanted.
+    fn axis(&self, rank: usize) -> Option<usize> {
+        let is_conv = self.layer?;
+        (rank >= 2).then_some(if is_conv { 1 } else { rank - 1 })
+    }
+
+    /// Adds the values of one sample. False if one is not finite.
+    fn add(&mut self, values: &[f32]) -> bool {
+        let finite = self.histogram.as_mut().is_none_or(|h| h.add(values));
+        let axis = self.means.as_ref().and_then(|m| self.axis(m.shape.len()));
+        if let (Some(means), Some(axis)) = (&mut self.means, axis) {
+            means.add(values, axis);
+        }
+        finite
+    }
 }
 
 /// The model with some inner tensors as further outputs.

@@ -6,9 +6,10 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
+use super::bias::{ChannelMeans, correction};
 use super::calibrate::Ranges;
 use super::graph::{Index, label};
-use super::params::{ActivationParams, Flavour, quantize_bias, quantize_weights};
+use super::params::{ActivationParams, Flavour, QuantizedWeights, quantize_bias, quantize_weights};
 use super::plan::{Layer, Plan};
 use super::report::LayerReport;
 use super::{Error, Options, raw_tensor};
@@ -69,8 +70,14 @@ pub(super) fn emit(
             }
         }
         if let Some(layer) = layers.get(&i) {
-            let input = &params[plan.tensors[&layer.input]];
-            reports.push(writer.layer(index, layer, input, &mut node, options)?);
+            let input = Input {
+                params: &params[plan.tensors[&layer.input]],
+                means: ranges
+                    .inputs
+                    .get(&layer.input)
+                    .filter(|_| options.correct_bias),
+            };
+            reports.push(writer.layer(index, layer, &input, &mut node, options)?);
         }
         let outputs = node.output.clone();
         writer.nodes.push(node);
@@ -209,7 +216,7 @@ impl Writer {
         &mut self,
         index: &Index<'_>,
         layer: &Layer,
-        input: &ActivationParams,
+        input: &Input<'_>,
         node: &mut NodeProto,
         options: &Options,
     ) -> Result<LayerReport, Error> {
@@ -220,9 +227,9 @@ impl Writer {
             })
         };
         let weights = float(&layer.weight)?;
-        let bias = layer.bias.as_deref().map(float).transpose()?;
+        let mut bias = layer.bias.as_deref().map(float).transpose()?;
         // TensorRT reads the bias as float; ONNX Runtime's fused kernels want 32-bit integers.
-        let bias = bias.filter(|_| self.flavour == Flavour::U8S8);
+        let integer_bias = bias.as_deref().filter(|_| self.flavour == Flavour::U8S8);
         let limit = if options.reduce_range {
             REDUCED_LIMIT
         } else {
@@ -232,7 +239,7 @@ impl Writer {
             &weights,
             layer.layout,
             limit,
-            bias.as_deref().map(|b| (b, input.scale)),
+            integer_bias.map(|b| (b, input.params.scale)),
         );
         let dims = index
             .constant(&layer.weight)
@@ -264,8 +271,29 @@ impl Writer {
                 name
             }
         };
+        let sizes: Vec<usize> = dims.iter().map(|d| *d as usize).collect();
+        let shift = input.means.and_then(|means| {
+            correction(
+                index.node(layer.node),
+                &sizes,
+                layer.layout,
+                &weights,
+                &quantized,
+                means,
+            )
+        });
+        for (b, s) in bias.iter_mut().flatten().zip(shift.iter().flatten()) {
+            *b = (f64::from(*b) + s) as f32;
+        }
         if let (Some(values), Some(name)) = (&bias, &layer.bias) {
-            let (values, scales) = quantize_bias(values, input.scale, &quantized.scales);
+            if self.flavour == Flavour::S8S8 {
+                node.input[2] = self.fresh(&format!("{name}_corrected"));
+                let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                let tensor = raw_tensor(&node.input[2], &[channels], DataType::Float, bytes);
+                self.initializers.push(tensor);
+                return Ok(report(index, layer, &quantized));
+            }
+            let (values, scales) = quantize_bias(values, input.params.scale, &quantized.scales);
             let bytes = |values: &[i32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
             node.input[2] = self.constant(
                 name,
@@ -280,15 +308,7 @@ impl Writer {
                 0,
             );
         }
-        Ok(LayerReport {
-            node: label(index.node(layer.node)),
-            op: node.op_type.clone(),
-            input: layer.input.clone(),
-            output: layer.output.clone(),
-            weights: quantized.values.len(),
-            weight_sqnr_db: quantized.sqnr_db,
-            output_sqnr_db: None,
-        })
+        Ok(report(index, layer, &quantized))
     }
 
     /// Writes a quantized constant with its `DequantizeLinear`; returns the name of the float tensor.
@@ -321,5 +341,25 @@ impl Writer {
         let scale = raw_tensor(&scale, &[scales.len() as i64], DataType::Float, bytes);
         self.initializers.extend([values, scale, zeros]);
         output
+    }
+}
+
+/// What is known of a layer's input.
+struct Input<'a> {
+    params: &'a ActivationParams,
+    /// Absent where biases are not corrected.
+    means: Option<&'a ChannelMeans>,
+}
+
+fn report(index: &Index<'_>, layer: &Layer, weights: &QuantizedWeights) -> LayerReport {
+    let node = index.node(layer.node);
+    LayerReport {
+        node: label(node),
+        op: node.op_type.clone(),
+        input: layer.input.clone(),
+        output: layer.output.clone(),
+        weights: weights.values.len(),
+        weight_sqnr_db: weights.sqnr_db,
+        output_sqnr_db: None,
     }
 }

@@ -12,6 +12,7 @@
 //! On x86 with AVX2 but without VNNI, ONNX Runtime's U8S8 kernels add two products in saturating 16
 //! bits; [`Options::reduce_range`] trades one bit of the weights against that.
 
+pub mod bias;
 mod calibrate;
 mod emit;
 mod graph;
@@ -52,6 +53,8 @@ pub struct Options {
     /// Weights in [-64, 64] instead of [-127, 127], against saturation on x86 with AVX2 but without
     /// VNNI. Default false.
     pub reduce_range: bool,
+    /// Whether the biases take back the mean error of the rounded weights ([`bias`]). Default true.
+    pub correct_bias: bool,
     /// Whether a strided convolution of few channels at the input is rewritten for the integer kernel
     /// (space to depth); the sums stay the same. Default true.
     pub fold_stem: bool,
@@ -73,6 +76,7 @@ impl Default for Options {
             percentile: 99.99,
             keep_float: Vec::new(),
             reduce_range: false,
+            correct_bias: true,
             fold_stem: true,
             memory_limit: 512 << 20,
             compare_samples: 2,
