@@ -264,11 +264,11 @@ impl<'a> Sampler<'a> {
             .enumerate()
             .for_each(|(index, mask)| {
                 let mut rng = random(self.seed, Purpose::Dropout, (step * size + index) as u64);
-                for pair in mask.chunks_mut(2) {
-                    let bits = rng.next_u32();
-                    for (value, bits) in pair.iter_mut().zip([bits & 0xffff, bits >> 16]) {
-                        *value = if bits < threshold { 0.0 } else { kept };
-                    }
+                let mut bits = vec![0u8; 2 * mask.len()];
+                rng.fill_bytes(&mut bits);
+                for (value, bits) in mask.iter_mut().zip(bits.as_chunks::<2>().0) {
+                    let dropped = u32::from(u16::from_le_bytes(*bits)) < threshold;
+                    *value = if dropped { 0.0 } else { kept };
                 }
             });
         mask

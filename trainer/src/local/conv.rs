@@ -64,19 +64,20 @@ fn take(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut buffer[..len]
 }
 
-impl Conv2d {
-    fn geometry(&self, x: &Shape, weight: &Shape) -> Result<Geometry> {
+impl Steps {
+    /// The geometry of a convolution of shapes `x` and `weight`.
+    pub(super) fn geometry(self, x: &Shape, weight: &Shape) -> Result<Geometry> {
         let (images, channels, height, width) = x.dims4()?;
         let (out_channels, weight_channels, kh, kw) = weight.dims4()?;
         let Steps {
             stride,
             padding,
             dilation,
-        } = self.steps;
+        } = self;
         if weight_channels != channels || kh == 0 || kw == 0 || stride == 0 || dilation == 0 {
             bail!(
                 "conv2d: weight {weight:?} does not fit input {x:?} with {:?}",
-                self.steps
+                self
             );
         }
         let size = |pixels: usize, taps: usize| {
@@ -115,7 +116,9 @@ impl CustomOp2 for Conv2d {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let g = self.geometry(x_layout.shape(), weight_layout.shape())?;
+        let g = self
+            .steps
+            .geometry(x_layout.shape(), weight_layout.shape())?;
         let out = forward(&g, floats(x, x_layout)?, floats(weight, weight_layout)?);
         let shape = (g.images, g.out_channels, g.out_height, g.out_width);
         Ok((CpuStorage::F32(out), shape.into()))
@@ -128,12 +131,12 @@ impl CustomOp2 for Conv2d {
         _out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let g = self.geometry(x.shape(), weight.shape())?;
+        let g = self.steps.geometry(x.shape(), weight.shape())?;
         let grad = grad.contiguous()?;
         let (x_grad, weight_grad) = with_floats(x, |x_data| {
             with_floats(weight, |weight_data| {
                 with_floats(&grad, |grad| {
-                    Ok(backward(&g, x_data, weight_data, grad, x.track_op()))
+                    Ok(backward(&g, x_data, weight_data, grad, XGrad::of(x, None)))
                 })
             })
         })?;
@@ -163,7 +166,7 @@ pub(super) fn with_floats<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T
 }
 
 /// `[images, out_channels, out_height, out_width]`.
-fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
+pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let (pixels, taps) = (g.out_pixels(), g.taps());
     let mut out = vec![0f32; g.images * g.out_channels * pixels];
     if out.is_empty() {
@@ -206,35 +209,64 @@ fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
     out
 }
 
-/// The gradients of the input (if asked for) and of the weight.
-fn backward(
+/// Whether a convolution's input gets a gradient, and what it is added to.
+#[derive(Clone, Copy)]
+pub(super) enum XGrad<'a> {
+    /// The input is data: no gradient.
+    Unwanted,
+    /// The gradient alone.
+    FromZero,
+    /// The gradient added to another of the same shape, such as a shortcut's.
+    AddedTo(&'a [f32]),
+}
+
+impl<'a> XGrad<'a> {
+    /// A gradient if the tensor is a weight or was computed from one.
+    pub fn of(x: &Tensor, other: Option<&'a [f32]>) -> Self {
+        match other {
+            _ if !x.track_op() => Self::Unwanted,
+            Some(other) => Self::AddedTo(other),
+            None => Self::FromZero,
+        }
+    }
+}
+
+/// The gradients of the input (if wanted) and of the weight.
+pub(super) fn backward(
     g: &Geometry,
     x: &[f32],
     weight: &[f32],
     grad: &[f32],
-    want_x: bool,
+    wanted: XGrad<'_>,
 ) -> (Option<Vec<f32>>, Vec<f32>) {
     let (pixels, taps) = (g.out_pixels(), g.taps());
     let image_len = g.channels * g.in_pixels();
+    let want_x = !matches!(wanted, XGrad::Unwanted);
     let mut x_grad = vec![0f32; if want_x { g.images * image_len } else { 0 }];
+    let mut x_grads: Vec<&mut [f32]> = x_grad.chunks_mut(image_len.max(1)).collect();
+    x_grads.resize_with(g.images, Default::default);
     // One partial gradient for each image, `[taps, out_channels]`: this way round the product
     // below runs along contiguous memory.
     let mut partial = vec![0f32; g.images * taps * g.out_channels];
-    let x_grads: Vec<&mut [f32]> = if want_x {
-        x_grad.chunks_mut(image_len).collect()
-    } else {
-        (0..g.images).map(|_| <&mut [f32]>::default()).collect()
-    };
     partial
         .par_chunks_mut(taps * g.out_channels)
         .zip(x_grads)
-        .zip(
-            x.par_chunks(image_len)
-                .zip(grad.par_chunks(g.out_channels * pixels)),
-        )
-        .for_each(|((partial, x_grad), (image, grad))| {
+        .enumerate()
+        .for_each(|(index, (partial, x_grad))| {
+            let image = &x[index * image_len..][..image_len];
+            let grad = &grad[index * g.out_channels * pixels..][..g.out_channels * pixels];
+            let start = match wanted {
+                XGrad::AddedTo(other) => Some(&other[index * image_len..][..image_len]),
+                XGrad::Unwanted | XGrad::FromZero => None,
+            };
             SCRATCH.with_borrow_mut(|scratch| {
-                backward_image(g, scratch, (image, weight, grad), (x_grad, partial));
+                let operands = Operands {
+                    image,
+                    weight,
+                    grad,
+                    start,
+                };
+                backward_image(g, scratch, operands, (x_grad, partial));
             });
         });
     let mut weight_grad = vec![0f32; g.out_channels * taps];
@@ -248,19 +280,36 @@ fn backward(
     (want_x.then_some(x_grad), weight_grad)
 }
 
-/// Writes one image's input gradient (if the slice is not empty) and weight gradient
+/// What one image's gradients are computed from.
+struct Operands<'a> {
+    image: &'a [f32],
+    weight: &'a [f32],
+    grad: &'a [f32],
+    /// What the input gradient is added to.
+    start: Option<&'a [f32]>,
+}
+
+/// Writes one image's input gradient, added to `start`, (if the slice is not empty) and weight gradient
 /// `[taps, out_channels]`.
 fn backward_image(
     g: &Geometry,
     scratch: &mut Scratch,
-    (image, weight, grad): (&[f32], &[f32], &[f32]),
+    Operands {
+        image,
+        weight,
+        grad,
+        start,
+    }: Operands<'_>,
     (x_grad, weight_grad): (&mut [f32], &mut [f32]),
 ) {
     let (pixels, taps) = (g.out_pixels(), g.taps());
     let phased = take(&mut scratch.phased, g.phased_len());
     g.split_phases(image, phased);
     let phased_grad = take(&mut scratch.phased_grad, g.phased_len());
-    phased_grad.fill(0.0);
+    match start {
+        Some(start) => g.split_phases(start, phased_grad),
+        None => phased_grad.fill(0.0),
+    }
     for first in (0..g.out_height).step_by(g.block_rows()) {
         let rows = g.block_rows().min(g.out_height - first);
         let block = rows * g.out_width;

@@ -12,6 +12,7 @@ mod conv;
 mod gemm;
 mod im2col;
 mod labels;
+mod layer;
 mod loss;
 mod network;
 mod norm;
@@ -25,13 +26,17 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use video::Frame;
+
+use crate::synthesis::LabelMap;
 
 pub use config::{CropSize, LocalConfig, NetworkConfig};
 pub use conv::{Steps, conv2d};
 pub use labels::{CELL, IGNORED, to_cells};
+pub use layer::layer;
 pub use loss::{Loss, LossWeights, attach, loss};
 pub use network::{Network, Parameter, Tensors};
-pub use norm::{BatchStats, batch_norm_relu};
+pub use norm::BatchStats;
 pub use train::{Progress, TrainedLocal, forward_eval, train};
 
 /// A clip as the local detector sees it.
@@ -49,6 +54,21 @@ pub struct LumaClip {
 }
 
 impl LumaClip {
+    /// The clip of some frames, all of one size, and the label maps of a pseudo clip.
+    ///
+    /// # Panics
+    /// If there is no frame.
+    #[must_use]
+    pub fn new(frames: &[Frame], labels: Option<&[LabelMap]>) -> Self {
+        let first = frames.first().expect("a clip has at least one frame");
+        Self {
+            width: first.width(),
+            height: first.height(),
+            frames: frames.iter().map(Frame::luma).collect(),
+            labels: labels.map(|maps| maps.iter().map(|map| map.data.clone()).collect()),
+        }
+    }
+
     /// What is wrong with the clip's sizes, if anything.
     fn validate(&self) -> Result<(), String> {
         let pixels = self.width * self.height;

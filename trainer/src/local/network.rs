@@ -19,7 +19,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::NetworkConfig;
 use super::conv::{Steps, conv2d};
-use super::norm::{BatchStats, EPSILON, batch_norm_relu};
+use super::layer::layer as layer_in_training;
+use super::norm::{BatchStats, EPSILON};
 
 /// Tensors of the network by name.
 pub type Tensors = HashMap<String, Tensor>;
@@ -188,10 +189,11 @@ impl Network {
         let mut x = stack.clone(); // [n, inputs, h, w]
         for layer in &self.layers {
             let get = |part: &str| find(tensors, &layer.name, part);
-            let y = conv2d(&x, get("weight")?, layer.steps)?; // [n, outputs, h', w']
-            let (y, batch) = batch_norm_relu(&y, get("bn.weight")?, get("bn.bias")?)?;
+            let affine = (get("bn.weight")?, get("bn.bias")?);
+            let (y, batch) =
+                layer_in_training(&x, get("weight")?, affine, layer.steps, layer.residual)?;
             stats.push(batch);
-            x = if layer.residual { (x + y)? } else { y };
+            x = y; // [n, outputs, h', w']
         }
         let x = match keep {
             Some(keep) => (x * keep)?,
