@@ -187,13 +187,11 @@ pub(super) fn backward(
             let slope = scale * dgamma / count * moments.inverse_std(channel);
             let constant = scale * dbeta / count - slope * mean;
             let at = index * plane;
-            for ((dx, x), g) in dx
-                .iter_mut()
-                .zip(&x[at..][..plane])
-                .zip(&grad[at..][..plane])
-            {
-                let g = if scale * *x + shift > 0.0 { *g } else { 0.0 };
-                *dx = scale * g - constant - slope * *x;
+            let values = x[at..][..plane].iter().zip(&grad[at..][..plane]);
+            for (dx, (&x, &g)) in dx.iter_mut().zip(values) {
+                // Without a branch the loop becomes vector code: g is loaded, then kept or not.
+                let keep = f32::from(u8::from(scale * x + shift > 0.0));
+                *dx = scale * keep * g - constant - slope * x;
             }
         });
     let (dbeta, dgamma) = sums.into_iter().unzip();
