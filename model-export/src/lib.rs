@@ -4,5 +4,6 @@ pub mod calibration;
 pub mod graphs;
 pub mod onnx;
 pub mod pack;
+pub mod parity;
 pub mod quantize;
 pub mod weights;

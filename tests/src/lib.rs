@@ -1,1 +1,5 @@
-//! placeholder
+//! What spans crates: the demonstration, and tests of the real programs against real parts.
+
+pub mod broker;
+pub mod programs;
+pub mod subscriber;

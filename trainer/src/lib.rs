@@ -1,10 +1,12 @@
 //! The host: from a site's normal footage to a detector.
 //!
-//! Modules follow the way of the data: scene (a procedural site for demonstrations) → synthesis →
-//! features → detector and local → evaluation.
+//! Modules follow the way of the data: footage (and scene, a procedural site for demonstrations) →
+//! synthesis → features → detector and local → evaluation.
 
 pub mod detector;
 pub mod evaluation;
+pub mod features;
+pub mod footage;
 pub mod local;
 pub mod scene;
 pub mod synthesis;

@@ -1,1 +1,60 @@
-fn main(){}
+//! The `trainer` program.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// From a site's normal footage to a detector of abnormal events.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version)]
+struct Cli {
+    /// More (-v) or less (-q) on stderr; may be repeated.
+    #[command(flatten)]
+    verbosity: Verbosity,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Verbosity {
+    /// Say more; twice for every detail.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Say less: warnings and errors only.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Scene(commands::scene::SceneArgs),
+    Train(commands::train::TrainArgs),
+    Evaluate(commands::evaluate::EvaluateArgs),
+    Report(commands::report::ReportArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match (cli.verbosity.quiet, cli.verbosity.verbose) {
+        (true, _) => log::LevelFilter::Warn,
+        (_, 0) => log::LevelFilter::Info,
+        (_, 1) => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    let result = match &cli.command {
+        Command::Scene(args) => commands::scene::run(args),
+        Command::Train(args) => commands::train::run(args),
+        Command::Evaluate(args) => commands::evaluate::run(args),
+        Command::Report(args) => commands::report::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trainer: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::from(commands::exit_code(&error))
+        }
+    }
+}

@@ -121,7 +121,7 @@ fn scores(config: &Config, camera: &CameraConfig) -> Result<Option<ScoreFile>, E
         .scores_dir
         .as_ref()
         .map(|dir| dir.join(format!("{}.csv", camera.id)));
-    path.map(|p| ScoreFile::create(&p)).transpose()
+    path.map(|p| ScoreFile::with_detectors(&p)).transpose()
 }
 
 fn outputs(config: &Config, profile: &Profile, require_broker: bool) -> Result<Outputs, Error> {

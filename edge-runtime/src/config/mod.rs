@@ -26,7 +26,8 @@ pub struct Config {
     pub board: String,
     /// Seconds between two status messages, 1 to 3600. Default 10.
     pub status_every: f64,
-    /// Folder that gets `<camera>.csv` with the score of every frame. Default: none is written.
+    /// Folder that gets `<camera>.csv` with the score of every frame, and `<camera>.detectors.csv`
+    /// with each detector's. Default: none is written.
     pub scores_dir: Option<PathBuf>,
     /// File to which every event is appended as a line of JSON. Default: none.
     pub events_file: Option<PathBuf>,

@@ -213,7 +213,7 @@ impl<S: Scorer> Camera<S> {
         self.counts.score = score.score;
         self.last_stamp = Some(stamp);
         if let Some(file) = &mut self.score_file {
-            file.write(frame, score.score)?;
+            file.write(frame, score)?;
         }
         let region = score.region.map(|r| Region {
             x: r.x,

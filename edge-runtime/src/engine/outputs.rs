@@ -5,16 +5,18 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use alert_wire::{Alert, Phase};
+use inference::FrameScore;
 
 use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::evidence::Evidence;
 use crate::publish::Publisher;
 
-/// The score of every frame: header `frame,score`, one row a frame, frames from 0.
+/// The score of every frame: header `frame,score`, one row a frame, frames from 0. Beside it, if
+/// asked for, `<name>.detectors.csv` with each detector's smoothed z-score.
 pub struct ScoreFile {
-    path: PathBuf,
-    writer: BufWriter<File>,
+    scores: Rows,
+    detectors: Option<Rows>,
 }
 
 impl ScoreFile {
@@ -23,27 +25,35 @@ impl ScoreFile {
     /// # Errors
     /// If it cannot be written.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let fail = |source| Error::Write {
-            path: path.into(),
-            source,
-        };
-        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(fail)?;
-        }
-        let mut writer = BufWriter::new(File::create(path).map_err(fail)?);
-        writeln!(writer, "frame,score").map_err(fail)?;
-        Ok(Self {
-            path: path.into(),
-            writer,
-        })
+        Ok(Self { scores: Rows::create(path, "frame,score")?, detectors: None })
     }
 
-    /// Appends a row. The score is written with as many digits as tell it from every other `f64`.
+    /// As [`ScoreFile::create`], with the file of each detector's own scores.
+    ///
+    /// # Errors
+    /// If one of them cannot be written.
+    pub fn with_detectors(path: &Path) -> Result<Self, Error> {
+        let own = path.with_extension("detectors.csv");
+        let detectors = Rows::create(&own, "frame,local,motion,semantic,fused")?;
+        Ok(Self { detectors: Some(detectors), ..Self::create(path)? })
+    }
+
+    /// Appends a row. Values are written with as many digits as tell them from every other `f64`;
+    /// a detector that the model does not have leaves its field empty.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write(&mut self, frame: u64, score: f64) -> Result<(), Error> {
-        writeln!(self.writer, "{frame},{score}").map_err(|e| self.fail(e))
+    pub fn write(&mut self, frame: u64, score: &FrameScore) -> Result<(), Error> {
+        self.scores.write(format_args!("{frame},{}", score.score))?;
+        let Some(detectors) = &mut self.detectors else { return Ok(()) };
+        let field = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+        detectors.write(format_args!(
+            "{frame},{},{},{},{}",
+            field(score.local),
+            field(score.motion),
+            field(score.semantic),
+            score.fused
+        ))
     }
 
     /// Writes what is still in memory.
@@ -51,14 +61,39 @@ impl ScoreFile {
     /// # Errors
     /// If it cannot be written.
     pub fn flush(&mut self) -> Result<(), Error> {
+        self.scores.flush()?;
+        self.detectors.as_mut().map_or(Ok(()), Rows::flush)
+    }
+}
+
+/// A CSV file being written.
+struct Rows {
+    path: PathBuf,
+    writer: BufWriter<File>,
+}
+
+impl Rows {
+    fn create(path: &Path, header: &str) -> Result<Self, Error> {
+        let fail = |source| Error::Write { path: path.into(), source };
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(fail)?;
+        }
+        let writer = BufWriter::new(File::create(path).map_err(fail)?);
+        let mut rows = Self { path: path.into(), writer };
+        rows.write(format_args!("{header}"))?;
+        Ok(rows)
+    }
+
+    fn write(&mut self, row: std::fmt::Arguments<'_>) -> Result<(), Error> {
+        writeln!(self.writer, "{row}").map_err(|e| self.fail(e))
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
         self.writer.flush().map_err(|e| self.fail(e))
     }
 
     fn fail(&self, source: io::Error) -> Error {
-        Error::Write {
-            path: self.path.clone(),
-            source,
-        }
+        Error::Write { path: self.path.clone(), source }
     }
 }
 

@@ -1,10 +1,12 @@
 //! `model-export pack`: a checkpoint becomes a signed bundle.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use inference::BackendOptions;
+use inference::{BackendKind, BackendOptions, Graph, open_backend};
 use model_export::pack::checkpoint::Checkpoint;
 use model_export::pack::{PackInput, SigningKey, Tolerances, pack};
+use model_export::parity::{Parity, SCORE_TOLERANCE, compare, scores};
+use video::{Frame, Reader};
 
 use super::{Usage, print, write_file};
 
@@ -50,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Err(Usage(format!("{} is not a directory", args.checkpoint.display())).into());
     }
     let checkpoint = Checkpoint::read(&args.checkpoint)?;
-    let input = PackInput {
+    let mut input = PackInput {
         name: args.name.clone(),
         version: args.model_version.clone(),
         security_epoch: args.epoch,
@@ -65,6 +67,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ort_library: args.ort_library.clone(),
         threads: 0,
     };
+    if let Some(parity) = golden_clip(&args.checkpoint, &input, &options)? {
+        input.provenance.insert("int8_score_difference_mean".into(), parity.mean.to_string());
+        input.provenance.insert("int8_score_difference_max".into(), parity.max.to_string());
+        print(&format!(
+            "scores of the golden clip, INT8 against fp32: mean absolute difference {:.4}, largest \
+             {:.4}, over {} frames\n",
+            parity.mean, parity.max, parity.frames
+        ))?;
+        if parity.mean > SCORE_TOLERANCE {
+            log::warn!(
+                "the INT8 scores differ by more than {SCORE_TOLERANCE}: calibrate on more footage, or \
+                 leave sensitive layers in float"
+            );
+        }
+    }
     let bytes = pack(&input, &key, &options)?;
     write_file(&args.out, &bytes)?;
     print(&format!(
@@ -76,4 +93,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bytes.len(),
         key.public().id()
     ))
+}
+
+/// Scores the checkpoint's golden clip with the quantized graphs and with the fp32 ones, both on
+/// ONNX Runtime; `None` if the checkpoint has no clip or nothing is quantized.
+fn golden_clip(
+    checkpoint: &Path,
+    input: &PackInput,
+    options: &BackendOptions,
+) -> anyhow::Result<Option<Parity>> {
+    let folder = checkpoint.join("golden/clip");
+    let quantized = input.graphs.iter().any(|graph| graph.precision == "int8");
+    if !folder.is_dir() || !quantized {
+        return Ok(None);
+    }
+    let mut reader = Reader::open(&folder)?;
+    let (mut frames, mut frame) = (Vec::new(), Frame::default());
+    while reader.read(&mut frame)? {
+        frames.push(frame.clone());
+    }
+    let backend = open_backend(BackendKind::Ort, options)?;
+    let run = |kind: BackendKind| -> anyhow::Result<Vec<f64>> {
+        let graphs: Vec<(String, Box<dyn Graph>)> = input
+            .graphs
+            .iter()
+            .filter(|graph| graph.backend == kind)
+            .map(|graph| Ok((graph.name.clone(), backend.load(&graph.name, &graph.onnx)?)))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(scores(&input.detectors, graphs, &frames)?)
+    };
+    Ok(compare(&run(BackendKind::Ort)?, &run(BackendKind::Tract)?))
 }

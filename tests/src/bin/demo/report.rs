@@ -1,0 +1,303 @@
+//! What came out: `summary.json`, `report.html`, and the lines at the end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use model_bundle::{Bundle, Manifest, Trust};
+use serde::Serialize;
+use trainer::evaluation::report::{
+    Alert, AnnouncedEvent, ClipTrack, Facts, Int8Difference, ReportData, RocCurve, Targets, render,
+};
+use trainer::evaluation::{
+    Announced, Evaluation, Labels, ScoredClip, evaluate, incidents, match_events, read_alerts,
+    read_scores, roc_auc, roc_curve,
+};
+
+use crate::Args;
+use crate::stages::{Site, Watched};
+
+/// Points of a ROC curve in the report: more cannot be told apart.
+const ROC_POINTS: usize = 300;
+
+/// `summary.json`.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    auc_micro: Option<f64>,
+    auc_macro: Option<f64>,
+    average_precision: Option<f64>,
+    auc_frame_difference: Option<f64>,
+    auc_local: Option<f64>,
+    auc_motion: Option<f64>,
+    auc_semantic: Option<f64>,
+    events_truth: usize,
+    events_detected: usize,
+    /// Incidents that the camera program announced.
+    events_announced: usize,
+    /// Incidents that reached the subscriber.
+    events_received: usize,
+    messages_announced: usize,
+    messages_received: usize,
+    false_alarms: usize,
+    false_alarms_per_hour: Option<f64>,
+    normal_minutes: f64,
+    frames: usize,
+    frames_per_second: f64,
+    backend: &'a str,
+    int8: bool,
+    int8_score_difference: Option<f64>,
+    seconds: BTreeMap<&'a str, f64>,
+    seed: u64,
+}
+
+/// Writes the results and gives the closing lines.
+pub fn write(
+    args: &Args,
+    site: &Site,
+    watched: &Watched,
+    seconds: &[(String, f64)],
+) -> Result<String> {
+    let out = &args.out;
+    let labels = match &site.labels {
+        Some(path) => Labels::read(path)?,
+        None => Labels::default(),
+    };
+    let clips = read_scores(&site.test, &out.join("scores"))?;
+    let names: BTreeMap<&str, &str> =
+        watched.clips.iter().map(|(clip, id)| (id.as_str(), clip.name.as_str())).collect();
+    let named = |path: PathBuf| -> Result<_> {
+        let mut alerts = if path.exists() { read_alerts(&path)? } else { Vec::new() };
+        for alert in &mut alerts {
+            if let Some(name) = names.get(alert.camera.as_str()) {
+                alert.camera = (*name).to_string();
+            }
+        }
+        Ok(incidents(&alerts))
+    };
+    let announced = named(out.join("announced.jsonl"))?;
+    let received = named(out.join("events.jsonl"))?;
+    let events: Vec<Announced> = received.iter().map(|(event, _)| event.clone()).collect();
+    let evaluation = evaluate(&clips, &labels, &events)?;
+    let bundle = Bundle::open(&out.join("model.pavad"), &Trust::Embedded)?;
+    let manifest = bundle.manifest();
+    let difference = |key: &str| manifest.provenance.get(key).and_then(|v| v.parse().ok());
+    let int8 = watched.backend == "ort"
+        && manifest.graphs.iter().any(|g| g.backend == "ort" && g.precision == "int8");
+    let summary = Summary {
+        auc_micro: evaluation.auc_micro,
+        auc_macro: evaluation.auc_macro,
+        average_precision: evaluation.average_precision,
+        auc_frame_difference: evaluation.auc_frame_difference,
+        auc_local: evaluation.auc_local,
+        auc_motion: evaluation.auc_motion,
+        auc_semantic: evaluation.auc_semantic,
+        events_truth: evaluation.events_truth,
+        events_detected: evaluation.events_detected,
+        events_announced: announced.len(),
+        events_received: received.len(),
+        messages_announced: watched.announced,
+        messages_received: watched.received.alerts.len(),
+        false_alarms: evaluation.false_alarms,
+        false_alarms_per_hour: evaluation.false_alarms_per_hour,
+        normal_minutes: 60.0 * evaluation.normal_hours,
+        frames: evaluation.frames,
+        frames_per_second: evaluation.frames as f64 / watched.seconds.max(1e-9),
+        backend: &watched.backend,
+        int8,
+        int8_score_difference: difference("int8_score_difference_mean"),
+        seconds: seconds.iter().map(|(stage, s)| (stage.as_str(), *s)).collect(),
+        seed: args.seed,
+    };
+    let path = out.join("summary.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&summary)?)
+        .with_context(|| path.display().to_string())?;
+
+    let hashes = vec![("model.pavad".to_string(), hex(&bundle.digest()))];
+    let facts = Facts {
+        frames_per_second: Some(summary.frames_per_second),
+        backend: watched.backend.clone(),
+        int8,
+        seed: Some(args.seed),
+        seconds: seconds.to_vec(),
+        threshold: manifest.detectors.events.enter,
+        hashes,
+        configuration: std::fs::read_to_string(out.join("checkpoint/config.toml")).ok(),
+    };
+    let contact_sheet = PathBuf::from("checkpoint/pseudo.jpg");
+    let data = ReportData {
+        title: "PA-VAD: from normal footage to alerts".into(),
+        subtitle: site.title.clone(),
+        targets: targets(args),
+        facts,
+        clips: tracks(&clips, &labels, &received),
+        roc: curves(&clips, &labels)?,
+        alerts: alerts(&clips, &labels, &received, site.labels.is_some()),
+        contact_sheet: out.join(&contact_sheet).exists().then_some(contact_sheet),
+        int8_difference: int8_difference(manifest),
+        evaluation: evaluation.clone(),
+    };
+    let path = out.join("report.json");
+    std::fs::write(&path, serde_json::to_string(&data)?)
+        .with_context(|| path.display().to_string())?;
+    let report = render(&data, out);
+    let path = out.join("report.html");
+    std::fs::write(&path, report.html).with_context(|| path.display().to_string())?;
+    Ok(closing(&summary, &evaluation, out))
+}
+
+/// What the procedural scene is held to; other footage has no targets of ours.
+fn targets(args: &Args) -> Targets {
+    if args.normal.is_some() {
+        return Targets::default();
+    }
+    Targets {
+        auc_micro: Some(0.9),
+        events_detected: Some(1.0),
+        // One in ten minutes.
+        false_alarms_per_hour: Some(6.0),
+        ..Targets::default()
+    }
+}
+
+type Incident = (Announced, trainer::evaluation::AlertLine);
+
+fn tracks(clips: &[ScoredClip], labels: &Labels, incidents: &[Incident]) -> Vec<ClipTrack> {
+    let own = |name: &str| {
+        incidents
+            .iter()
+            .filter(|(event, _)| event.clip == name)
+            .map(|(event, alert)| AnnouncedEvent {
+                first: event.first,
+                last: event.last,
+                kind: Some(alert.kind.clone()),
+                peak_score: alert.peak_score,
+                peak_frame: alert.peak_frame,
+            })
+            .collect()
+    };
+    clips
+        .iter()
+        .map(|clip| ClipTrack {
+            name: clip.name.clone(),
+            frame_rate: clip.frame_rate,
+            scores: clip.score.clone(),
+            truth: labels.ranges(&clip.name).to_vec(),
+            announced: own(&clip.name),
+        })
+        .collect()
+}
+
+fn curves(clips: &[ScoredClip], labels: &Labels) -> Result<Vec<RocCurve>> {
+    let mut truth = Vec::new();
+    for clip in clips {
+        truth.extend(labels.frames(&clip.name, clip.score.len())?);
+    }
+    let curve = |name: &str, pick: &dyn Fn(&ScoredClip) -> Option<&Vec<f64>>| {
+        let scores: Vec<f64> = clips
+            .iter()
+            .map(|clip| pick(clip).cloned())
+            .collect::<Option<Vec<_>>>()?
+            .concat();
+        let points = roc_curve(&scores, &truth, ROC_POINTS);
+        let auc = roc_auc(&scores, &truth);
+        (!points.is_empty()).then(|| RocCurve { name: name.into(), auc, points })
+    };
+    Ok([
+        curve("fused", &|c| Some(&c.score)),
+        curve("local", &|c| c.local.as_ref()),
+        curve("motion", &|c| c.motion.as_ref()),
+        curve("semantic", &|c| c.semantic.as_ref()),
+        curve("frame difference", &|c| Some(&c.frame_difference)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect())
+}
+
+fn alerts(
+    clips: &[ScoredClip],
+    labels: &Labels,
+    incidents: &[Incident],
+    has_truth: bool,
+) -> Vec<Alert> {
+    let rate = |name: &str| {
+        clips.iter().find(|c| c.name == name).map_or(1.0, |c| c.frame_rate.max(1e-9))
+    };
+    incidents
+        .iter()
+        .map(|(event, alert)| {
+            let rate = rate(&event.clip);
+            let slack = (trainer::evaluation::run::SLACK_SECONDS * rate).round() as u64;
+            let clip = [event.clip.clone()];
+            let matching = match_events(&clip, labels, std::slice::from_ref(event), slack);
+            Alert {
+                clip: event.clip.clone(),
+                seconds: alert.peak_frame as f64 / rate,
+                kind: Some(alert.kind.clone()),
+                peak_score: alert.peak_score,
+                matched: has_truth.then_some(matching.false_alarms.is_empty()),
+                picture: alert.snapshot.as_ref().map(|path| PathBuf::from("evidence").join(path)),
+                // The camera has drawn it into the picture.
+                region: None,
+            }
+        })
+        .collect()
+}
+
+fn int8_difference(manifest: &Manifest) -> Option<Int8Difference> {
+    let number = |key: &str| manifest.provenance.get(key)?.parse().ok();
+    let bytes = |precision: &str, backend: &str| {
+        let sizes = manifest.graphs.iter().filter(|g| g.precision == precision && g.backend == backend);
+        Some(sizes.map(|g| g.blob.size).sum())
+    };
+    Some(Int8Difference {
+        score_mean: Some(number("int8_score_difference_mean")?),
+        score_max: number("int8_score_difference_max"),
+        bytes_fp32: bytes("fp32", "tract"),
+        bytes_int8: bytes("int8", "ort"),
+        ..Int8Difference::default()
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &std::path::Path) -> String {
+    let show = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.4}"));
+    let mut lines = vec![
+        String::new(),
+        format!("frame AUC (micro)        {}", show(summary.auc_micro)),
+        format!("  mean of clips          {}", show(summary.auc_macro)),
+        format!("  local detector alone   {}", show(summary.auc_local)),
+        format!("  motion prior alone     {}", show(summary.auc_motion)),
+        format!("  semantic alone         {}", show(summary.auc_semantic)),
+        format!("  frame difference       {}", show(summary.auc_frame_difference)),
+        format!("events detected          {} of {}", summary.events_detected, summary.events_truth),
+    ];
+    for clip in evaluation.clips.iter().filter(|clip| clip.events_truth > 0) {
+        lines.push(format!(
+            "  {:<22} {} of {}",
+            clip.name, clip.events_detected, clip.events_truth
+        ));
+    }
+    lines.extend([
+        format!(
+            "false alarms             {} in {:.1} minutes of normal footage",
+            summary.false_alarms, summary.normal_minutes
+        ),
+        format!(
+            "alerts                   {} announced, {} received",
+            summary.messages_announced, summary.messages_received
+        ),
+        format!(
+            "speed                    {:.1} frames a second ({}{})",
+            summary.frames_per_second,
+            summary.backend,
+            if summary.int8 { ", INT8" } else { "" }
+        ),
+        format!("INT8 against fp32        {} mean score difference", show(summary.int8_score_difference)),
+        format!("report                   {}", out.join("report.html").display()),
+    ]);
+    lines.join("\n")
+}

@@ -1,0 +1,143 @@
+//! Writing the checkpoint: weights, configuration, graphs, and what proves them on another machine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use model_bundle::manifest::Detectors;
+use model_export::pack::GoldenInput;
+use model_export::pack::checkpoint::write_golden;
+use serde::Serialize;
+use trainer::synthesis::PseudoClip;
+use video::{Frame, encode_jpeg};
+
+use super::config::TrainConfig;
+use super::graphs::Exported;
+use super::{local_stack, semantic};
+
+/// What goes into a checkpoint.
+pub struct Content<'a> {
+    pub folder: &'a Path,
+    pub config: &'a TrainConfig,
+    pub seed: u64,
+    pub footage_hash: &'a str,
+    pub detectors: &'a Detectors,
+    pub graphs: &'a [Exported],
+    pub local: &'a HashMap<String, Tensor>,
+    pub detector: &'a BTreeMap<String, Tensor>,
+    /// The clip on which INT8 and fp32 are compared.
+    pub golden: &'a PseudoClip,
+}
+
+/// `config.toml`: what `model-export pack` reads, and how the training was done.
+#[derive(Serialize)]
+struct ConfigFile<'a> {
+    detectors: &'a Detectors,
+    provenance: BTreeMap<&'a str, String>,
+    training: &'a TrainConfig,
+}
+
+/// Writes the checkpoint; `config.toml` comes last, so that a cut leaves none that looks whole.
+pub fn write(content: &Content<'_>) -> Result<()> {
+    let folder = content.folder;
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let config_path = folder.join("config.toml");
+    if config_path.exists() {
+        std::fs::remove_file(&config_path).with_context(|| config_path.display().to_string())?;
+    }
+    let tensors: HashMap<String, Tensor> = content
+        .local
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.clone()))
+        .chain(content.detector.iter().map(|(name, tensor)| (name.clone(), tensor.clone())))
+        .collect();
+    let path = folder.join("model.safetensors");
+    candle_core::safetensors::save(&tensors, &path)
+        .with_context(|| path.display().to_string())?;
+    for graph in content.graphs {
+        graph.write(folder)?;
+    }
+    golden(content)?;
+
+    let provenance = BTreeMap::from([
+        ("tool", format!("trainer {}", env!("CARGO_PKG_VERSION"))),
+        ("seed", content.seed.to_string()),
+        ("normal_footage_sha256", content.footage_hash.to_string()),
+    ]);
+    let file = ConfigFile { detectors: content.detectors, provenance, training: content.config };
+    let text = toml::to_string(&file).context("writing the configuration")?;
+    let partial = folder.join("config.partial");
+    std::fs::write(&partial, text).with_context(|| partial.display().to_string())?;
+    std::fs::rename(&partial, &config_path).with_context(|| config_path.display().to_string())
+}
+
+/// One input for each graph, and a clip of frames without loss.
+fn golden(content: &Content<'_>) -> Result<()> {
+    let (folder, clip) = (content.folder, content.golden);
+    let centre = clip.events.first().map_or(clip.frames.len() / 2, |e| (e.first + e.last) / 2);
+    let input = &content.detectors.input;
+    if let Some(spec) = &content.detectors.local {
+        let shape =
+            vec![1, 1 + spec.offsets.len(), input.height as usize, input.width as usize];
+        write_golden(
+            folder,
+            &GoldenInput {
+                graph: spec.graph.clone(),
+                name: "stack".into(),
+                shape,
+                values: local_stack(spec, &clip.frames, centre),
+            },
+        )?;
+    }
+    if let Some(spec) = &content.detectors.semantic {
+        let (frames, width, height) = (
+            spec.snippet.frames as usize,
+            spec.snippet.width as usize,
+            spec.snippet.height as usize,
+        );
+        let first = centre.min(clip.frames.len().saturating_sub(frames));
+        let last = (first + frames).min(clip.frames.len());
+        write_golden(
+            folder,
+            &GoldenInput {
+                graph: spec.backbone.clone(),
+                name: "snippet".into(),
+                shape: vec![1, 3, frames, height, width],
+                values: semantic::tensor(&spec.snippet, &clip.frames[first..last]),
+            },
+        )?;
+        let (window, size) = (spec.window as usize, spec.feature_size as usize);
+        // Features are averages of rectified values: small and not negative.
+        let values = (0..window * size).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();
+        write_golden(
+            folder,
+            &GoldenInput {
+                graph: spec.head.clone(),
+                name: "features".into(),
+                shape: vec![1, window, size],
+                values,
+            },
+        )?;
+    }
+    let pictures = folder.join("golden/clip");
+    if pictures.exists() {
+        std::fs::remove_dir_all(&pictures).with_context(|| pictures.display().to_string())?;
+    }
+    std::fs::create_dir_all(&pictures).with_context(|| pictures.display().to_string())?;
+    for (number, frame) in clip.frames.iter().enumerate() {
+        let path = pictures.join(format!("{number:03}.png"));
+        let (width, height) = (frame.width() as u32, frame.height() as u32);
+        image::save_buffer(&path, frame.rgb(), width, height, image::ColorType::Rgb8)
+            .with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Writes a picture.
+pub fn write_picture(path: &Path, frame: &Frame) -> Result<()> {
+    if frame.width() == 0 {
+        return Ok(());
+    }
+    std::fs::write(path, encode_jpeg(frame, 85)?).with_context(|| path.display().to_string())
+}

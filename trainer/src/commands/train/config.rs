@@ -1,0 +1,180 @@
+//! Configuration of a training run: `train.toml`, every field optional.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use model_bundle::manifest::{EventSpec, SmoothingSpec, SnippetSpec};
+use serde::{Deserialize, Serialize};
+use trainer::detector::DetectorConfig;
+use trainer::local::LocalConfig;
+use trainer::synthesis::CompositeConfig;
+
+use crate::commands::Usage;
+
+/// Configuration of a training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Height in pixels of the model's picture; a smaller source keeps its size. Default 240.
+    pub input_height: usize,
+    /// Model frames kept of all normal clips together; what is beyond is left out. Default 6000.
+    pub max_normal_frames: usize,
+    /// Share of the normal footage kept out of training for calibration. Default 0.15.
+    pub held_out: f64,
+    /// Pseudo-abnormal clips made for training. Default 64.
+    pub pseudo_clips: usize,
+    /// Pseudo-abnormal clips made for calibration. Default 8.
+    pub pseudo_validation_clips: usize,
+    /// The composite synthesizer.
+    pub composite: CompositeConfig,
+    /// The local detector; `kinds` is filled in from the synthesizer.
+    pub local: LocalConfig,
+    /// The semantic detector.
+    pub semantic: SemanticConfig,
+    /// Weights of the detectors in the fused score. They are fixed before any test is looked at.
+    pub fusion: Fusion,
+    /// Temporal smoothing of the scores.
+    pub smoothing: SmoothingSpec,
+    /// When a score becomes an event.
+    pub events: EventSpec,
+}
+
+/// The semantic detector: backbone and UR-DMU with DARM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SemanticConfig {
+    /// `i3d` or `mobilenetv2`. Default `i3d`.
+    pub backbone: Backbone,
+    /// Snippets that the camera's head looks at together. Default 32.
+    pub window: usize,
+    /// Model frames from one snippet to the next. Default 16, the snippet's length.
+    pub stride: u32,
+    /// The detector's training.
+    pub detector: DetectorConfig,
+}
+
+/// A backbone whose weights `cargo xtask weights` fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backbone {
+    /// Inception-I3D RGB, Kinetics-400.
+    I3d,
+    /// MobileNetV2, ImageNet, averaged over the frames of a snippet.
+    MobileNetV2,
+}
+
+impl Backbone {
+    /// Length of a feature vector.
+    pub fn feature_size(self) -> usize {
+        match self {
+            Self::I3d => 1024,
+            Self::MobileNetV2 => 1280,
+        }
+    }
+
+    /// How snippets are cut and normalised: 16 frames of 224×224, as the weights were trained.
+    pub fn snippet(self, stride: u32) -> SnippetSpec {
+        let (mean, std) = match self {
+            // I3D takes [-1, 1].
+            Self::I3d => ([127.5; 3], [127.5; 3]),
+            // torchvision's mean and deviation, in levels.
+            Self::MobileNetV2 => ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+        };
+        SnippetSpec { frames: 16, stride, width: 224, height: 224, mean, std }
+    }
+}
+
+/// Weights of the detectors' z-scores in the fused score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fusion {
+    /// The local detector. Default 1.
+    pub local: f64,
+    /// The motion prior. Default 0.5.
+    pub motion: f64,
+    /// The semantic detector. Default 0.1: where a camera looks far, pooled features see little.
+    pub semantic: f64,
+}
+
+impl Default for Fusion {
+    fn default() -> Self {
+        Self { local: 1.0, motion: 0.5, semantic: 0.1 }
+    }
+}
+
+impl Default for SemanticConfig {
+    fn default() -> Self {
+        Self {
+            backbone: Backbone::I3d,
+            window: 32,
+            stride: 16,
+            // A site's clips are short: 32 segments instead of the 200 of hour-long videos, and
+            // fewer, smaller steps than the published data sets need.
+            detector: DetectorConfig {
+                segments: 32,
+                batch: 16,
+                steps: 300,
+                ..DetectorConfig::default()
+            },
+        }
+    }
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            input_height: 240,
+            max_normal_frames: 6000,
+            held_out: 0.15,
+            pseudo_clips: 64,
+            pseudo_validation_clips: 8,
+            composite: CompositeConfig::default(),
+            local: LocalConfig::default(),
+            semantic: SemanticConfig::default(),
+            fusion: Fusion::default(),
+            // A Gaussian of 5 frames, cut at two and a half deviations; the local detector looks 4
+            // frames ahead.
+            smoothing: SmoothingSpec { sigma: 5.0, radius: 12, lag: 16 },
+            events: EventSpec {
+                enter: 0.5,
+                exit: 0.4,
+                min_duration: 0.3,
+                end_after: 1.0,
+                cool_down: 1.0,
+            },
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Reads a file, or the defaults without one.
+    pub fn read(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Usage(format!("{}: {e}; check the path", path.display())))?;
+        let config: Self = toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(0, |s| text[..s.start].matches('\n').count() + 1);
+            Usage(format!("{}: line {line}: {}", path.display(), e.message()))
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let rules = [
+            ("input_height", self.input_height >= 64, "at least 64"),
+            ("held_out", (0.01..=0.5).contains(&self.held_out), "0.01 to 0.5"),
+            ("max_normal_frames", self.max_normal_frames >= 100, "at least 100"),
+            ("pseudo_clips", self.pseudo_clips > 0, "at least 1"),
+            ("pseudo_validation_clips", self.pseudo_validation_clips > 0, "at least 1"),
+            ("semantic.window", self.semantic.window > 0, "at least 1"),
+            ("semantic.stride", (1..=16).contains(&self.semantic.stride), "1 to 16"),
+        ];
+        for (field, valid, wanted) in rules {
+            if !valid {
+                bail!(Usage(format!("{field} must be {wanted}; correct it in the configuration")));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! `trainer train`: from normal videos to a checkpoint.
+
+mod calibrate;
+mod checkpoint;
+mod config;
+mod graphs;
+mod normals;
+mod progress;
+mod pseudo;
+mod semantic;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use clap::Args;
+use inference::{Backend, BackendKind, BackendOptions, Engine, best_backend, stack};
+use model_bundle::manifest::{Calibration, Detectors, LocalSpec, MotionSpec, ZScore};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use trainer::local::{self, LocalConfig, LumaClip, TrainedLocal};
+use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
+
+use config::TrainConfig;
+use graphs::{Exported, weights};
+use progress::Progress;
+
+/// Pseudo clips for calibration are numbered from here on: training never sees them.
+const VALIDATION: u64 = 1 << 32;
+/// Frames of normal footage by which the local detector is quantized.
+const CALIBRATION_STACKS: usize = 24;
+
+/// Trains the detectors on normal videos alone.
+///
+/// Pseudo-abnormal clips are made from the footage itself; no abnormal video is ever needed. The
+/// checkpoint has what `model-export pack` puts into a bundle. Interrupted, it goes on where it was
+/// when it is run again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  trainer train --normal videos/normal --out checkpoints/gate-3")]
+pub struct TrainArgs {
+    /// The site's normal videos, or folders of images.
+    #[arg(long, value_name = "DIR")]
+    normal: PathBuf,
+    /// The checkpoint to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Configuration; without it, the defaults.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Same seed, same footage, same machine: same checkpoint.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Steps of the local detector's training, instead of the configuration's.
+    #[arg(long, value_name = "N")]
+    local_steps: Option<usize>,
+    /// Pseudo-abnormal clips for training, instead of the configuration's.
+    #[arg(long, value_name = "N")]
+    pseudo_clips: Option<usize>,
+    /// ONNX Runtime's library, if it is not in the usual places.
+    #[arg(long, value_name = "FILE")]
+    ort_library: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let mut config = TrainConfig::read(args.config.as_deref())?;
+    config.local.steps = args.local_steps.unwrap_or(config.local.steps);
+    config.pseudo_clips = args.pseudo_clips.unwrap_or(config.pseudo_clips);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            // Asked twice: what is saved is saved.
+            std::process::exit(130);
+        }
+        log::warn!("stopping after this step (again to stop at once)");
+    })
+    .context("cannot catch Ctrl-C")?;
+
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = BackendOptions { ort_library: args.ort_library.clone(), threads };
+    let backend = best_backend(&[BackendKind::Ort, BackendKind::Tract], &options)?;
+    train(args, &config, backend.as_ref(), &stop)
+}
+
+fn train(
+    args: &TrainArgs,
+    config: &TrainConfig,
+    backend: &dyn Backend,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let footage = normals::read(&args.normal, config)?;
+    let device = Device::Cpu;
+    let work = args.out.join("work").join(identity(config, args.seed, &footage.hash)?);
+    std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
+
+    let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
+    let mut features =
+        semantic::Features::new(config, &footage.training, &args.out.join("work"), backend)?;
+    let (pseudo, bags) = pseudo::make(&composite, config.pseudo_clips, &mut features)?;
+
+    let detector = semantic::train(
+        config,
+        &features.normal,
+        &bags,
+        args.seed,
+        &device,
+        &work.join("semantic"),
+        stop,
+    )?;
+    let local_config = LocalConfig { kinds: composite.kinds().to_vec(), ..config.local.clone() };
+    let luma: Vec<LumaClip> = footage.training.iter().map(pseudo::normal).collect();
+    let trained = train_local(&luma, &pseudo, &local_config, args.seed, &device, &work, stop)?;
+    drop((luma, pseudo));
+
+    let (local_graph, local_spec) =
+        export_local(&trained, &local_config, config, &footage, backend)?;
+    let (head, semantic_spec) = semantic::export(config, &detector)?;
+    let exported = [local_graph, features.backbone, head];
+
+    let detectors = Detectors {
+        input: footage.input.clone(),
+        local: Some(local_spec),
+        motion: Some(MotionSpec {
+            box_size: footage.input.height / 10,
+            epsilon: 0.1,
+            z: ZScore { mean: 0.0, std: 1.0 },
+            weight: config.fusion.motion,
+        }),
+        semantic: Some(semantic_spec),
+        smoothing: config.smoothing.clone(),
+        calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0 },
+        events: config.events.clone(),
+    };
+    let validation: Vec<(f64, PseudoClip)> = (0..config.pseudo_validation_clips as u64)
+        .into_par_iter()
+        .map(|i| {
+            let clip = composite.synthesize(VALIDATION + i)?;
+            Ok::<_, anyhow::Error>((footage.training[clip.source.0].frame_rate, clip))
+        })
+        .collect::<Result<_>>()?;
+    let load = |detectors| -> Result<Engine> {
+        let graphs = exported.iter().map(|g| g.load(backend)).collect::<Result<_>>()?;
+        Ok(Engine::from_graphs(detectors, graphs)?)
+    };
+    log::info!("calibrating on held-out footage");
+    let detectors = calibrate::normalise(&mut load(detectors)?, &footage.held_out)?;
+    let calibration =
+        calibrate::threshold(&mut load(detectors.clone())?, &footage.held_out, &validation)?;
+    let detectors = Detectors { calibration, ..detectors };
+
+    checkpoint::write(&checkpoint::Content {
+        folder: &args.out,
+        config,
+        seed: args.seed,
+        footage_hash: &footage.hash,
+        detectors: &detectors,
+        graphs: &exported,
+        local: &trained.tensors,
+        detector: &detector.tensors,
+        golden: &validation[0].1,
+    })?;
+    let clips: Vec<PseudoClip> = validation.into_iter().map(|(_, clip)| clip).take(4).collect();
+    let sheet = contact_sheet(&clips, composite.kinds(), 5);
+    checkpoint::write_picture(&args.out.join("pseudo.jpg"), &sheet)?;
+    log::info!("checkpoint: {}", args.out.display());
+    Ok(())
+}
+
+fn train_local(
+    normals: &[LumaClip],
+    pseudo: &[LumaClip],
+    config: &LocalConfig,
+    seed: u64,
+    device: &Device,
+    work: &Path,
+    stop: &AtomicBool,
+) -> Result<TrainedLocal> {
+    let progress = Progress::new("local detector", config.steps);
+    let trained = local::train(
+        normals,
+        pseudo,
+        config,
+        seed,
+        device,
+        Some(&work.join("local")),
+        &mut |p| progress.at(p.step, &format!("loss {:.3}", p.loss)),
+        stop,
+    )?;
+    Ok(trained)
+}
+
+/// The local detector's graph and description; the z-score is found later.
+fn export_local(
+    trained: &TrainedLocal,
+    local: &LocalConfig,
+    config: &TrainConfig,
+    footage: &normals::Normals,
+    backend: &dyn Backend,
+) -> Result<(Exported, LocalSpec)> {
+    let spec = LocalSpec {
+        graph: "local".into(),
+        offsets: local.offsets.clone(),
+        mean: local.mean,
+        std: local.std,
+        diff_scale: local.diff_scale,
+        map_stride: model_export::graphs::local::MAP_STRIDE as u32,
+        pool: 3,
+        kinds: local.kinds.clone(),
+        z: ZScore { mean: 0.0, std: 1.0 },
+        weight: config.fusion.local,
+    };
+    let size = model_export::graphs::local::Config {
+        width: footage.input.width as usize,
+        height: footage.input.height as usize,
+    };
+    let weights = weights("local detector", &trained.tensors)?;
+    let model = model_export::graphs::local::build(&weights, &size)?;
+    let reach = 1 + 2 * local.offsets.iter().map(|o| o.unsigned_abs() as usize).max().unwrap_or(0);
+    let starts = semantic::spread(&footage.training, reach, CALIBRATION_STACKS);
+    let mut samples = starts.into_iter().map(|(clip, first)| {
+        local_stack(&spec, &footage.training[clip].frames[first..], reach / 2)
+    });
+    let exported = Exported::quantized("local", &model, &mut samples, backend)?;
+    Ok((exported, spec))
+}
+
+/// The local network's input for the frame at `centre`.
+fn local_stack(spec: &LocalSpec, frames: &[video::Frame], centre: usize) -> Vec<f32> {
+    let at = |offset: i32| {
+        let index = (centre as i64 + offset as i64).clamp(0, frames.len() as i64 - 1);
+        frames[index as usize].luma()
+    };
+    let luma: Vec<Vec<u8>> =
+        std::iter::once(0).chain(spec.offsets.iter().copied()).map(at).collect();
+    let slices: Vec<&[u8]> = luma.iter().map(Vec::as_slice).collect();
+    let mut out = vec![0.0; slices.len() * slices[0].len()];
+    stack::fill(spec, &slices, &mut out);
+    out
+}
+
+/// What tells runs apart: training resumes only what was the same in every respect.
+fn identity(config: &TrainConfig, seed: u64, footage: &str) -> Result<String> {
+    let text = format!("{}\n{seed}\n{footage}", toml::to_string(config)?);
+    let hash = Sha256::digest(text.as_bytes());
+    Ok(hash.iter().take(8).map(|b| format!("{b:02x}")).collect())
+}
+

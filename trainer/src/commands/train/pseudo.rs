@@ -1,0 +1,55 @@
+//! Pseudo-abnormal clips for training: made, looked at by the backbone, kept as luma and labels.
+
+use anyhow::Result;
+use rayon::prelude::*;
+use trainer::detector::Bag;
+use trainer::local::LumaClip;
+use trainer::synthesis::{NormalClip, PseudoClip, Synthesizer};
+use video::Frame;
+
+use super::progress::Progress;
+use super::semantic::Features;
+
+/// Clips made at once: their colour frames are in memory together.
+const AT_ONCE: usize = 8;
+
+/// Pseudo clips `0..count`: luma with labels for the local detector, features for the semantic one.
+pub fn make(
+    synthesizer: &dyn Synthesizer,
+    count: usize,
+    features: &mut Features,
+) -> Result<(Vec<LumaClip>, Vec<Bag>)> {
+    let progress = Progress::new("pseudo-abnormal clips", count);
+    let (mut clips, mut bags) = (Vec::new(), Vec::new());
+    for start in (0..count).step_by(AT_ONCE) {
+        let end = (start + AT_ONCE).min(count);
+        let made: Vec<PseudoClip> = (start..end)
+            .into_par_iter()
+            .map(|index| synthesizer.synthesize(index as u64))
+            .collect::<Result<_, _>>()?;
+        for clip in made {
+            bags.push(features.extract(&clip.name, &clip.frames)?);
+            let (frames, labels) = (&clip.frames, clip.labels);
+            clips.push(LumaClip {
+                labels: Some(labels.into_iter().map(|map| map.data).collect()),
+                ..luma(frames)
+            });
+            progress.step();
+        }
+    }
+    Ok((clips, bags))
+}
+
+/// A normal clip as the local detector sees it.
+pub fn normal(clip: &NormalClip) -> LumaClip {
+    luma(&clip.frames)
+}
+
+fn luma(frames: &[Frame]) -> LumaClip {
+    LumaClip {
+        width: frames.first().map_or(0, Frame::width),
+        height: frames.first().map_or(0, Frame::height),
+        frames: frames.iter().map(Frame::luma).collect(),
+        labels: None,
+    }
+}

@@ -1,0 +1,191 @@
+//! The semantic detector's part of a run: backbone, features, UR-DMU with DARM, head.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use inference::{Backend, snippet};
+use model_bundle::manifest::{SemanticSpec, SnippetSpec, ZScore};
+use model_export::graphs;
+use model_export::weights::Weights;
+use trainer::detector::{self, Bag, DetectorConfig, TrainedDetector};
+use trainer::features::Extractor;
+use trainer::synthesis::NormalClip;
+use video::{Frame, Resizer};
+
+use super::config::{Backbone, TrainConfig};
+use super::graphs::{Exported, weights};
+use super::progress::Progress;
+
+/// Snippets of normal footage by which the backbone is quantized: with a dozen, the features'
+/// cosine to fp32 no longer grows.
+const CALIBRATION_SNIPPETS: usize = 12;
+
+/// The backbone with its features of the training clips.
+pub struct Features {
+    pub backbone: Exported,
+    pub normal: Vec<Bag>,
+    extractor: Extractor,
+}
+
+impl Features {
+    /// Builds and quantizes the backbone, then computes the normal clips' features with what the
+    /// camera runs.
+    pub fn new(
+        config: &TrainConfig,
+        normals: &[NormalClip],
+        work: &Path,
+        backend: &dyn Backend,
+    ) -> Result<Self> {
+        let spec = config.semantic.backbone.snippet(config.semantic.stride);
+        let backbone = build(config.semantic.backbone, &spec, normals, backend)?;
+        let (_, graph) = backbone.load(backend)?;
+        let bytes = backbone.bytes(backend.kind());
+        let mut extractor = Extractor::new(graph, bytes, spec, &work.join("features"));
+        let progress = Progress::new("features of normal clips", normals.len());
+        let mut normal = Vec::new();
+        for clip in normals {
+            normal.push(extractor.extract(&clip.name, &clip.frames)?);
+            progress.step();
+        }
+        Ok(Self { backbone, normal, extractor })
+    }
+
+    /// Features of a pseudo clip.
+    pub fn extract(&mut self, name: &str, frames: &[Frame]) -> Result<Bag> {
+        Ok(self.extractor.extract(name, frames)?)
+    }
+}
+
+fn build(
+    backbone: Backbone,
+    spec: &SnippetSpec,
+    normals: &[NormalClip],
+    backend: &dyn Backend,
+) -> Result<Exported> {
+    let (frames, width, height) =
+        (spec.frames as usize, spec.width as usize, spec.height as usize);
+    let model = match backbone {
+        Backbone::I3d => {
+            let weights = Weights::fetched("i3d-rgb-kinetics400.ckpt")?;
+            let config = graphs::i3d::Config { frames, width, height, ..Default::default() };
+            graphs::i3d::build(&weights, &config)?
+        }
+        Backbone::MobileNetV2 => {
+            let weights = Weights::fetched("mobilenetv2-imagenet.pth")?;
+            let config = graphs::mobilenetv2::Config { frames, width, height };
+            graphs::mobilenetv2::build(&weights, &config)?
+        }
+    };
+    let starts = spread(normals, spec.frames as usize, CALIBRATION_SNIPPETS);
+    let progress = Progress::new("quantizing the backbone", starts.len());
+    let mut samples = starts.into_iter().map(|(clip, first)| {
+        progress.step();
+        tensor(spec, &normals[clip].frames[first..first + spec.frames as usize])
+    });
+    Exported::quantized("backbone", &model, &mut samples, backend)
+}
+
+/// Up to `count` (clip, first frame) evenly spread over the footage, each with `length` frames.
+pub fn spread(clips: &[NormalClip], length: usize, count: usize) -> Vec<(usize, usize)> {
+    let rooms: Vec<usize> =
+        clips.iter().map(|c| (c.frames.len() + 1).saturating_sub(length)).collect();
+    let total: usize = rooms.iter().sum();
+    let count = count.min(total);
+    (0..count)
+        .filter_map(|i| {
+            let mut at = (2 * i + 1) * total / (2 * count);
+            rooms.iter().enumerate().find_map(|(clip, &room)| {
+                if at < room {
+                    Some((clip, at))
+                } else {
+                    at -= room;
+                    None
+                }
+            })
+        })
+        .collect()
+}
+
+/// The snippet tensor `[3, frames, height, width]` of exactly a snippet's frames.
+pub fn tensor(spec: &SnippetSpec, frames: &[Frame]) -> Vec<f32> {
+    let mut resizer = Resizer::new();
+    let mut resized = Frame::new(spec.width as usize, spec.height as usize);
+    let mut out = vec![0.0; snippet::len(spec)];
+    for (index, frame) in frames.iter().enumerate() {
+        // A frame that was read has a size, and so has the specification: resizing cannot fail.
+        if resizer.resize(frame, &mut resized).is_ok() {
+            snippet::fill_frame(spec, index, &resized, &mut out);
+        }
+    }
+    out
+}
+
+/// Trains UR-DMU with DARM on the features.
+pub fn train(
+    config: &TrainConfig,
+    normal: &[Bag],
+    pseudo: &[Bag],
+    seed: u64,
+    device: &Device,
+    work: &Path,
+    stop: &AtomicBool,
+) -> Result<TrainedDetector> {
+    let detector = DetectorConfig {
+        model: detector::ModelSize {
+            feature_size: config.semantic.backbone.feature_size(),
+            ..config.semantic.detector.model.clone()
+        },
+        ..config.semantic.detector.clone()
+    };
+    let progress = Progress::new("semantic detector", detector.steps);
+    let trained = detector::train(
+        normal,
+        pseudo,
+        &detector,
+        seed,
+        device,
+        Some(work),
+        &mut |p| progress.at(p.step, &format!("loss {:.3}", p.losses.total)),
+        stop,
+    )?;
+    Ok(trained)
+}
+
+/// The head's graph and the detector's description; the z-score is found later.
+pub fn export(config: &TrainConfig, trained: &TrainedDetector) -> Result<(Exported, SemanticSpec)> {
+    let window = config.semantic.window;
+    let weights = weights("semantic detector", &trained.tensors)?;
+    let head = graphs::head::Config { window, heads: trained.config.model.heads };
+    let model = graphs::head::build(&weights, &head).context("building the head's graph")?;
+    let spec = SemanticSpec {
+        backbone: "backbone".into(),
+        head: "head".into(),
+        snippet: config.semantic.backbone.snippet(config.semantic.stride),
+        feature_size: config.semantic.backbone.feature_size() as u32,
+        window: window as u32,
+        z: ZScore { mean: 0.0, std: 1.0 },
+        weight: config.fusion.semantic,
+    };
+    Ok((Exported { name: "head", fp32: model_export::onnx::to_bytes(&model), int8: None }, spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calibration_is_spread_over_all_footage() {
+        let clip = |n: usize| NormalClip {
+            name: String::new(),
+            frame_rate: 10.0,
+            frames: vec![Frame::new(1, 1); n],
+        };
+        // Rooms of 5, 0 and 5 starts.
+        let clips = [clip(20), clip(10), clip(20)];
+        assert_eq!(spread(&clips, 16, 2), [(0, 2), (2, 2)]);
+        assert_eq!(spread(&clips, 16, 100).len(), 10);
+        assert!(spread(&clips[1..2], 16, 4).is_empty());
+    }
+}

@@ -1,0 +1,38 @@
+//! The HTML report of an evaluation: one file, with its charts and pictures inside.
+//!
+//! `data` is what it shows, `page` the order of its sections, `headline` the
+//! figures at its top, `charts` and `svg` the drawing,
+//! `pictures` the embedding. The page asks nothing of a network and runs no script.
+
+mod charts;
+mod data;
+mod headline;
+mod page;
+mod pictures;
+pub mod svg;
+
+use std::path::{Path, PathBuf};
+
+pub use data::{
+    Alert, AnnouncedEvent, Area, ClipTrack, Facts, Int8Difference, ReportData, ReportError,
+    RocCurve, Targets,
+};
+
+/// A report, ready to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The page.
+    pub html: String,
+    /// Pictures that could not be embedded, and why; the page says so in their places.
+    pub missing: Vec<(PathBuf, String)>,
+}
+
+/// Renders a report; paths of pictures are relative to `folder`.
+pub fn render(data: &ReportData, folder: &Path) -> Report {
+    let mut pictures = pictures::Pictures::new(folder);
+    let html = page::page(data, &mut pictures);
+    Report { html, missing: pictures.missing }
+}
+
+#[cfg(test)]
+mod tests;
