@@ -35,7 +35,7 @@ pub fn matched(clip: &ClipTrack) -> Matched {
     let slack = (SLACK_SECONDS * clip.frame_rate).round() as u64;
     let overlaps = |event: &AnnouncedEvent, (first, last): (u64, u64)| {
         // Ranges are 1-based, frames count from 0.
-        event.first + 1 <= last + slack && event.last + 1 + slack >= first
+        event.first < last + slack && event.last + 1 + slack >= first
     };
     Matched {
         found: clip
