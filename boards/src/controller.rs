@@ -27,13 +27,8 @@ impl<O: AlarmOutput> AlarmController<O> {
     /// A controller that holds the alarm for `hold_ms` after the last incident; the output is
     /// switched off first.
     pub fn new(output: O, hold_ms: u64) -> Self {
-        let mut controller = Self {
-            output,
-            hold_ms,
-            incidents: 0,
-            hold_until: None,
-            applied: None,
-        };
+        let mut controller =
+            Self { output, hold_ms, incidents: 0, hold_until: None, applied: None };
         // A failure here leaves `applied` unknown, and the next call tries again and reports it.
         let _ = controller.apply();
         controller

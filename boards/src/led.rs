@@ -64,12 +64,7 @@ pub struct Blinker<L: StatusLed> {
 impl<L: StatusLed> Blinker<L> {
     /// A LED that is off.
     pub fn new(led: L) -> Self {
-        Self {
-            led,
-            status: Status::Off,
-            since_ms: 0,
-            applied: None,
-        }
+        Self { led, status: Status::Off, since_ms: 0, applied: None }
     }
 
     /// Shows a status from `now_ms` on.
@@ -83,10 +78,7 @@ impl<L: StatusLed> Blinker<L> {
 
     /// Lets time pass; call it every 50 ms or so.
     pub fn tick(&mut self, now_ms: u64) -> Result<(), HardwareError> {
-        let on = self
-            .status
-            .pattern()
-            .is_on(now_ms.saturating_sub(self.since_ms));
+        let on = self.status.pattern().is_on(now_ms.saturating_sub(self.since_ms));
         if self.applied != Some(on) {
             self.applied = None;
             self.led.set(on)?;

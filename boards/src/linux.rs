@@ -23,11 +23,7 @@ impl GpioLine {
     /// Requests a line as an output that is off.
     pub fn open(chip: &Path, offset: u32, active: ActiveLevel) -> Result<Self, HardwareError> {
         let mut builder = Request::builder();
-        builder
-            .on_chip(chip)
-            .with_consumer("pavad")
-            .with_line(offset)
-            .as_output(Value::Inactive);
+        builder.on_chip(chip).with_consumer("pavad").with_line(offset).as_output(Value::Inactive);
         if active == ActiveLevel::Low {
             builder.as_active_low();
         }
@@ -37,9 +33,7 @@ impl GpioLine {
 
     fn drive(&mut self, on: bool) -> Result<(), HardwareError> {
         let value = if on { Value::Active } else { Value::Inactive };
-        self.request
-            .set_value(self.offset, value)
-            .map_err(|e| gpio_error(&e))?;
+        self.request.set_value(self.offset, value).map_err(|e| gpio_error(&e))?;
         Ok(())
     }
 }
@@ -85,19 +79,13 @@ impl SysfsLed {
         if trigger.exists() {
             std::fs::write(&trigger, "none")?;
         }
-        Ok(Self {
-            brightness: dir.join("brightness"),
-            full,
-        })
+        Ok(Self { brightness: dir.join("brightness"), full })
     }
 
     fn drive(&mut self, on: bool) -> Result<(), HardwareError> {
         let level = if on { self.full } else { 0 };
         // Opened, not created: a name that is not there must not become a file.
-        let mut file = OpenOptions::new()
-            .write(true)
-            .truncate(true)
-            .open(&self.brightness)?;
+        let mut file = OpenOptions::new().write(true).truncate(true).open(&self.brightness)?;
         Ok(file.write_all(level.to_string().as_bytes())?)
     }
 }
@@ -173,11 +161,7 @@ impl SysfsThermal {
             }
         }
         zones.sort();
-        if zones.is_empty() {
-            Err(HardwareError::NotFound)
-        } else {
-            Ok(Self { zones })
-        }
+        if zones.is_empty() { Err(HardwareError::NotFound) } else { Ok(Self { zones }) }
     }
 }
 
@@ -199,10 +183,7 @@ impl ThermalSource for SysfsThermal {
 }
 
 fn read_number(path: &Path) -> Result<i32, HardwareError> {
-    std::fs::read_to_string(path)?
-        .trim()
-        .parse()
-        .map_err(|_| HardwareError::Malformed)
+    std::fs::read_to_string(path)?.trim().parse().map_err(|_| HardwareError::Malformed)
 }
 
 /// The board's model from the device tree (`/proc/device-tree/model` below `root`, `/` on a real
@@ -247,10 +228,7 @@ mod tests {
         };
         assert_eq!(open(&[]).unwrap().read(), Ok(61_000));
         assert_eq!(open(&["cpu-thermal"]).unwrap().read(), Ok(45_500));
-        assert_eq!(
-            open(&["cv0-thermal"]).unwrap().read(),
-            Err(HardwareError::Malformed)
-        );
+        assert_eq!(open(&["cv0-thermal"]).unwrap().read(), Err(HardwareError::Malformed));
         assert_eq!(open(&["pwm-fan"]).unwrap_err(), HardwareError::NotFound);
         let nowhere = SysfsThermal::open(&dir.path().join("no"), &[]);
         assert_eq!(nowhere.unwrap_err(), HardwareError::NotFound);
@@ -271,10 +249,7 @@ mod tests {
         AlarmOutput::set(&mut alarm, false).unwrap();
         assert_eq!(fs::read_to_string(led.join("brightness")).unwrap(), "0");
         fs::remove_file(led.join("brightness")).unwrap();
-        assert_eq!(
-            AlarmOutput::set(&mut alarm, true),
-            Err(HardwareError::NotFound)
-        );
+        assert_eq!(AlarmOutput::set(&mut alarm, true), Err(HardwareError::NotFound));
         assert!(!led.join("brightness").exists());
         assert!(SysfsLed::open(dir.path(), "no").is_err());
     }

@@ -36,9 +36,7 @@ impl<P: OutputPin> PinAlarm<P> {
 
     fn drive(&mut self, on: bool) -> Result<(), HardwareError> {
         let high = on == (self.active == ActiveLevel::High);
-        self.pin
-            .set_state(high.into())
-            .map_err(|_| HardwareError::Pin)
+        self.pin.set_state(high.into()).map_err(|_| HardwareError::Pin)
     }
 }
 

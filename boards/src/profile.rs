@@ -17,22 +17,10 @@ use crate::{
 
 /// The profiles that are part of the program, by name.
 const BUILT_IN: [(&str, &str); 4] = [
-    (
-        "development-host",
-        include_str!("../profiles/development-host.toml"),
-    ),
-    (
-        "generic-linux",
-        include_str!("../profiles/generic-linux.toml"),
-    ),
-    (
-        "jetson-orin-nano",
-        include_str!("../profiles/jetson-orin-nano.toml"),
-    ),
-    (
-        "raspberry-pi-5",
-        include_str!("../profiles/raspberry-pi-5.toml"),
-    ),
+    ("development-host", include_str!("../profiles/development-host.toml")),
+    ("generic-linux", include_str!("../profiles/generic-linux.toml")),
+    ("jetson-orin-nano", include_str!("../profiles/jetson-orin-nano.toml")),
+    ("raspberry-pi-5", include_str!("../profiles/raspberry-pi-5.toml")),
 ];
 
 /// The profile of a machine that nothing is known of.
@@ -140,12 +128,7 @@ pub struct ThermalProfile {
 
 impl Default for ThermalProfile {
     fn default() -> Self {
-        Self {
-            zones: Vec::new(),
-            warm: 80.0,
-            critical: 95.0,
-            hysteresis: 5.0,
-        }
+        Self { zones: Vec::new(), warm: 80.0, critical: 95.0, hysteresis: 5.0 }
     }
 }
 
@@ -170,22 +153,12 @@ impl Profile {
 
     /// Reads a profile's TOML; `origin` is named in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
-        let invalid = |problem: String| Error::Invalid {
-            origin: origin.to_owned(),
-            problem,
-        };
+        let invalid = |problem: String| Error::Invalid { origin: origin.to_owned(), problem };
         let profile: Self = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-            invalid(format!(
-                "line {line}: {}",
-                error.message().replace('\n', " ")
-            ))
+            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+            invalid(format!("line {line}: {}", error.message().replace('\n', " ")))
         })?;
-        profile
-            .check()
-            .map_err(|problem| invalid(problem.to_owned()))?;
+        profile.check().map_err(|problem| invalid(problem.to_owned()))?;
         Ok(profile)
     }
 
@@ -208,12 +181,7 @@ impl Profile {
                 return Err("a LED's `name` must be a name in /sys/class/leds");
             }
         }
-        let ThermalProfile {
-            warm,
-            critical,
-            hysteresis,
-            ..
-        } = self.thermal;
+        let ThermalProfile { warm, critical, hysteresis, .. } = self.thermal;
         if !(warm > 0.0 && critical > warm && critical <= 200.0) {
             return Err("`thermal` must have 0 < warm < critical <= 200");
         }
@@ -230,17 +198,12 @@ impl Profile {
         }
         if name.ends_with(".toml") {
             let path = PathBuf::from(name);
-            let text = std::fs::read_to_string(&path).map_err(|source| Error::Io {
-                path: path.clone(),
-                source,
-            })?;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| Error::Io { path: path.clone(), source })?;
             return Self::parse(&text, name);
         }
         let known = Self::names().collect::<Vec<_>>().join(", ");
-        Err(Error::Unknown {
-            name: name.to_owned(),
-            known,
-        })
+        Err(Error::Unknown { name: name.to_owned(), known })
     }
 
     /// The profile of this machine: the one asked for, else the one with the longest entry in
@@ -252,10 +215,7 @@ impl Profile {
         let mut best: Option<(usize, Self)> = None;
         for name in Self::names() {
             let profile = Self::named(name)?;
-            let matches = profile
-                .models
-                .iter()
-                .filter(|m| model.is_some_and(|it| it.contains(*m)));
+            let matches = profile.models.iter().filter(|m| model.is_some_and(|it| it.contains(*m)));
             let Some(length) = matches.map(String::len).max() else {
                 continue;
             };
@@ -279,15 +239,12 @@ impl Profile {
         Ok(match &self.alarm {
             OutputProfile::None => None,
             OutputProfile::Simulated => Some(Box::new(Simulated::logging("alarm"))),
-            OutputProfile::Gpio { chip, line, active } => Some(Box::new(GpioLine::open(
-                &below(root, chip),
-                *line,
-                *active,
-            )?)),
-            OutputProfile::Led { name } => Some(Box::new(SysfsLed::open(
-                &root.join("sys/class/leds"),
-                name,
-            )?)),
+            OutputProfile::Gpio { chip, line, active } => {
+                Some(Box::new(GpioLine::open(&below(root, chip), *line, *active)?))
+            }
+            OutputProfile::Led { name } => {
+                Some(Box::new(SysfsLed::open(&root.join("sys/class/leds"), name)?))
+            }
         })
     }
 
@@ -300,15 +257,12 @@ impl Profile {
             OutputProfile::None => None,
             // Blinking in a log helps nobody.
             OutputProfile::Simulated => Some(Box::new(Simulated::new())),
-            OutputProfile::Gpio { chip, line, active } => Some(Box::new(GpioLine::open(
-                &below(root, chip),
-                *line,
-                *active,
-            )?)),
-            OutputProfile::Led { name } => Some(Box::new(SysfsLed::open(
-                &root.join("sys/class/leds"),
-                name,
-            )?)),
+            OutputProfile::Gpio { chip, line, active } => {
+                Some(Box::new(GpioLine::open(&below(root, chip), *line, *active)?))
+            }
+            OutputProfile::Led { name } => {
+                Some(Box::new(SysfsLed::open(&root.join("sys/class/leds"), name)?))
+            }
         })
     }
 

@@ -41,10 +41,7 @@ impl Simulated {
 
     /// A device that logs each change under this name, as the development host's alarm does.
     pub fn logging(name: &'static str) -> Self {
-        Self {
-            name: Some(name),
-            ..Self::default()
-        }
+        Self { name: Some(name), ..Self::default() }
     }
 
     /// What happened so far; the first 10 000 actions.
@@ -126,10 +123,7 @@ mod tests {
         let mut controller = AlarmController::new(device.clone(), 0);
         controller.set_incident(3, true, 0).unwrap();
         device.fail_with(Some(HardwareError::NotFound));
-        assert_eq!(
-            controller.set_incident(3, false, 1),
-            Err(HardwareError::NotFound)
-        );
+        assert_eq!(controller.set_incident(3, false, 1), Err(HardwareError::NotFound));
         device.fail_with(None);
         drop(controller);
         let expected = [Action::Set(false), Action::Set(true), Action::Set(false)];

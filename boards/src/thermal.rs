@@ -39,19 +39,12 @@ pub struct ThermalMonitor {
 impl ThermalMonitor {
     /// A monitor in [`ThermalState::Normal`].
     pub fn new(limits: ThermalLimits) -> Self {
-        Self {
-            limits,
-            state: ThermalState::Normal,
-        }
+        Self { limits, state: ThermalState::Normal }
     }
 
     /// The state after a reading in thousandths of a degree Celsius.
     pub fn update(&mut self, temperature: i32) -> ThermalState {
-        let ThermalLimits {
-            warm,
-            critical,
-            hysteresis,
-        } = self.limits;
+        let ThermalLimits { warm, critical, hysteresis } = self.limits;
         let falling = |limit: i32| limit.saturating_sub(hysteresis);
         self.state = if temperature >= critical
             || (self.state == ThermalState::Critical && temperature >= falling(critical))
@@ -81,11 +74,7 @@ mod tests {
 
     #[test]
     fn states_with_hysteresis() {
-        let limits = ThermalLimits {
-            warm: 80_000,
-            critical: 95_000,
-            hysteresis: 5_000,
-        };
+        let limits = ThermalLimits { warm: 80_000, critical: 95_000, hysteresis: 5_000 };
         let mut monitor = ThermalMonitor::new(limits);
         for (temperature, expected) in [
             (25_000, Normal),

@@ -20,16 +20,10 @@ fn detection_goes_by_model_and_can_be_overridden() {
     let detect = |model, asked_for| Profile::detect(model, asked_for).unwrap().name;
     let orin = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super";
     assert_eq!(detect(Some(orin), None), "jetson-orin-nano");
-    assert_eq!(
-        detect(Some("Raspberry Pi 5 Model B Rev 1.0"), None),
-        "raspberry-pi-5"
-    );
+    assert_eq!(detect(Some("Raspberry Pi 5 Model B Rev 1.0"), None), "raspberry-pi-5");
     assert_eq!(detect(Some("Raspberry Pi 3"), None), "generic-linux");
     assert_eq!(detect(None, None), "generic-linux");
-    assert_eq!(
-        detect(Some(orin), Some("development-host")),
-        "development-host"
-    );
+    assert_eq!(detect(Some(orin), Some("development-host")), "development-host");
     let unknown = Profile::detect(None, Some("toaster")).unwrap_err();
     assert!(matches!(unknown, Error::Unknown { .. }));
     assert!(unknown.to_string().contains("generic-linux"), "{unknown}");
@@ -59,19 +53,12 @@ fn a_site_writes_its_own() {
     let path = dir.path().join("site.toml");
     std::fs::write(&path, GOOD).unwrap();
     let profile = Profile::named(path.to_str().unwrap()).unwrap();
-    let alarm = OutputProfile::Gpio {
-        chip: "/dev/gpiochip3".into(),
-        line: 7,
-        active: ActiveLevel::Low,
-    };
+    let alarm =
+        OutputProfile::Gpio { chip: "/dev/gpiochip3".into(), line: 7, active: ActiveLevel::Low };
     assert_eq!(profile.alarm, alarm);
     assert_eq!(profile.led, OutputProfile::None);
     assert_eq!(profile.alarm_hold().as_millis(), 2500);
-    let limits = ThermalLimits {
-        warm: 60_500,
-        critical: 70_000,
-        hysteresis: 5_000,
-    };
+    let limits = ThermalLimits { warm: 60_500, critical: 70_000, hysteresis: 5_000 };
     assert_eq!(profile.thermal.limits(), limits);
 }
 
@@ -92,14 +79,8 @@ fn wrong_profiles_are_refused_on_one_line() {
         let text = GOOD.replace(from, to);
         assert_ne!(text, GOOD);
         let message = Profile::parse(&text, "site.toml").unwrap_err().to_string();
-        assert!(
-            message.starts_with("board profile site.toml: "),
-            "{message}"
-        );
-        assert!(
-            message.contains(expected) && !message.contains('\n'),
-            "{to}: {message}"
-        );
+        assert!(message.starts_with("board profile site.toml: "), "{message}");
+        assert!(message.contains(expected) && !message.contains('\n'), "{to}: {message}");
     }
 }
 
@@ -107,11 +88,7 @@ fn wrong_profiles_are_refused_on_one_line() {
 fn opening_what_is_there_and_what_is_not() {
     let root = tempfile::tempdir().unwrap();
     let host = Profile::named("development-host").unwrap();
-    host.open_alarm(root.path())
-        .unwrap()
-        .unwrap()
-        .set(true)
-        .unwrap();
+    host.open_alarm(root.path()).unwrap().unwrap().set(true).unwrap();
     assert!(host.open_led(root.path()).unwrap().is_some());
     assert!(host.open_watchdog(root.path()).unwrap().is_none());
     assert!(host.open_thermal(root.path()).unwrap().is_none());
@@ -120,23 +97,10 @@ fn opening_what_is_there_and_what_is_not() {
     assert!(generic.open_alarm(root.path()).unwrap().is_none());
 
     let site = Profile::parse(GOOD, "site").unwrap();
-    assert_eq!(
-        site.open_alarm(root.path()).err(),
-        Some(HardwareError::NotFound)
-    );
-    assert_eq!(
-        site.open_watchdog(root.path()).err(),
-        Some(HardwareError::NotFound)
-    );
+    assert_eq!(site.open_alarm(root.path()).err(), Some(HardwareError::NotFound));
+    assert_eq!(site.open_watchdog(root.path()).err(), Some(HardwareError::NotFound));
     std::fs::create_dir_all(root.path().join("dev")).unwrap();
     std::fs::write(root.path().join("dev/watchdog0"), "").unwrap();
-    site.open_watchdog(Path::new(root.path()))
-        .unwrap()
-        .unwrap()
-        .feed()
-        .unwrap();
-    assert_eq!(
-        std::fs::read(root.path().join("dev/watchdog0")).unwrap(),
-        b"\0"
-    );
+    site.open_watchdog(Path::new(root.path())).unwrap().unwrap().feed().unwrap();
+    assert_eq!(std::fs::read(root.path().join("dev/watchdog0")).unwrap(), b"\0");
 }

@@ -17,10 +17,7 @@ pub struct Alarm {
 impl Alarm {
     /// A board without an output.
     pub fn none() -> Self {
-        Self {
-            controller: None,
-            failing: false,
-        }
+        Self { controller: None, failing: false }
     }
 
     /// Opens the output that a board profile names; `root` is `/` on a real machine.
@@ -41,10 +38,7 @@ impl Alarm {
 
     /// An alarm on a given output, held for `hold_ms` after the last incident.
     pub fn with_output(output: Box<dyn AlarmOutput + Send>, hold_ms: u64) -> Self {
-        Self {
-            controller: Some(AlarmController::new(output, hold_ms)),
-            failing: false,
-        }
+        Self { controller: Some(AlarmController::new(output, hold_ms)), failing: false }
     }
 
     /// Says whether a camera has an active incident.
@@ -65,9 +59,7 @@ impl Alarm {
 
     /// Whether the output is to be on.
     pub fn is_active(&self) -> bool {
-        self.controller
-            .as_ref()
-            .is_some_and(AlarmController::is_active)
+        self.controller.as_ref().is_some_and(AlarmController::is_active)
     }
 
     fn report(&mut self, result: Result<(), boards::HardwareError>) {

@@ -36,10 +36,7 @@ impl SystemClock {
             .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
             .filter(|s| s.is_finite() && *s >= 0.0)
             .map_or(Duration::ZERO, Duration::from_secs_f64);
-        Self {
-            started: Instant::now(),
-            boot_offset,
-        }
+        Self { started: Instant::now(), boot_offset }
     }
 }
 
@@ -52,9 +49,7 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn wall_ms(&self) -> u64 {
         // A clock before 1970 is as good as one in 1970: not set.
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64)
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
     }
 
     fn monotonic(&self) -> Duration {
@@ -80,18 +75,13 @@ pub struct ManualClock {
 impl ManualClock {
     /// Starts at the given wall time with the monotonic clock at zero.
     pub fn new(wall_ms: u64) -> Self {
-        Self {
-            wall_ms: AtomicU64::new(wall_ms),
-            monotonic_ms: AtomicU64::new(0),
-        }
+        Self { wall_ms: AtomicU64::new(wall_ms), monotonic_ms: AtomicU64::new(0) }
     }
 
     /// Moves both clocks forward.
     pub fn advance(&self, by: Duration) {
-        self.wall_ms
-            .fetch_add(by.as_millis() as u64, Ordering::SeqCst);
-        self.monotonic_ms
-            .fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.wall_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.monotonic_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
 }
 

@@ -55,7 +55,11 @@ impl Error {
             Self::Spool(_) => 1,
             Self::Bundle { .. } => 3,
             // A path that leads nowhere is a mistake in the command, not a damaged file.
-            Self::Input(video::Error::Missing { .. }) => 2,
+            Self::Input(
+                video::Error::Missing { .. }
+                | video::Error::Empty { .. }
+                | video::Error::DuplicateClip { .. },
+            ) => 2,
             Self::Input(_) => 3,
             Self::Unavailable(_) => 4,
         }

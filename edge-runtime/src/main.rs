@@ -49,11 +49,7 @@ struct ConfigArgument {
 
 fn start_log(arguments: &Arguments) {
     // A service's log tells what it does; a command on a terminal tells only what goes wrong.
-    let usual = if matches!(arguments.command, Command::Run(_)) {
-        "info"
-    } else {
-        "warn"
-    };
+    let usual = if matches!(arguments.command, Command::Run(_)) { "info" } else { "warn" };
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(match (arguments.quiet, arguments.verbose) {
         (true, _) => "error",
@@ -79,10 +75,8 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error:#}");
-            let code = error
-                .downcast_ref::<edge_runtime::Error>()
-                .map_or(1, |e| e.exit_code());
+            eprintln!("edge-runtime: {error:#}");
+            let code = error.downcast_ref::<edge_runtime::Error>().map_or(1, |e| e.exit_code());
             ExitCode::from(code)
         }
     }

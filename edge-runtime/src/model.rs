@@ -39,11 +39,8 @@ pub struct Model {
 /// If the file cannot be read or is not a key.
 pub fn public_key(text: &str) -> Result<PublicKey, Error> {
     let path = Path::new(text);
-    let key = if path.exists() || !text.starts_with("RW") {
-        PublicKey::read(path)
-    } else {
-        text.parse()
-    };
+    let key =
+        if path.exists() || !text.starts_with("RW") { PublicKey::read(path) } else { text.parse() };
     key.map_err(|e| Error::Usage(format!("public key {text:?}: {e}; give the .pub file")))
 }
 
@@ -53,34 +50,19 @@ pub fn public_key(text: &str) -> Result<PublicKey, Error> {
 /// # Errors
 /// If a key or the bundle is damaged, or the bundle is not signed by a trusted key.
 pub fn open_bundle(config: &ModelConfig) -> Result<Bundle, Error> {
-    let keys = config
-        .public_keys
-        .iter()
-        .map(|k| public_key(k))
-        .collect::<Result<Vec<_>, _>>()?;
-    let trust = if keys.is_empty() {
-        Trust::Embedded
-    } else {
-        Trust::Keys(keys)
-    };
+    let keys = config.public_keys.iter().map(|k| public_key(k)).collect::<Result<Vec<_>, _>>()?;
+    let trust = if keys.is_empty() { Trust::Embedded } else { Trust::Keys(keys) };
     let path = &config.bundle;
     Bundle::open(path, &trust).map_err(|e| match e {
         model_bundle::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Error::Usage(format!(
-                "{}: no such bundle; check the path",
-                path.display()
-            ))
+            Error::Usage(format!("{}: no such bundle; check the path", path.display()))
         }
         other => {
             // The bundle's own messages name the file only where it could not be read.
             let message = other.to_string();
-            let message = message
-                .strip_prefix(&format!("{}: ", path.display()))
-                .unwrap_or(&message);
-            Error::Bundle {
-                path: path.clone(),
-                message: message.to_owned(),
-            }
+            let message =
+                message.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&message);
+            Error::Bundle { path: path.clone(), message: message.to_owned() }
         }
     })
 }
@@ -102,11 +84,7 @@ impl Model {
                 .and_then(|backend| Ok((Engine::load(&bundle, backend.as_ref())?, backend)));
             match loaded {
                 Ok((engine, backend)) => {
-                    let why = if reasons.is_empty() {
-                        "first choice"
-                    } else {
-                        "others failed"
-                    };
+                    let why = if reasons.is_empty() { "first choice" } else { "others failed" };
                     log::info!("backend: {} ({why})", backend.describe());
                     let mut graphs = bundle.manifest().graphs.iter();
                     let int8 = graphs.any(|g| g.backend == kind.name() && g.precision == "int8");
@@ -130,10 +108,7 @@ impl Model {
         Err(if library_missing {
             Error::Unavailable(message)
         } else {
-            Error::Bundle {
-                path: config.bundle.clone(),
-                message,
-            }
+            Error::Bundle { path: config.bundle.clone(), message }
         })
     }
 
@@ -166,8 +141,5 @@ pub fn check_device(bundle: &Bundle, path: &Path, device_class: &str) -> Result<
 
 /// The backend options of a configuration.
 pub fn options(config: &ModelConfig) -> BackendOptions {
-    BackendOptions {
-        ort_library: config.ort_library.clone(),
-        threads: config.threads,
-    }
+    BackendOptions { ort_library: config.ort_library.clone(), threads: config.threads }
 }

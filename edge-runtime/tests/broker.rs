@@ -30,11 +30,7 @@ impl Broker {
             return None;
         };
         let port = if port == 0 {
-            TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port()
+            TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
         } else {
             port
         };
@@ -58,10 +54,7 @@ impl Broker {
             .unwrap();
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                Instant::now() < until,
-                "mosquitto does not listen on {port}"
-            );
+            assert!(Instant::now() < until, "mosquitto does not listen on {port}");
             std::thread::sleep(Duration::from_millis(20));
         }
         Some(Self { child, port })
@@ -81,9 +74,7 @@ type Message = (String, Vec<u8>, bool);
 /// Subscribes to everything below `root`, over a session that survives the broker's absence.
 fn subscribe(port: u16, root: &str) -> Receiver<Message> {
     let mut options = rumqttc::MqttOptions::new("subscriber", "127.0.0.1", port);
-    options
-        .set_keep_alive(Duration::from_secs(5))
-        .set_clean_session(false);
+    options.set_keep_alive(Duration::from_secs(5)).set_clean_session(false);
     let (client, mut connection) = rumqttc::Client::new(options, 16);
     let filter = format!("{root}/#");
     let (sender, receiver) = channel();
@@ -99,10 +90,7 @@ fn subscribe(port: u16, root: &str) -> Receiver<Message> {
                     let _ = ready.send(());
                 }
                 Ok(Event::Incoming(Packet::Publish(p))) => {
-                    if sender
-                        .send((p.topic.clone(), p.payload.to_vec(), p.retain))
-                        .is_err()
-                    {
+                    if sender.send((p.topic.clone(), p.payload.to_vec(), p.retain)).is_err() {
                         return;
                     }
                 }
@@ -111,9 +99,7 @@ fn subscribe(port: u16, root: &str) -> Receiver<Message> {
             }
         }
     });
-    is_ready
-        .recv_timeout(Duration::from_secs(10))
-        .expect("the subscription is accepted");
+    is_ready.recv_timeout(Duration::from_secs(10)).expect("the subscription is accepted");
     receiver
 }
 
@@ -176,9 +162,7 @@ fn frames(messages: &[Message], topic: &str) -> Vec<u64> {
 
 fn words(messages: &[Message], topic: &str) -> Vec<String> {
     let of_topic = messages.iter().filter(|m| m.0 == topic);
-    of_topic
-        .map(|m| String::from_utf8(m.1.clone()).unwrap())
-        .collect()
+    of_topic.map(|m| String::from_utf8(m.1.clone()).unwrap()).collect()
 }
 
 /// Collects messages until `done` or 20 seconds have passed.
@@ -192,19 +176,13 @@ fn collect(
         let left = until.saturating_duration_since(Instant::now());
         match receiver.recv_timeout(left.min(Duration::from_millis(200))) {
             Ok(message) => all.push(message),
-            Err(_) => assert!(
-                Instant::now() < until,
-                "not done; seen: {:?}",
-                words_of(all)
-            ),
+            Err(_) => assert!(Instant::now() < until, "not done; seen: {:?}", words_of(all)),
         }
     }
 }
 
 fn words_of(all: &[Message]) -> Vec<String> {
-    all.iter()
-        .map(|m| format!("{}: {}", m.0, String::from_utf8_lossy(&m.1)))
-        .collect()
+    all.iter().map(|m| format!("{}: {}", m.0, String::from_utf8_lossy(&m.1))).collect()
 }
 
 const EVENTS: &str = "pavad/cam-01/events/door";
@@ -245,11 +223,7 @@ fn broker_dies_and_comes_back(protocol: Protocol) {
     assert!(report.depth >= 60, "{report:?}");
 
     let _broker = Broker::start(dir.path(), port).unwrap();
-    assert!(
-        publisher.drain(Duration::from_secs(20)),
-        "{:?}",
-        publisher.report()
-    );
+    assert!(publisher.drain(Duration::from_secs(20)), "{:?}", publisher.report());
     collect(&receiver, &mut seen, |m| frames(m, POSTCARD).contains(&119));
     publisher.submit(&alert(120));
     collect(&receiver, &mut seen, |m| frames(m, POSTCARD).contains(&120));
@@ -260,33 +234,20 @@ fn broker_dies_and_comes_back(protocol: Protocol) {
         assert!(got.is_sorted(), "{topic}: {got:?}");
         assert!((60..=120).all(|i| got.contains(&i)), "{topic}: {got:?}");
     }
-    assert!(
-        words(&seen, AVAILABILITY)
-            .iter()
-            .filter(|w| *w == "online")
-            .count()
-            >= 2
-    );
+    assert!(words(&seen, AVAILABILITY).iter().filter(|w| *w == "online").count() >= 2);
 
     let last = publisher.close(Duration::from_secs(5));
     assert_eq!(last.depth, 0);
     assert_eq!(last.connections, 2);
     collect(&receiver, &mut seen, |m| {
-        words(m, AVAILABILITY)
-            .last()
-            .is_some_and(|w| w == "stopped")
+        words(m, AVAILABILITY).last().is_some_and(|w| w == "stopped")
     });
     // What a subscriber that comes later finds.
     let late = subscribe(port, "pavad/cam-01");
     let mut found = Vec::new();
-    collect(&late, &mut found, |m| {
-        words(m, STATUS).len() + words(m, AVAILABILITY).len() >= 2
-    });
+    collect(&late, &mut found, |m| words(m, STATUS).len() + words(m, AVAILABILITY).len() >= 2);
     assert_eq!(words(&found, AVAILABILITY).last().unwrap(), "stopped");
-    assert_eq!(
-        words(&found, STATUS).last().unwrap(),
-        "{\"state\":\"running\"}"
-    );
+    assert_eq!(words(&found, STATUS).last().unwrap(), "{\"state\":\"running\"}");
 }
 
 #[test]
@@ -303,16 +264,10 @@ fn broker_dies_and_comes_back_mqtt_3() {
 fn events_of_an_earlier_process_are_sent_first() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("spool");
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // No broker yet: the first process ends with everything in its spool.
-    let publisher = Publisher::start(
-        config(port, Protocol::V5),
-        Spool::open(&folder, 1 << 20).unwrap(),
-    );
+    let publisher =
+        Publisher::start(config(port, Protocol::V5), Spool::open(&folder, 1 << 20).unwrap());
     for i in 0..20 {
         publisher.submit(&alert(i));
     }
@@ -323,10 +278,8 @@ fn events_of_an_earlier_process_are_sent_first() {
         return;
     };
     let receiver = subscribe(port, "pavad");
-    let publisher = Publisher::start(
-        config(port, Protocol::V5),
-        Spool::open(&folder, 1 << 20).unwrap(),
-    );
+    let publisher =
+        Publisher::start(config(port, Protocol::V5), Spool::open(&folder, 1 << 20).unwrap());
     for i in 20..30 {
         publisher.submit(&alert(i));
     }
@@ -350,14 +303,10 @@ fn the_last_will_speaks_for_a_process_that_is_gone() {
     let publisher = Publisher::start(config(broker.port, Protocol::V5), spool);
     assert!(publisher.wait_connected(Duration::from_secs(10)));
     let mut seen = Vec::new();
-    collect(&receiver, &mut seen, |m| {
-        words(m, AVAILABILITY) == ["online"]
-    });
+    collect(&receiver, &mut seen, |m| words(m, AVAILABILITY) == ["online"]);
     // Dropped without a goodbye, as at a crash.
     drop(publisher);
-    collect(&receiver, &mut seen, |m| {
-        words(m, AVAILABILITY) == ["online", "offline"]
-    });
+    collect(&receiver, &mut seen, |m| words(m, AVAILABILITY) == ["online", "offline"]);
 }
 
 #[test]
@@ -379,19 +328,7 @@ fn probing_does_not_disturb_a_running_device() {
     assert_eq!(publisher.report().connections, 1);
     publisher.close(Duration::from_secs(5));
 
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let error = publish::probe(&MqttConfig {
-        port: nobody,
-        ..config
-    })
-    .unwrap_err()
-    .to_string();
-    assert!(
-        error.starts_with(&format!("broker 127.0.0.1:{nobody}: ")),
-        "{error}"
-    );
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = publish::probe(&MqttConfig { port: nobody, ..config }).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("broker 127.0.0.1:{nobody}: ")), "{error}");
 }

@@ -31,32 +31,17 @@ impl Folder {
             security_epoch: 1,
             device_classes: vec!["any".into()],
             detectors: Detectors {
-                input: InputSpec {
-                    width: 32,
-                    height: 32,
-                    frame_rate: 10.0,
-                },
+                input: InputSpec { width: 32, height: 32, frame_rate: 10.0 },
                 local: None,
                 motion: Some(MotionSpec {
                     box_size: 8,
                     epsilon: 1.0,
-                    z: ZScore {
-                        mean: 0.0,
-                        std: 1.0,
-                    },
+                    z: ZScore { mean: 0.0, std: 1.0 },
                     weight: 1.0,
                 }),
                 semantic: None,
-                smoothing: SmoothingSpec {
-                    sigma: 0.0,
-                    radius: 0,
-                    lag: 0,
-                },
-                calibration: Calibration {
-                    threshold: 2.0,
-                    scale: 0.5,
-                    false_alarms_per_hour: 1.0,
-                },
+                smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 0 },
+                calibration: Calibration { threshold: 2.0, scale: 0.5, false_alarms_per_hour: 1.0 },
                 events: EventSpec {
                     enter: 0.5,
                     exit: 0.4,
@@ -74,9 +59,7 @@ impl Folder {
         let payload = BundleBuilder::new().payload(&manifest).unwrap();
         let signature =
             minisign::sign(None, &pair.sk, payload.as_bytes(), Some("test"), None).unwrap();
-        let bundle = payload
-            .finish(&signature.into_string(), &key.parse().unwrap())
-            .unwrap();
+        let bundle = payload.finish(&signature.into_string(), &key.parse().unwrap()).unwrap();
         std::fs::write(dir.path().join("model.pavad"), bundle).unwrap();
         let folder = Self { dir, key };
         folder.clip("clip", 60, 20..40);
@@ -90,11 +73,7 @@ impl Folder {
     fn clip(&self, name: &str, frames: u32, moving: std::ops::Range<u32>) {
         std::fs::create_dir_all(self.path(name)).unwrap();
         for i in 0..frames {
-            let level = if moving.contains(&i) && i % 2 == 0 {
-                220
-            } else {
-                40
-            };
+            let level = if moving.contains(&i) && i % 2 == 0 { 220 } else { 40 };
             image::RgbImage::from_pixel(32, 32, image::Rgb([level; 3]))
                 .save(self.path(&format!("{name}/{i:04}.png")))
                 .unwrap();
@@ -122,41 +101,26 @@ const CLIP: &str = "{ type = \"images\", path = \"clip\", pace = \"fast\" }";
 
 fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-runtime"));
-    command
-        .current_dir(dir)
-        .env_remove("RUST_LOG")
-        .env("RUST_BACKTRACE", "1");
+    command.current_dir(dir).env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
     command
 }
 
 fn events(path: &Path) -> Vec<Alert> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines()
-        .map(|l| Alert::from_json(l.as_bytes()).unwrap())
-        .collect()
+    text.lines().map(|l| Alert::from_json(l.as_bytes()).unwrap()).collect()
 }
 
 /// The command fails with this code and one line on standard error, which contains all of `parts`.
 fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
-    let errors: Vec<&str> = stderr
-        .lines()
-        .filter(|l| l.starts_with("error: "))
-        .collect();
+    let errors: Vec<&str> = stderr.lines().filter(|l| l.starts_with("edge-runtime: ")).collect();
     assert_eq!(errors.len(), 1, "{stderr}");
     assert!(stderr.trim_end().ends_with(errors[0]), "{stderr}");
     for part in parts {
-        assert!(
-            errors[0].contains(part),
-            "{part:?} is not in {:?}",
-            errors[0]
-        );
+        assert!(errors[0].contains(part), "{part:?} is not in {:?}", errors[0]);
     }
-    assert!(
-        !stderr.contains("panicked") && !stderr.contains("backtrace"),
-        "{stderr}"
-    );
+    assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
 }
 
 #[test]
@@ -178,15 +142,9 @@ fn replay_writes_scores_and_events() {
         ]);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{stderr}");
-        assert!(
-            stderr.contains("where it comes from was not checked"),
-            "{stderr}"
-        );
+        assert!(stderr.contains("where it comes from was not checked"), "{stderr}");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(
-            (report["frames"].as_u64(), report["events"].as_u64()),
-            (Some(60), Some(1))
-        );
+        assert_eq!((report["frames"].as_u64(), report["events"].as_u64()), (Some(60), Some(1)));
         assert_eq!(report["model"]["name"], "motion");
         assert_eq!(report["model"]["origin_checked"], false);
         written.push((
@@ -205,17 +163,10 @@ fn replay_writes_scores_and_events() {
         let score: f64 = score.parse().unwrap();
         // The first bright frame differs from the dark one before it, the first dark one after the
         // last bright one too.
-        assert_eq!(
-            score > 0.5,
-            (20..40).contains(&frame),
-            "frame {frame}: {score}"
-        );
+        assert_eq!(score > 0.5, (20..40).contains(&frame), "frame {frame}: {score}");
     }
     let events = events(&folder.path("out/e.jsonl"));
-    let story: Vec<_> = events
-        .iter()
-        .map(|e| (e.phase, e.first_frame, e.frame))
-        .collect();
+    let story: Vec<_> = events.iter().map(|e| (e.phase, e.first_frame, e.frame)).collect();
     assert_eq!(story, [(Phase::New, 20, 23), (Phase::End, 20, 39)]);
     assert_eq!((events[0].started_ms, events[1].duration_ms), (2000, 1900));
     assert_eq!(events[0].model.version, "1.2.3");
@@ -240,24 +191,11 @@ fn replay_of_several_clips_fills_a_folder() {
         "--backend",
         "tract",
     ]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        stdout.starts_with("a: 10 frames, 0 events\nb 2: 12 frames, 0 events\n"),
-        "{stdout}"
-    );
-    assert!(
-        stdout.contains("frames per second") && stdout.contains("tract"),
-        "{stdout}"
-    );
-    assert!(
-        output.stderr.is_empty(),
-        "a trusted bundle gives no warning"
-    );
+    assert!(stdout.starts_with("a: 10 frames, 0 events\nb 2: 12 frames, 0 events\n"), "{stdout}");
+    assert!(stdout.contains("frames per second") && stdout.contains("tract"), "{stdout}");
+    assert!(output.stderr.is_empty(), "a trusted bundle gives no warning");
     for (name, frames) in [("a", 10), ("b 2", 12)] {
         let csv = std::fs::read_to_string(folder.path(&format!("scores/{name}.csv"))).unwrap();
         assert_eq!(csv.lines().count(), frames + 1);
@@ -268,21 +206,9 @@ fn replay_of_several_clips_fills_a_folder() {
 fn refused_inputs_and_wrong_usage() {
     let folder = Folder::new();
     let replay = |bundle: &str, input: &str| {
-        folder.run(&[
-            "replay",
-            "--bundle",
-            bundle,
-            "--input",
-            input,
-            "--backend",
-            "tract",
-        ])
+        folder.run(&["replay", "--bundle", bundle, "--input", input, "--backend", "tract"])
     };
-    assert_fails(
-        &replay("none.pavad", "clip"),
-        2,
-        &["none.pavad", "no such bundle"],
-    );
+    assert_fails(&replay("none.pavad", "clip"), 2, &["none.pavad", "no such bundle"]);
     assert_fails(&replay("model.pavad", "nowhere"), 2, &["nowhere"]);
     assert_eq!(folder.run(&["replay"]).status.code(), Some(2));
 
@@ -294,10 +220,7 @@ fn refused_inputs_and_wrong_usage() {
     std::fs::write(folder.path("cut.pavad"), &bytes[..bytes.len() / 2]).unwrap();
     assert_fails(&replay("cut.pavad", "clip"), 3, &["cut.pavad: "]);
 
-    let other = minisign::KeyPair::generate_unencrypted_keypair()
-        .unwrap()
-        .pk
-        .to_base64();
+    let other = minisign::KeyPair::generate_unencrypted_keypair().unwrap().pk.to_base64();
     let output = folder.run(&[
         "replay",
         "--bundle",
@@ -321,16 +244,8 @@ fn configuration_errors() {
         let output = folder.run(&[command[0], command[1], "--config", "edge.toml"]);
         assert_fails(&output, 2, &["edge.toml:2: ", "unknown field `fps`"]);
     }
-    assert_fails(
-        &folder.run(&["run", "--config", "edge.toml"]),
-        2,
-        &["edge.toml:2: "],
-    );
-    assert_fails(
-        &folder.run(&["run", "--config", "no.toml"]),
-        2,
-        &["no.toml: "],
-    );
+    assert_fails(&folder.run(&["run", "--config", "edge.toml"]), 2, &["edge.toml:2: "]);
+    assert_fails(&folder.run(&["run", "--config", "no.toml"]), 2, &["no.toml: "]);
 
     folder.config("board = \"toaster\"", CLIP, "");
     let output = folder.run(&["run", "--config", "edge.toml"]);
@@ -340,17 +255,10 @@ fn configuration_errors() {
     let output = folder.run(&["config", "check", "--config", config.to_str().unwrap()]);
     assert!(output.status.success());
     // What is shown is itself a configuration.
-    let shown = folder
-        .run(&["config", "show", "--config", "edge.toml"])
-        .stdout;
+    let shown = folder.run(&["config", "show", "--config", "edge.toml"]).stdout;
     std::fs::write(folder.path("shown.toml"), &shown).unwrap();
-    let again = folder
-        .run(&["config", "show", "--config", "shown.toml"])
-        .stdout;
-    assert_eq!(
-        String::from_utf8_lossy(&shown),
-        String::from_utf8_lossy(&again)
-    );
+    let again = folder.run(&["config", "show", "--config", "shown.toml"]).stdout;
+    assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&again));
 }
 
 #[test]
@@ -362,21 +270,13 @@ fn run_to_the_end_of_a_recording() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     let events = events(&folder.path("events.jsonl"));
-    let story: Vec<_> = events
-        .iter()
-        .map(|e| (e.phase, e.first_frame, e.frame))
-        .collect();
+    let story: Vec<_> = events.iter().map(|e| (e.phase, e.first_frame, e.frame)).collect();
     assert_eq!(story, [(Phase::New, 20, 23), (Phase::End, 20, 39)]);
-    let picture = folder
-        .path("evidence")
-        .join(events[1].snapshot.as_ref().unwrap().as_str());
+    let picture = folder.path("evidence").join(events[1].snapshot.as_ref().unwrap().as_str());
     assert!(image::open(picture).is_ok());
     let csv = std::fs::read_to_string(folder.path("scores/door.csv")).unwrap();
     assert_eq!(csv.lines().count(), 61);
-    assert!(
-        stderr.contains("60 frames, 0 dropped, 1 events"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("60 frames, 0 dropped, 1 events"), "{stderr}");
 }
 
 #[test]
@@ -387,33 +287,18 @@ fn what_is_away_has_exit_code_4() {
     assert_fails(&output, 4, &["/dev/video-none: no such device"]);
 
     // A port that was free a moment ago: nobody listens.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mqtt = format!("[mqtt]\nhost = \"127.0.0.1\"\nport = {port}");
     folder.config("exit_when_done = true\ndrain_timeout = 0.5", CLIP, &mqtt);
     let output = folder.run(&["run", "--config", "edge.toml"]);
     assert_fails(&output, 4, &["2 events are still in", "spool"]);
-    assert_eq!(
-        std::fs::read_dir(folder.path("spool")).unwrap().count(),
-        3,
-        "lock and 2 events"
-    );
+    assert_eq!(std::fs::read_dir(folder.path("spool")).unwrap().count(), 3, "lock and 2 events");
 
     let output = folder.run(&["doctor", "--config", "edge.toml"]);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(4), "{stdout}");
-    assert!(
-        stdout.contains(&format!("FAIL broker: broker 127.0.0.1:{port}: ")),
-        "{stdout}"
-    );
-    for line in [
-        "OK   configuration: ",
-        "OK   bundle: motion 1.2.3",
-        "OK   camera door: ",
-    ] {
+    assert!(stdout.contains(&format!("FAIL broker: broker 127.0.0.1:{port}: ")), "{stdout}");
+    for line in ["OK   configuration: ", "OK   bundle: motion 1.2.3", "OK   camera door: "] {
         assert!(stdout.contains(line), "{line} is not in {stdout}");
     }
 }
@@ -431,24 +316,13 @@ fn a_signal_ends_incidents_and_the_program() {
         .unwrap();
     let file = folder.path("events.jsonl");
     let until = Instant::now() + Duration::from_secs(20);
-    while std::fs::read_to_string(&file)
-        .unwrap_or_default()
-        .lines()
-        .count()
-        == 0
-    {
+    while std::fs::read_to_string(&file).unwrap_or_default().lines().count() == 0 {
         assert!(Instant::now() < until, "no event");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let killed = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
-        .status()
-        .unwrap();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
-    assert!(
-        child.wait().unwrap().success(),
-        "a stop by signal is a success"
-    );
+    assert!(child.wait().unwrap().success(), "a stop by signal is a success");
     let phases: Vec<Phase> = events(&file).iter().map(|e| e.phase).collect();
     assert_eq!(phases, [Phase::New, Phase::End]);
 }

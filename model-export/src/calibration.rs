@@ -73,10 +73,8 @@ impl Preprocessing {
             Self::Stack { local, input } => {
                 let centre = self.span().1;
                 let at = |offset: i32| window[centre.saturating_add_signed(offset as isize)].luma();
-                let planes: Vec<Vec<u8>> = std::iter::once(0)
-                    .chain(local.offsets.iter().copied())
-                    .map(at)
-                    .collect();
+                let planes: Vec<Vec<u8>> =
+                    std::iter::once(0).chain(local.offsets.iter().copied()).map(at).collect();
                 let planes: Vec<&[u8]> = planes.iter().map(Vec::as_slice).collect();
                 let mut out =
                     vec![0.0; stack::len(local, input.width as usize, input.height as usize)];
@@ -126,12 +124,7 @@ impl Samples {
             return Err(Error::NoClips);
         }
         let clips = clips.iter().rev().map(|clip| clip.path.clone()).collect();
-        Ok(Self {
-            preprocessing,
-            clips,
-            left: count,
-            current: None,
-        })
+        Ok(Self { preprocessing, clips, left: count, current: None })
     }
 
     fn open(&self, path: &std::path::Path) -> Result<Open, Error> {
@@ -193,9 +186,7 @@ impl Open {
                 continue;
             }
             let mut frame = if self.window.len() == span {
-                self.window
-                    .pop_front()
-                    .unwrap_or_else(|| Frame::new(size.0, size.1))
+                self.window.pop_front().unwrap_or_else(|| Frame::new(size.0, size.1))
             } else {
                 Frame::new(size.0, size.1)
             };

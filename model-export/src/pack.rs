@@ -86,10 +86,7 @@ pub struct Tolerances {
 
 impl Default for Tolerances {
     fn default() -> Self {
-        Self {
-            int8: INT8_TOLERANCE,
-            fp32: FP32_TOLERANCE,
-        }
+        Self { int8: INT8_TOLERANCE, fp32: FP32_TOLERANCE }
     }
 }
 
@@ -149,12 +146,8 @@ fn open_backends(
             continue;
         }
         let backend = graph.backend.name();
-        let opened = inference::open_backend(graph.backend, options).map_err(|source| {
-            Error::BackendUnavailable {
-                backend,
-                source: Box::new(source),
-            }
-        })?;
+        let opened = inference::open_backend(graph.backend, options)
+            .map_err(|source| Error::BackendUnavailable { backend, source: Box::new(source) })?;
         log::debug!("{backend}: {}", opened.describe());
         backends.push(opened);
     }
@@ -174,20 +167,14 @@ fn run_golden(
         backend: backend_name,
         source: Box::new(source),
     };
-    let wrong = |problem: String| Error::Golden {
-        graph: graph.name.clone(),
-        problem,
-    };
+    let wrong = |problem: String| Error::Golden { graph: graph.name.clone(), problem };
     let mut loaded = backend.load(&graph.name, &graph.onnx).map_err(failed)?;
     let ([port], [output_port]) = (loaded.inputs(), loaded.outputs()) else {
         return Err(wrong("must have one input and one output".to_owned()));
     };
     let (port, output_port) = (port.clone(), output_port.clone());
-    let tolerance = if graph.precision == "int8" {
-        input.tolerances.int8
-    } else {
-        input.tolerances.fp32
-    };
+    let tolerance =
+        if graph.precision == "int8" { input.tolerances.int8 } else { input.tolerances.fp32 };
     let mut entries = Vec::new();
     for golden in input.golden.iter().filter(|g| g.graph == graph.name) {
         if port.name != golden.name || port.shape != golden.shape {
@@ -204,9 +191,7 @@ fn run_golden(
             )));
         }
         let mut outputs = vec![Vec::new()];
-        loaded
-            .run(&[&golden.values], &mut outputs)
-            .map_err(failed)?;
+        loaded.run(&[&golden.values], &mut outputs).map_err(failed)?;
         let output = &outputs[0];
         if !output.iter().all(|v| v.is_finite()) || output.iter().all(|v| *v == 0.0) {
             // A relative tolerance says nothing of an output of zeros.
@@ -244,14 +229,10 @@ fn load_like_a_camera(bytes: Vec<u8>, backends: &[Box<dyn Backend>]) -> Result<V
     let graphs = &bundle.manifest().graphs;
     for backend in backends {
         let name = backend.kind().name();
-        let complete = graphs
-            .iter()
-            .all(|graph| bundle.graph(&graph.name, name).is_some());
+        let complete = graphs.iter().all(|graph| bundle.graph(&graph.name, name).is_some());
         if complete {
-            Engine::load(&bundle, backend.as_ref()).map_err(|source| Error::SelfTest {
-                backend: name,
-                source: Box::new(source),
-            })?;
+            Engine::load(&bundle, backend.as_ref())
+                .map_err(|source| Error::SelfTest { backend: name, source: Box::new(source) })?;
         }
     }
     Ok(bundle.as_bytes().to_vec())

@@ -66,9 +66,7 @@ fn graph() -> Vec<u8> {
     let weight = graph.constant("weight", &[2, 3, 4, 4], &weight).unwrap();
     let bias = graph.constant("bias", &[2], &[0.25, 0.25]).unwrap();
     let window = Window::new(&[4, 4]).strided(&[4, 4]);
-    let maps = graph
-        .conv("conv", &stack, &weight, Some(&bias), &window)
-        .unwrap();
+    let maps = graph.conv("conv", &stack, &weight, Some(&bias), &window).unwrap();
     onnx::to_bytes(&graph.finish(&[(&maps, "maps")]).unwrap())
 }
 
@@ -88,18 +86,13 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let site = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let site = Self { dir: tempfile::tempdir().unwrap() };
         let checkpoint = site.path("checkpoint");
         std::fs::create_dir_all(checkpoint.join("graphs")).unwrap();
         std::fs::write(checkpoint.join("config.toml"), CONFIG).unwrap();
         std::fs::write(checkpoint.join("graphs/local.tract.fp32.onnx"), graph()).unwrap();
         write_golden(&checkpoint, &golden()).unwrap();
-        SigningKey::generate()
-            .unwrap()
-            .write(&site.path("site"), false)
-            .unwrap();
+        SigningKey::generate().unwrap().write(&site.path("site"), false).unwrap();
         site
     }
 
@@ -120,11 +113,7 @@ impl Site {
 
     fn ok(&self, args: &str) -> String {
         let output = self.run(args);
-        assert!(
-            output.status.success(),
-            "{args}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -133,15 +122,9 @@ impl Site {
         let output = self.run(args);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.stdout.is_empty(), "{args}: wrote to stdout");
-        let lines: Vec<&str> = stderr
-            .lines()
-            .filter(|l| l.starts_with("model-export: "))
-            .collect();
+        let lines: Vec<&str> = stderr.lines().filter(|l| l.starts_with("model-export: ")).collect();
         assert_eq!(lines.len(), 1, "{args}: {stderr}");
-        assert!(
-            stderr.ends_with(&format!("{}\n", lines[0])),
-            "{args}: {stderr}"
-        );
+        assert!(stderr.ends_with(&format!("{}\n", lines[0])), "{args}: {stderr}");
         (output.status.code().unwrap(), lines[0].to_owned())
     }
 
@@ -178,10 +161,7 @@ fn packing_twice_gives_the_same_bytes_and_the_known_output() {
     let trust = Trust::Keys(vec![*site.key().public()]);
     let bundle = Bundle::from_bytes(bytes, &trust).unwrap();
     let entry = &bundle.manifest().golden[0];
-    assert_eq!(
-        (entry.output.name.as_str(), &entry.output.shape[..]),
-        ("maps", &[1, 2, 4, 8][..])
-    );
+    assert_eq!((entry.output.name.as_str(), &entry.output.shape[..]), ("maps", &[1, 2, 4, 8][..]));
     assert_eq!(entry.tolerance, 1e-3);
     let found = bundle.tensor(&entry.output.blob);
     let input = golden().values;
@@ -190,10 +170,7 @@ fn packing_twice_gives_the_same_bytes_and_the_known_output() {
             let (y, x) = (cell / 8 * 4, cell % 8 * 4);
             let sum: f32 = (0..16).map(|i| input[(y + i / 4) * 32 + x + i % 4]).sum();
             let expected = (k + 1) as f32 * sum / 16.0 + 0.25;
-            assert!(
-                (value - expected).abs() < 1e-5,
-                "{k} {cell}: {value} {expected}"
-            );
+            assert!((value - expected).abs() < 1e-5, "{k} {cell}: {value} {expected}");
         }
     }
     assert_eq!(bundle.manifest().provenance["seed"], "7");
@@ -210,20 +187,13 @@ fn the_packed_bundle_scores_frames() {
     let mut scores = Vec::new();
     for _ in 0..6 {
         let frame = Frame::from_rgb(32, 16, vec![160; 32 * 16 * 3]).unwrap();
-        engine
-            .push(&mut stream, &frame, &mut |s| scores.push(s.score))
-            .unwrap();
+        engine.push(&mut stream, &frame, &mut |s| scores.push(s.score)).unwrap();
     }
-    engine
-        .finish(&mut stream, &mut |s| scores.push(s.score))
-        .unwrap();
+    engine.finish(&mut stream, &mut |s| scores.push(s.score)).unwrap();
     // Luma 160: (160 - 110) / 50 = 1, so the second map is 2.25; (2.25 - 1) / 0.5 = 2.5.
     let expected = 1.0 / (1.0 + (-2.5f64).exp());
     assert_eq!(scores.len(), 6);
-    assert!(
-        scores.iter().all(|s| (s - expected).abs() < 0.01),
-        "{scores:?} {expected}"
-    );
+    assert!(scores.iter().all(|s| (s - expected).abs() < 0.01), "{scores:?} {expected}");
 }
 
 #[test]
@@ -235,28 +205,18 @@ fn a_bundle_for_both_backends_holds_golden_vectors_of_each() {
     }
     let site = Site::new();
     let mut input = site.input();
-    let twin = GraphInput {
-        backend: BackendKind::Ort,
-        ..input.graphs[0].clone()
-    };
+    let twin = GraphInput { backend: BackendKind::Ort, ..input.graphs[0].clone() };
     input.graphs.push(twin);
     let bytes = pack(&input, &site.key(), &options).unwrap();
     let bundle = Bundle::from_bytes(bytes, &Trust::Embedded).unwrap();
-    let outputs: Vec<_> = bundle
-        .manifest()
-        .golden
-        .iter()
-        .map(|g| bundle.tensor(&g.output.blob))
-        .collect();
+    let outputs: Vec<_> =
+        bundle.manifest().golden.iter().map(|g| bundle.tensor(&g.output.blob)).collect();
     assert_eq!(outputs.len(), 2);
     for (a, b) in outputs[0].iter().zip(&outputs[1]) {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
     // The same graph is stored once for both.
-    assert_eq!(
-        bundle.manifest().graphs[0].blob,
-        bundle.manifest().graphs[1].blob
-    );
+    assert_eq!(bundle.manifest().graphs[0].blob, bundle.manifest().graphs[1].blob);
 }
 
 #[test]
@@ -285,35 +245,24 @@ fn what_cannot_be_packed_is_named() {
 
     let mut input = site.input();
     input.graphs[0].backend = BackendKind::Ort;
-    let nowhere = BackendOptions {
-        ort_library: Some("/no/such/lib.so".into()),
-        ..Default::default()
-    };
+    let nowhere =
+        BackendOptions { ort_library: Some("/no/such/lib.so".into()), ..Default::default() };
     let error = pack(&input, &key, &nowhere).unwrap_err();
-    assert!(
-        matches!(error, Error::BackendUnavailable { backend: "ort", .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::BackendUnavailable { backend: "ort", .. }), "{error}");
 }
 
 #[test]
 fn the_program_packs_verifies_inspects_and_signs() {
     let site = Site::new();
     let packed = site.ok(PACK);
-    assert!(
-        packed.starts_with("m.pavad: gate 1.2.3, 1 graphs, "),
-        "{packed}"
-    );
+    assert!(packed.starts_with("m.pavad: gate 1.2.3, 1 graphs, "), "{packed}");
     let first = std::fs::read(site.path("m.pavad")).unwrap();
     site.ok(PACK);
     assert_eq!(std::fs::read(site.path("m.pavad")).unwrap(), first);
 
     let id = PublicKey::read(&site.path("site.pub")).unwrap().id();
     let verified = site.ok("verify m.pavad --public-key site.pub --device-class xavier");
-    assert_eq!(
-        verified,
-        format!("m.pavad: good, gate 1.2.3, signed by trusted key {id}\n")
-    );
+    assert_eq!(verified, format!("m.pavad: good, gate 1.2.3, signed by trusted key {id}\n"));
     site.ok("verify m.pavad --min-epoch 4");
 
     let report: serde_json::Value =
@@ -324,10 +273,7 @@ fn the_program_packs_verifies_inspects_and_signs() {
     assert_eq!(report["manifest"]["detectors"]["local"]["kinds"][1], "bike");
     let text = site.ok("inspect m.pavad");
     assert!(text.contains("model           gate 1.2.3\n"), "{text}");
-    assert!(
-        text.contains("latency         2 frames, 0.20 s\n"),
-        "{text}"
-    );
+    assert!(text.contains("latency         2 frames, 0.20 s\n"), "{text}");
 
     site.ok("keygen --out keys/");
     site.ok("sign m.pavad --public-key site.pub --key keys/pavad.key --out n.pavad");
@@ -356,11 +302,7 @@ fn exit_codes() {
     for refused in ["bad.pavad", "cut.pavad", "text.pavad"] {
         assert_eq!(code(&format!("verify {refused}")), 3, "{refused}");
         assert_eq!(code(&format!("inspect {refused}")), 3, "{refused}");
-        assert_eq!(
-            code(&format!("sign {refused} --key site.key")),
-            3,
-            "{refused}"
-        );
+        assert_eq!(code(&format!("sign {refused} --key site.key")), 3, "{refused}");
     }
     assert_eq!(code("verify m.pavad --device-class toaster"), 3);
     assert_eq!(code("verify m.pavad --min-epoch 5"), 3);
@@ -370,23 +312,14 @@ fn exit_codes() {
     assert_eq!(code("keygen --out site"), 2);
     assert_eq!(code("pack missing --key site.key --out x.pavad"), 2);
     assert_eq!(code("pack checkpoint --key site.pub --out x.pavad"), 2);
-    assert_eq!(
-        code("pack checkpoint --key site.key --out x.pavad --name Bad"),
-        3
-    );
-    assert_eq!(
-        code("pack checkpoint --key site.key --out no/such/dir/x.pavad"),
-        1
-    );
+    assert_eq!(code("pack checkpoint --key site.key --out x.pavad --name Bad"), 3);
+    assert_eq!(code("pack checkpoint --key site.key --out no/such/dir/x.pavad"), 1);
     assert_eq!(site.run("verify").status.code(), Some(2));
     assert_eq!(site.run("frobnicate").status.code(), Some(2));
 
     let graphs = site.path("checkpoint/graphs");
-    std::fs::copy(
-        graphs.join("local.tract.fp32.onnx"),
-        graphs.join("local.ort.int8.onnx"),
-    )
-    .unwrap();
+    std::fs::copy(graphs.join("local.tract.fp32.onnx"), graphs.join("local.ort.int8.onnx"))
+        .unwrap();
     let (code, line) =
         site.fails("pack checkpoint --key site.key --out x.pavad --ort-library /no/such.so");
     assert_eq!(code, 4, "{line}");
@@ -402,13 +335,8 @@ fn wrong_checkpoints_name_the_file() {
             Some(bytes) => std::fs::write(&path, bytes).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        let message = Checkpoint::read(&site.path("checkpoint"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains(name) && !message.contains('\n'),
-            "{message}"
-        );
+        let message = Checkpoint::read(&site.path("checkpoint")).unwrap_err().to_string();
+        assert!(message.contains(name) && !message.contains('\n'), "{message}");
         message
     };
     breaks("config.toml", None);
@@ -432,10 +360,7 @@ fn key_files_are_private() {
     let output = site.run("keygen --out new/gate");
     assert!(output.status.success());
     let warning = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        warning.contains("new/gate.key is not encrypted"),
-        "{warning}"
-    );
+    assert!(warning.contains("new/gate.key is not encrypted"), "{warning}");
     assert_eq!(mode(&site.path("new/gate.key")), 0o600);
     site.fails("keygen --out new/gate");
     site.ok("keygen --out new/gate --force");

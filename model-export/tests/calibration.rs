@@ -18,21 +18,7 @@ fn level(clip: usize, frame: usize) -> u8 {
 /// A 16×16 picture of one grey level: 24-bit BMP.
 fn bmp(level: u8) -> Vec<u8> {
     let mut bytes = b"BM".to_vec();
-    for value in [
-        54 + 768u32,
-        0,
-        54,
-        40,
-        16,
-        16,
-        1 | 24 << 16,
-        0,
-        768,
-        2835,
-        2835,
-        0,
-        0,
-    ] {
+    for value in [54 + 768u32, 0, 54, 40, 16, 16, 1 | 24 << 16, 0, 768, 2835, 2835, 0, 0] {
         bytes.extend(value.to_le_bytes());
     }
     bytes.resize(54 + 768, level);
@@ -45,11 +31,8 @@ fn clips(dir: &Path) {
         let folder = dir.join(format!("clip{clip}"));
         std::fs::create_dir_all(&folder).unwrap();
         for frame in 0..FRAMES {
-            std::fs::write(
-                folder.join(format!("{frame:03}.bmp")),
-                bmp(level(clip, frame)),
-            )
-            .unwrap();
+            std::fs::write(folder.join(format!("{frame:03}.bmp")), bmp(level(clip, frame)))
+                .unwrap();
         }
     }
 }
@@ -65,17 +48,10 @@ fn stack(frame_rate: f64) -> Preprocessing {
             map_stride: 4,
             pool: 1,
             kinds: vec!["fast".into()],
-            z: ZScore {
-                mean: 0.0,
-                std: 1.0,
-            },
+            z: ZScore { mean: 0.0, std: 1.0 },
             weight: 1.0,
         },
-        input: InputSpec {
-            width: 16,
-            height: 16,
-            frame_rate,
-        },
+        input: InputSpec { width: 16, height: 16, frame_rate },
     }
 }
 
@@ -83,10 +59,7 @@ fn samples(preprocessing: Preprocessing, count: usize) -> Vec<Vec<f32>> {
     let dir = tempfile::tempdir().unwrap();
     clips(dir.path());
     let clips = video::list_clips(dir.path()).unwrap();
-    Samples::new(&clips, preprocessing, count)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
+    Samples::new(&clips, preprocessing, count).unwrap().map(Result::unwrap).collect()
 }
 
 /// Channel values of a stack of constant frames around `centre`, `step` source frames apart.
@@ -146,13 +119,7 @@ fn snippets_are_normalised_and_resized() {
         mean: [10.0, 20.0, 30.0],
         std: [1.0, 2.0, 4.0],
     };
-    let found = samples(
-        Preprocessing::Snippet {
-            snippet: spec,
-            frame_rate: None,
-        },
-        2,
-    );
+    let found = samples(Preprocessing::Snippet { snippet: spec, frame_rate: None }, 2);
     assert_eq!(found.len(), 2);
     for (clip, sample) in found.iter().enumerate() {
         let expected: Vec<f32> = [(10.0, 1.0), (20.0, 2.0), (30.0, 4.0)]
@@ -172,18 +139,13 @@ fn a_broken_clip_is_an_error_and_the_end() {
     std::fs::write(dir.path().join("clip0/001.bmp"), b"BM").unwrap();
     let clips = video::list_clips(dir.path()).unwrap();
     let mut samples = Samples::new(&clips, stack(10.0), 4).unwrap();
-    let Some(Err(Error::Video(error))) = samples.next() else {
-        panic!("read")
-    };
+    let Some(Err(Error::Video(error))) = samples.next() else { panic!("read") };
     assert!(
         error.to_string().contains("001.bmp") || error.to_string().contains("clip0"),
         "{error}"
     );
     assert!(samples.next().is_none());
-    assert!(matches!(
-        Samples::new(&[], stack(10.0), 1),
-        Err(Error::NoClips)
-    ));
+    assert!(matches!(Samples::new(&[], stack(10.0), 1), Err(Error::NoClips)));
 }
 
 #[test]
@@ -195,58 +157,33 @@ fn the_program_quantizes_a_graph_on_clips() {
     let weight: Vec<f32> = (0..4 * 3 * 8).map(|i| (i % 5) as f32 * 0.1 - 0.2).collect();
     let weight = graph.constant("weight", &[4, 3, 2, 2, 2], &weight).unwrap();
     let window = Window::new(&[2, 2, 2]).strided(&[2, 2, 2]);
-    let x = graph
-        .conv("conv", &snippet, &weight, None, &window)
-        .unwrap();
+    let x = graph.conv("conv", &snippet, &weight, None, &window).unwrap();
     let x = graph.relu("relu", &x).unwrap();
     let x = graph.mean("mean", &x, &[2, 3, 4]).unwrap();
     let model = graph.finish(&[(&x, "features")]).unwrap();
     std::fs::write(dir.path().join("fp32.onnx"), onnx::to_bytes(&model)).unwrap();
     let run = |args: &str| {
         Command::new(env!("CARGO_BIN_EXE_model-export"))
-            .args([
-                "quantize",
-                "fp32.onnx",
-                "--backend",
-                "tract",
-                "--out",
-                "int8.onnx",
-            ])
+            .args(["quantize", "fp32.onnx", "--backend", "tract", "--out", "int8.onnx"])
             .args(args.split_whitespace())
             .current_dir(dir.path())
             .output()
             .unwrap()
     };
     let output = run("--calibration clips --backbone i3d --samples 6 --json");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["samples"], 6);
     assert_eq!(report["layers"][0]["weights"], 96);
-    assert!(
-        report["outputs"][0]["cosine"].as_f64().unwrap() > 0.999,
-        "{report}"
-    );
+    assert!(report["outputs"][0]["cosine"].as_f64().unwrap() > 0.999, "{report}");
     let quantized = onnx::load(&std::fs::read(dir.path().join("int8.onnx")).unwrap()).unwrap();
     let nodes = quantized.graph.unwrap().node;
     assert!(nodes.iter().any(|node| node.op_type == "QuantizeLinear"));
 
     assert_eq!(run("--calibration clips").status.code(), Some(2));
-    assert_eq!(
-        run("--calibration nowhere --backbone i3d").status.code(),
-        Some(1)
-    );
+    assert_eq!(run("--calibration nowhere --backbone i3d").status.code(), Some(1));
     std::fs::write(dir.path().join("clips/clip0/000.bmp"), b"BM").unwrap();
-    assert_eq!(
-        run("--calibration clips --backbone i3d").status.code(),
-        Some(3)
-    );
+    assert_eq!(run("--calibration clips --backbone i3d").status.code(), Some(3));
     std::fs::write(dir.path().join("fp32.onnx"), b"no model").unwrap();
-    assert_eq!(
-        run("--calibration clips --backbone i3d").status.code(),
-        Some(3)
-    );
+    assert_eq!(run("--calibration clips --backbone i3d").status.code(), Some(3));
 }

@@ -18,14 +18,7 @@ const TOLERANCE: f32 = 1e-4;
 #[test]
 fn local_maps_are_pytorchs() {
     let golden = golden("local.safetensors");
-    let model = local::build(
-        &golden,
-        &local::Config {
-            width: 44,
-            height: 36,
-        },
-    )
-    .unwrap();
+    let model = local::build(&golden, &local::Config { width: 44, height: 36 }).unwrap();
     let expected = golden.tensor("maps", &[1, 3, 9, 11]).unwrap();
     for backend in backends() {
         let outputs = run(&model, &*backend);
@@ -53,11 +46,7 @@ fn i3d_features_and_logits_are_pytorchs() {
     };
     let golden = golden("i3d.safetensors");
     let grid = Some("Mixed_5c".to_owned());
-    let config = i3d::Config {
-        logits: true,
-        grid,
-        ..i3d::Config::default()
-    };
+    let config = i3d::Config { logits: true, grid, ..i3d::Config::default() };
     let model = i3d::build(&weights, &config).unwrap();
     for backend in backends() {
         let outputs: BTreeMap<_, _> = run(&model, &*backend).into_iter().collect();
@@ -79,13 +68,8 @@ fn i3d_pads_odd_sizes_as_tensorflow_does() {
     };
     let golden = golden("i3d.safetensors");
     let grid = Some("Mixed_3c".to_owned());
-    let config = i3d::Config {
-        frames: 23,
-        width: 250,
-        height: 230,
-        grid,
-        ..i3d::Config::default()
-    };
+    let config =
+        i3d::Config { frames: 23, width: 250, height: 230, grid, ..i3d::Config::default() };
     let model = i3d::build(&weights, &config).unwrap();
     // The other backends run the same graph; one is enough for its padding.
     let backend = backends().pop().expect("tract is always there");
@@ -103,10 +87,7 @@ fn mobilenetv2_features_are_torchvisions() {
         return;
     };
     let golden = golden("mobilenetv2.safetensors");
-    let config = mobilenetv2::Config {
-        frames: 3,
-        ..mobilenetv2::Config::default()
-    };
+    let config = mobilenetv2::Config { frames: 3, ..mobilenetv2::Config::default() };
     let model = mobilenetv2::build(&weights, &config).unwrap();
     let expected = golden.tensor("features", &[1, 1280]).unwrap();
     for backend in backends() {
@@ -119,19 +100,12 @@ fn mobilenetv2_features_are_torchvisions() {
 #[test]
 fn a_tensor_that_is_missing_misshapen_or_broken_is_named() {
     let good = golden("local.safetensors");
-    let config = local::Config {
-        width: 44,
-        height: 36,
-    };
+    let config = local::Config { width: 44, height: 36 };
     let changed = |name: &str, change: &dyn Fn(&mut weights::Array)| {
-        let mut tensors: BTreeMap<_, _> = good
-            .iter()
-            .map(|(name, array)| (name.to_owned(), array.clone()))
-            .collect();
+        let mut tensors: BTreeMap<_, _> =
+            good.iter().map(|(name, array)| (name.to_owned(), array.clone())).collect();
         change(tensors.get_mut(name).unwrap());
-        local::build(&Weights::new("made.safetensors", tensors), &config)
-            .unwrap_err()
-            .to_string()
+        local::build(&Weights::new("made.safetensors", tensors), &config).unwrap_err().to_string()
     };
     let name = "local.blocks.2.bn.running_var";
     for text in [
@@ -139,22 +113,11 @@ fn a_tensor_that_is_missing_misshapen_or_broken_is_named() {
         changed(name, &|array| array.data[1] = f32::INFINITY),
         changed("local.blocks.2.weight", &|array| array.shape.truncate(3)),
     ] {
-        assert!(
-            text.contains("local.blocks.2.") && text.contains("made.safetensors"),
-            "{text}"
-        );
+        assert!(text.contains("local.blocks.2.") && text.contains("made.safetensors"), "{text}");
     }
-    let text = head::build(&good, &head::Config::new(8))
-        .unwrap_err()
-        .to_string();
+    let text = head::build(&good, &head::Config::new(8)).unwrap_err().to_string();
     assert!(text.contains("embedding.conv_1.0.weight"), "{text}");
-    let odd = local::build(
-        &good,
-        &local::Config {
-            width: 43,
-            height: 36,
-        },
-    );
+    let odd = local::build(&good, &local::Config { width: 43, height: 36 });
     assert!(matches!(odd, Err(graphs::Error::Config { .. })));
 }
 

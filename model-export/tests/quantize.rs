@@ -58,26 +58,17 @@ fn run(model: &ModelProto, sample: &[Vec<f32>], backend: &dyn Backend) -> Vec<Ve
 fn sqnr(expected: &[f32], found: &[f32]) -> f64 {
     assert_eq!(expected.len(), found.len());
     let signal: f64 = expected.iter().map(|a| f64::from(*a).powi(2)).sum();
-    let noise: f64 = expected
-        .iter()
-        .zip(found)
-        .map(|(a, b)| f64::from(a - b).powi(2))
-        .sum();
+    let noise: f64 = expected.iter().zip(found).map(|(a, b)| f64::from(a - b).powi(2)).sum();
     10.0 * (signal / noise).log10()
 }
 
 /// Quantizes with eight samples and checks another one.
 fn check(name: &str, model: &ModelProto, length: usize, flavour: Flavour, least_db: f64) {
     let Some(backend) = ort() else { return };
-    let options = Options {
-        flavour,
-        ..Options::default()
-    };
+    let options = Options { flavour, ..Options::default() };
     let all = samples(9, length);
-    let Quantized {
-        model: quantized,
-        report,
-    } = quantize(model, &mut all[..8].iter().cloned(), &options, backend).unwrap();
+    let Quantized { model: quantized, report } =
+        quantize(model, &mut all[..8].iter().cloned(), &options, backend).unwrap();
     let expected = run(model, &all[8], backend);
     let found = run(&quantized, &all[8], backend);
     for (e, f) in expected.iter().zip(&found) {
@@ -86,20 +77,13 @@ fn check(name: &str, model: &ModelProto, length: usize, flavour: Flavour, least_
     }
     assert!(report.float_layers.is_empty(), "{:?}", report.float_layers);
     for output in &report.outputs {
-        assert!(
-            output.cosine > 0.99 && output.sqnr_db > least_db,
-            "{name}: {output:?}"
-        );
+        assert!(output.cosine > 0.99 && output.sqnr_db > least_db, "{name}: {output:?}");
     }
     for layer in &report.layers {
         assert!(layer.weight_sqnr_db > 30.0, "{layer:?}");
     }
     if flavour == Flavour::S8S8 {
-        assert_eq!(
-            tensorrt_rules::check(&quantized).unwrap(),
-            Vec::<String>::new(),
-            "{name}"
-        );
+        assert_eq!(tensorrt_rules::check(&quantized).unwrap(), Vec::<String>::new(), "{name}");
     }
 }
 
@@ -149,16 +133,7 @@ fn inception() -> ModelProto {
     net.conv("b2", "p", "b2c", (2, 8, &[1, 1, 1]), &[1, 1, 1], 0, 1, 1);
     net.op("Relu", &["b2c"], "b2r");
     net.concat(&["b0r", "b1r", "b2r"], "cat");
-    net.conv(
-        "after",
-        "cat",
-        "a",
-        (16, 12, &[3, 3, 3]),
-        &[1, 1, 1],
-        1,
-        1,
-        1,
-    );
+    net.conv("after", "cat", "a", (16, 12, &[3, 3, 3]), &[1, 1, 1], 1, 1, 1);
     net.op("Relu", &["a"], "ar");
     net.op("GlobalAveragePool", &["ar"], "features");
     net.finish(&[("features", &[1, 16, 1, 1, 1])])
@@ -178,20 +153,8 @@ fn depthwise_net() {
 
 #[test]
 fn three_dimensional_inception_net() {
-    check(
-        "inception",
-        &inception(),
-        3 * 8 * 16 * 16,
-        Flavour::U8S8,
-        28.0,
-    );
-    check(
-        "inception",
-        &inception(),
-        3 * 8 * 16 * 16,
-        Flavour::S8S8,
-        25.0,
-    );
+    check("inception", &inception(), 3 * 8 * 16 * 16, Flavour::U8S8, 28.0);
+    check("inception", &inception(), 3 * 8 * 16 * 16, Flavour::S8S8, 25.0);
 }
 
 #[test]
@@ -211,11 +174,7 @@ fn branches_share_one_range_and_activations_are_folded() {
     for name in ["r", "b0r", "ar"] {
         let range = &ranges.tensors[name];
         assert_eq!(
-            (
-                range.min,
-                range.unsigned.low,
-                range.params(Flavour::U8S8).zero_point
-            ),
+            (range.min, range.unsigned.low, range.params(Flavour::U8S8).zero_point),
             (0.0, 0.0, 0)
         );
     }
@@ -228,21 +187,14 @@ fn folding_the_stem_changes_no_sum() {
     let model = residual();
     let all = samples(3, 3 * 24 * 32);
     let with = |fold_stem| {
-        let options = Options {
-            fold_stem,
-            method: Method::MinMax,
-            ..Options::default()
-        };
+        let options = Options { fold_stem, method: Method::MinMax, ..Options::default() };
         quantize(&model, &mut all[..2].iter().cloned(), &options, backend).unwrap()
     };
     let (folded, plain) = (with(true), with(false));
     let nodes = |q: &Quantized| q.model.graph.as_ref().unwrap().node.len();
     assert_ne!(nodes(&folded), nodes(&plain));
     // The same integers go in, so the integer sums are equal; only the float bookkeeping differs.
-    let (a, b) = (
-        run(&folded.model, &all[2], backend),
-        run(&plain.model, &all[2], backend),
-    );
+    let (a, b) = (run(&folded.model, &all[2], backend), run(&plain.model, &all[2], backend));
     assert!(sqnr(&a[0], &b[0]) > 45.0, "{} dB", sqnr(&a[0], &b[0]));
 }
 
@@ -252,10 +204,7 @@ fn the_order_of_samples_and_the_memory_limit_do_not_matter() {
     let model = residual();
     let all = samples(5, 3 * 24 * 32);
     let get = |samples: Vec<Vec<Vec<f32>>>, memory_limit| {
-        let options = Options {
-            memory_limit,
-            ..Options::default()
-        };
+        let options = Options { memory_limit, ..Options::default() };
         calibrate(&model, &mut samples.into_iter(), &options, backend.as_ref()).unwrap()
     };
     let reference = get(all.clone(), 1 << 30);
@@ -280,37 +229,21 @@ fn saved_ranges_give_the_same_model() {
         let emitted = emit(&model, &ranges, flavour, &options).unwrap();
         assert_eq!(emitted.encode_to_vec(), direct.model.encode_to_vec());
     }
-    assert!(
-        !tensorrt_rules::check(&quantized[0].model)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(!tensorrt_rules::check(&quantized[0].model).unwrap().is_empty());
 }
 
 #[test]
 fn reduced_weights_stay_within_seven_bits() {
     let backend = tract();
     let model = depthwise();
-    let options = Options {
-        reduce_range: true,
-        ..Options::default()
-    };
+    let options = Options { reduce_range: true, ..Options::default() };
     let mut calibration = samples(2, 6 * 16 * 16).into_iter();
     let ranges = calibrate(&model, &mut calibration, &options, backend.as_ref()).unwrap();
     let emitted = emit(&model, &ranges, Flavour::U8S8, &options).unwrap();
     let graph = emitted.graph.unwrap();
-    let weights = graph
-        .initializer
-        .iter()
-        .filter(|t| t.name.ends_with(".weight_quantized"));
+    let weights = graph.initializer.iter().filter(|t| t.name.ends_with(".weight_quantized"));
     let largest: Vec<u8> = weights
-        .map(|t| {
-            t.raw_data
-                .iter()
-                .map(|b| (*b as i8).unsigned_abs())
-                .max()
-                .unwrap()
-        })
+        .map(|t| t.raw_data.iter().map(|b| (*b as i8).unsigned_abs()).max().unwrap())
         .collect();
     assert_eq!(largest, [64; 5]);
 }
@@ -319,32 +252,20 @@ fn reduced_weights_stay_within_seven_bits() {
 fn what_is_kept_or_unsupported_stays_float() {
     let Some(backend) = ort() else { return };
     let model = residual();
-    let options = Options {
-        keep_float: vec!["block*".to_owned()],
-        ..Options::default()
-    };
+    let options = Options { keep_float: vec!["block*".to_owned()], ..Options::default() };
     let all = samples(4, 3 * 24 * 32);
     let q = quantize(&model, &mut all[..3].iter().cloned(), &options, backend).unwrap();
     assert_eq!(q.report.float_layers, ["block", "block2"]);
     let layers: Vec<&str> = q.report.layers.iter().map(|l| l.node.as_str()).collect();
     assert_eq!(layers, ["stem", "head"]);
-    let db = sqnr(
-        &run(&model, &all[3], backend)[0],
-        &run(&q.model, &all[3], backend)[0],
-    );
+    let db = sqnr(&run(&model, &all[3], backend)[0], &run(&q.model, &all[3], backend)[0]);
     assert!(db > 28.0, "{db}");
     // An operator between two convolutions that no integer kernel exists for.
     let mut net = Net::new(&[1, 4, 8, 8]);
     net.conv("a", "x", "ac", (8, 4, &[3, 3]), &[1, 1], 1, 1, 1);
     net.op("Tanh", &["ac"], "t");
     net.conv("b", "t", "y", (4, 8, &[3, 3]), &[1, 1], 1, 1, 1);
-    check(
-        "tanh",
-        &net.finish(&[("y", &[1, 4, 8, 8])]),
-        4 * 64,
-        Flavour::U8S8,
-        28.0,
-    );
+    check("tanh", &net.finish(&[("y", &[1, 4, 8, 8])]), 4 * 64, Flavour::U8S8, 28.0);
 }
 
 #[test]
@@ -353,9 +274,7 @@ fn malformed_graphs_are_refused_by_name() {
     let refuse = |model: &ModelProto| {
         let mut calibration = samples(1, 4 * 64).into_iter();
         let options = Options::default();
-        calibrate(model, &mut calibration, &options, backend.as_ref())
-            .unwrap_err()
-            .to_string()
+        calibrate(model, &mut calibration, &options, backend.as_ref()).unwrap_err().to_string()
     };
     let base = || {
         let mut net = Net::new(&[1, 4, 8, 8]);
@@ -364,24 +283,13 @@ fn malformed_graphs_are_refused_by_name() {
         net.finish(&[("y", &[1, 4, 8, 8])])
     };
     let mut model = base();
-    model
-        .graph
-        .as_mut()
-        .unwrap()
-        .initializer
-        .retain(|t| t.name != "b.weight");
+    model.graph.as_mut().unwrap().initializer.retain(|t| t.name != "b.weight");
     let message = refuse(&model);
-    assert!(
-        message.contains("`b`") && message.contains("`b.weight`"),
-        "{message}"
-    );
+    assert!(message.contains("`b`") && message.contains("`b.weight`"), "{message}");
     let mut model = base();
     model.graph.as_mut().unwrap().node[0].input[0] = "y".to_owned();
     let message = refuse(&model);
-    assert!(
-        message.contains("`a`") && message.contains("cycle"),
-        "{message}"
-    );
+    assert!(message.contains("`a`") && message.contains("cycle"), "{message}");
     let mut model = base();
     model.graph.as_mut().unwrap().initializer[0].raw_data.pop();
     assert!(refuse(&model).contains("`a.weight`"));

@@ -75,10 +75,9 @@ impl Extractor {
         let features = match read(&path, d) {
             Some(features) => features,
             None => {
-                let features = self.compute(frames).map_err(|source| Error::Inference {
-                    clip: name.to_string(),
-                    source,
-                })?;
+                let features = self
+                    .compute(frames)
+                    .map_err(|source| Error::Inference { clip: name.to_string(), source })?;
                 write(&self.cache, &path, &features)?;
                 features
             }
@@ -145,7 +144,11 @@ mod tests {
         fn outputs(&self) -> &[TensorInfo] {
             &self.outputs
         }
-        fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<(), inference::Error> {
+        fn run(
+            &mut self,
+            inputs: &[&[f32]],
+            outputs: &mut [Vec<f32>],
+        ) -> Result<(), inference::Error> {
             self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let mean = inputs[0].iter().sum::<f32>() / inputs[0].len() as f32;
             outputs[0].clear();
@@ -154,7 +157,10 @@ mod tests {
         }
     }
 
-    fn extractor(cache: &Path, onnx: &[u8]) -> (Extractor, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    fn extractor(
+        cache: &Path,
+        onnx: &[u8],
+    ) -> (Extractor, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
         let spec = SnippetSpec {
             frames: 2,
             stride: 2,
@@ -173,10 +179,7 @@ mod tests {
     }
 
     fn clip(levels: &[u8]) -> Vec<Frame> {
-        levels
-            .iter()
-            .filter_map(|&level| Frame::from_luma(4, 4, &[level; 16]))
-            .collect()
+        levels.iter().filter_map(|&level| Frame::from_luma(4, 4, &[level; 16])).collect()
     }
 
     #[test]

@@ -29,10 +29,7 @@ struct Golden {
 
 impl Golden {
     fn load(name: &str) -> Self {
-        let path = format!(
-            "{}/tests/golden/{name}.safetensors",
-            env!("CARGO_MANIFEST_DIR")
-        );
+        let path = format!("{}/tests/golden/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
         let bytes = std::fs::read(path).unwrap();
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
@@ -75,21 +72,11 @@ impl Golden {
         let expected = &self.tensors[name];
         assert_eq!(expected.elem_count(), got.elem_count(), "{name}");
         let flat = |t: &Tensor| {
-            t.flatten_all()
-                .unwrap()
-                .to_dtype(DType::F64)
-                .unwrap()
-                .to_vec1::<f64>()
-                .unwrap()
+            t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
         };
         let (expected, got) = (flat(expected), flat(got));
         let scale = expected.iter().fold(1e-12f64, |m, v| m.max(v.abs()));
-        expected
-            .iter()
-            .zip(&got)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f64::max)
-            / scale
+        expected.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale
     }
 }
 
@@ -97,23 +84,13 @@ fn compare(name: &str, dtype: DType, tolerance: f64) {
     let golden = Golden::load(name);
     let config = &golden.config;
     let hidden = Some(config.discriminator_hidden);
-    let parameters = Parameters::from_tensors(
-        &golden.weights(),
-        &config.model,
-        hidden,
-        dtype,
-        &Device::Cpu,
-    )
-    .unwrap();
-    let model = UrDmu {
-        size: config.model.clone(),
-        parameters,
-    };
+    let parameters =
+        Parameters::from_tensors(&golden.weights(), &config.model, hidden, dtype, &Device::Cpu)
+            .unwrap();
+    let model = UrDmu { size: config.model.clone(), parameters };
     let features = golden.tensors["in.features"].to_dtype(dtype).unwrap();
     let mut noise = Given(golden.tensors["in.eps"].clone());
-    let out = model
-        .train_forward(&features, config.dropout, &mut noise)
-        .unwrap();
+    let out = model.train_forward(&features, config.dropout, &mut noise).unwrap();
     let (total, losses) = total_loss(&model.parameters, &out, config).unwrap();
     let grads = total.backward().unwrap();
 
@@ -148,24 +125,16 @@ fn compare(name: &str, dtype: DType, tolerance: f64) {
     };
     assert_eq!(losses.len(), 13);
     for (key, value) in losses {
-        check(
-            format!("loss.{key}"),
-            &Tensor::new(value.as_f64().unwrap(), &Device::Cpu).unwrap(),
-        );
+        check(format!("loss.{key}"), &Tensor::new(value.as_f64().unwrap(), &Device::Cpu).unwrap());
     }
     let mut count = 0;
     for (key, var) in model.parameters.iter() {
-        let grad = grads
-            .get(var)
-            .unwrap_or_else(|| panic!("{key} has no gradient"));
+        let grad = grads.get(var).unwrap_or_else(|| panic!("{key} has no gradient"));
         check(format!("grad.{key}"), grad);
         count += 1;
     }
     assert_eq!(count, golden.weights().len());
-    println!(
-        "{name} {dtype:?}: worst relative difference {:e} at {}",
-        worst.0, worst.1
-    );
+    println!("{name} {dtype:?}: worst relative difference {:e} at {}", worst.0, worst.1);
 }
 
 #[test]
@@ -193,14 +162,8 @@ fn sizes_follow_from_a_checkpoint() {
     let cut = weights["encoder_mu.0.bias"].narrow(0, 0, 3).unwrap();
     weights.insert("encoder_mu.0.bias".into(), cut);
     let error = load(&weights).unwrap_err().to_string();
-    assert!(
-        error.contains("`encoder_mu.0.bias`: has shape [3], expected [16]"),
-        "{error}"
-    );
+    assert!(error.contains("`encoder_mu.0.bias`: has shape [3], expected [16]"), "{error}");
     weights.remove("Nmemory.memory_block");
     let error = load(&weights).unwrap_err().to_string();
-    assert!(
-        error.contains("`Nmemory.memory_block`: is missing"),
-        "{error}"
-    );
+    assert!(error.contains("`Nmemory.memory_block`: is missing"), "{error}");
 }

@@ -46,19 +46,12 @@ fn bag(name: String, pseudo: bool, rng: &mut impl Rng) -> Bag {
             (open_unit(rng) + if event { 3.0 } else { 0.0 }) as f32
         })
         .collect();
-    Bag {
-        name,
-        features,
-        snippets,
-        d: D,
-    }
+    Bag { name, features, snippets, d: D }
 }
 
 fn bags(count: usize, pseudo: bool, seed: u64) -> Vec<Bag> {
     let mut rng = stream(seed, Purpose::Init, pseudo as u64);
-    (0..count)
-        .map(|i| bag(format!("clip{i}"), pseudo, &mut rng))
-        .collect()
+    (0..count).map(|i| bag(format!("clip{i}"), pseudo, &mut rng)).collect()
 }
 
 fn run(
@@ -74,37 +67,18 @@ fn run(
         }
     };
     let (normal, pseudo) = (bags(10, false, 1), bags(7, true, 1));
-    train(
-        &normal,
-        &pseudo,
-        &config(steps),
-        seed,
-        &Device::Cpu,
-        dir,
-        &mut progress,
-        &stop,
-    )
+    train(&normal, &pseudo, &config(steps), seed, &Device::Cpu, dir, &mut progress, &stop)
 }
 
 fn bits(detector: &TrainedDetector) -> Vec<(String, Vec<u32>)> {
     let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect();
-    detector
-        .values()
-        .unwrap()
-        .into_iter()
-        .map(|(n, (_, v))| (n, bits(v)))
-        .collect()
+    detector.values().unwrap().into_iter().map(|(n, (_, v))| (n, bits(v))).collect()
 }
 
 #[test]
 fn it_learns_where_the_event_is() {
     let detector = run(150, 5, None, 0).unwrap();
-    assert!(
-        detector
-            .tensors
-            .keys()
-            .all(|name| !name.starts_with("domain."))
-    );
+    assert!(detector.tensors.keys().all(|name| !name.starts_with("domain.")));
     let mut inside = Vec::new();
     let mut outside = Vec::new();
     for bag in bags(6, true, 99) {
@@ -115,10 +89,7 @@ fn it_learns_where_the_event_is() {
             if event { &mut inside } else { &mut outside }.push(score);
         }
     }
-    let wins: usize = inside
-        .iter()
-        .map(|a| outside.iter().filter(|b| a > b).count())
-        .sum();
+    let wins: usize = inside.iter().map(|a| outside.iter().filter(|b| a > b).count()).sum();
     let auc = wins as f64 / (inside.len() * outside.len()) as f64;
     assert!(auc > 0.9, "AUC on unseen bags is {auc}");
     let last = detector.last;
@@ -128,11 +99,8 @@ fn it_learns_where_the_event_is() {
 
 #[test]
 fn one_seed_gives_one_result() {
-    let (a, b, c) = (
-        run(3, 1, None, 0).unwrap(),
-        run(3, 1, None, 0).unwrap(),
-        run(3, 2, None, 0).unwrap(),
-    );
+    let (a, b, c) =
+        (run(3, 1, None, 0).unwrap(), run(3, 1, None, 0).unwrap(), run(3, 2, None, 0).unwrap());
     assert_eq!(bits(&a), bits(&b));
     assert_ne!(bits(&a), bits(&c));
     assert_eq!(a.data.len(), 64);
@@ -156,10 +124,7 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     assert_eq!(bits(&whole), bits(&resumed));
     assert_eq!(whole.last, resumed.last);
     // A finished run is not trained again.
-    assert_eq!(
-        bits(&whole),
-        bits(&run(11, 3, Some(dir.path()), 0).unwrap())
-    );
+    assert_eq!(bits(&whole), bits(&run(11, 3, Some(dir.path()), 0).unwrap()));
     // A longer run goes on from there.
     assert_eq!(
         bits(&run(13, 3, Some(dir.path()), 0).unwrap()),
@@ -172,40 +137,15 @@ fn a_state_of_another_run_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     run(2, 3, Some(dir.path()), 0).unwrap();
     let error = run(4, 4, Some(dir.path()), 0).unwrap_err();
-    assert!(
-        matches!(error, Error::StateMismatch { what: "seed", .. }),
-        "{error}"
-    );
-    let changed = DetectorConfig {
-        lr: 1e-5,
-        ..config(4)
-    };
+    assert!(matches!(error, Error::StateMismatch { what: "seed", .. }), "{error}");
+    let changed = DetectorConfig { lr: 1e-5, ..config(4) };
     let (normal, pseudo) = (bags(10, false, 1), bags(7, true, 1));
     let go = |normal: &[Bag], config: &DetectorConfig| {
         let (stop, dir) = (AtomicBool::new(false), Some(dir.path()));
-        train(
-            normal,
-            &pseudo,
-            config,
-            3,
-            &Device::Cpu,
-            dir,
-            &mut |_| (),
-            &stop,
-        )
-        .unwrap_err()
+        train(normal, &pseudo, config, 3, &Device::Cpu, dir, &mut |_| (), &stop).unwrap_err()
     };
-    assert!(matches!(
-        go(&normal, &changed),
-        Error::StateMismatch {
-            what: "configuration",
-            ..
-        }
-    ));
-    assert!(matches!(
-        go(&normal[1..], &config(4)),
-        Error::StateMismatch { what: "data", .. }
-    ));
+    assert!(matches!(go(&normal, &changed), Error::StateMismatch { what: "configuration", .. }));
+    assert!(matches!(go(&normal[1..], &config(4)), Error::StateMismatch { what: "data", .. }));
     let path = dir.path().join("training-state.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
@@ -218,18 +158,9 @@ fn unusable_bags_are_refused_before_training() {
     let refuse = |normal: &[Bag], pseudo: &[Bag]| {
         let stop = AtomicBool::new(false);
         let mut progress = |_: &Progress| panic!("training must not start");
-        train(
-            normal,
-            pseudo,
-            &config(2),
-            1,
-            &Device::Cpu,
-            None,
-            &mut progress,
-            &stop,
-        )
-        .unwrap_err()
-        .to_string()
+        train(normal, pseudo, &config(2), 1, &Device::Cpu, None, &mut progress, &stop)
+            .unwrap_err()
+            .to_string()
     };
     let good = bags(3, false, 1);
     assert!(refuse(&good, &[]).contains("no pseudo-abnormal bags"));
@@ -246,31 +177,15 @@ fn unusable_bags_are_refused_before_training() {
 fn parts_can_be_switched_off() {
     let (normal, pseudo) = (bags(4, false, 1), bags(4, true, 1));
     let with = |use_da, use_upd| {
-        let config = DetectorConfig {
-            use_da,
-            use_upd,
-            ..config(2)
-        };
+        let config = DetectorConfig { use_da, use_upd, ..config(2) };
         let stop = AtomicBool::new(false);
-        train(
-            &normal,
-            &pseudo,
-            &config,
-            1,
-            &Device::Cpu,
-            None,
-            &mut |_| (),
-            &stop,
-        )
-        .unwrap()
-        .last
-        .losses
+        train(&normal, &pseudo, &config, 1, &Device::Cpu, None, &mut |_| (), &stop)
+            .unwrap()
+            .last
+            .losses
     };
     let plain = with(false, false);
-    assert_eq!(
-        (plain.domain, plain.mean_distance, plain.update),
-        (0.0, 0.0, 0.0)
-    );
+    assert_eq!((plain.domain, plain.mean_distance, plain.update), (0.0, 0.0, 0.0));
     assert_eq!(plain.total, plain.urdmu);
     let both = with(true, true);
     let expected = both.urdmu + both.domain + both.mean_distance + 0.1 * both.update;

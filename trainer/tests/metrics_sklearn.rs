@@ -18,11 +18,7 @@ fn metrics_agree_with_scikit_learn() {
         let labels: Vec<bool> = case.labels.iter().map(|l| *l == 1).collect();
         let auc = roc_auc(&case.scores, &labels).unwrap();
         let ap = average_precision(&case.scores, &labels).unwrap();
-        assert!(
-            (auc - case.roc_auc).abs() < 1e-9,
-            "case {i}: {auc} against {}",
-            case.roc_auc
-        );
+        assert!((auc - case.roc_auc).abs() < 1e-9, "case {i}: {auc} against {}", case.roc_auc);
         assert!((ap - case.average_precision).abs() < 1e-9, "case {i}: {ap}");
     }
 }

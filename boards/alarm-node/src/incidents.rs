@@ -33,10 +33,7 @@ pub(crate) struct Incidents<const N: usize> {
 impl<const N: usize> Incidents<N> {
     pub(crate) fn new() -> Self {
         const { assert!(N > 0, "a node must remember at least one incident") };
-        Self {
-            table: Vec::new(),
-            overflow: false,
-        }
+        Self { table: Vec::new(), overflow: false }
     }
 
     /// Takes in a message of an incident.
@@ -63,17 +60,9 @@ impl<const N: usize> Incidents<N> {
             }
         }
         // A place is free: one was made above if there was none.
-        let _ = self.table.push(Incident {
-            id: id.clone(),
-            sequence,
-            ended,
-        });
+        let _ = self.table.push(Incident { id: id.clone(), sequence, ended });
         // The first message seen may be an update: the node was started in the middle.
-        if ended {
-            Recorded::Continued
-        } else {
-            Recorded::Started
-        }
+        if ended { Recorded::Continued } else { Recorded::Started }
     }
 
     pub(crate) fn any_active(&self) -> bool {

@@ -46,12 +46,7 @@ fn node<const N: usize>(config: Config, levels: &[bool]) -> Node<N> {
         .chain(levels)
         .map(|high| Transaction::set(if *high { Level::High } else { Level::Low }))
         .collect();
-    Node::new(
-        PinAlarm::new(Mock::new(&expected), ActiveLevel::High),
-        config,
-        0,
-    )
-    .unwrap()
+    Node::new(PinAlarm::new(Mock::new(&expected), ActiveLevel::High), config, 0).unwrap()
 }
 
 fn done<const N: usize>(node: Node<N>) {
@@ -62,14 +57,10 @@ fn done<const N: usize>(node: Node<N>) {
 fn on_at_new_off_when_all_have_ended() {
     let mut node: Node = node(Config::default(), &[true, false]);
     assert_eq!(node.state(), State::Quiet);
-    assert_eq!(
-        node.on_message(&message("a", 0, Phase::New), 10),
-        Ok(Outcome::Accepted)
-    );
+    assert_eq!(node.on_message(&message("a", 0, Phase::New), 10), Ok(Outcome::Accepted));
     assert_eq!(node.state(), State::Alarm);
     node.on_message(&message("b", 0, Phase::New), 20).unwrap();
-    node.on_message(&message("a", 1, Phase::Update), 30)
-        .unwrap();
+    node.on_message(&message("a", 1, Phase::Update), 30).unwrap();
     node.on_message(&message("a", 2, Phase::End), 40).unwrap();
     assert_eq!((node.state(), node.active()), (State::Alarm, 1));
     node.on_message(&message("b", 1, Phase::End), 50).unwrap();
@@ -90,10 +81,7 @@ fn replays_change_nothing() {
     for old in [&new, &update, &end] {
         assert_eq!(node.on_message(old, 3), Ok(Outcome::Replayed));
     }
-    assert_eq!(
-        node.on_message(&message("a", 9, Phase::New), 4),
-        Ok(Outcome::Replayed)
-    );
+    assert_eq!(node.on_message(&message("a", 9, Phase::New), 4), Ok(Outcome::Replayed));
     assert_eq!(node.state(), State::Quiet);
     done(node);
 }
@@ -106,10 +94,7 @@ fn a_node_started_in_the_middle_follows_from_the_first_update() {
     node.on_message(&message("a", 8, Phase::End), 1).unwrap();
     // An end alone, and its beginning arriving after it, are no alarm.
     node.on_message(&message("b", 3, Phase::End), 2).unwrap();
-    assert_eq!(
-        node.on_message(&message("b", 0, Phase::New), 3),
-        Ok(Outcome::Replayed)
-    );
+    assert_eq!(node.on_message(&message("b", 0, Phase::New), 3), Ok(Outcome::Replayed));
     assert_eq!(node.state(), State::Quiet);
     done(node);
 }
@@ -132,13 +117,7 @@ fn acknowledged_until_the_next_incident() {
 
 #[test]
 fn a_latched_alarm_waits_for_someone() {
-    let mut node: Node = node(
-        Config {
-            latch: true,
-            ..Config::default()
-        },
-        &[true, false],
-    );
+    let mut node: Node = node(Config { latch: true, ..Config::default() }, &[true, false]);
     node.on_message(&message("a", 0, Phase::New), 0).unwrap();
     node.on_message(&message("a", 1, Phase::End), 1).unwrap();
     assert_eq!(node.state(), State::Latched);
@@ -189,25 +168,13 @@ fn the_fail_safe_state_is_a_choice() {
         (FailSafe::Quiet, &[true, false]),
         (FailSafe::Hold, &[true]),
     ] {
-        let mut node: Node = node(
-            Config {
-                on_silence,
-                ..Config::default()
-            },
-            levels,
-        );
+        let mut node: Node = node(Config { on_silence, ..Config::default() }, levels);
         node.on_message(&message("a", 0, Phase::New), 0).unwrap();
         node.tick(90_000).unwrap();
         assert_eq!(node.state(), State::LinkLost);
         done(node);
     }
-    let mut never: Node = node(
-        Config {
-            silence_ms: 0,
-            ..Config::default()
-        },
-        &[],
-    );
+    let mut never: Node = node(Config { silence_ms: 0, ..Config::default() }, &[]);
     never.tick(u64::MAX).unwrap();
     assert_eq!(never.state(), State::Quiet);
     done(never);
@@ -215,20 +182,11 @@ fn the_fail_safe_state_is_a_choice() {
 
 #[test]
 fn other_devices_are_not_heard() {
-    let config = Config {
-        device: truncate("attic"),
-        ..Config::default()
-    };
+    let config = Config { device: truncate("attic"), ..Config::default() };
     let mut node: Node = node(config, &[true]);
-    assert_eq!(
-        node.on_message(&message("a", 0, Phase::New), 0),
-        Ok(Outcome::Foreign)
-    );
+    assert_eq!(node.on_message(&message("a", 0, Phase::New), 0), Ok(Outcome::Foreign));
     assert_eq!(node.state(), State::Quiet);
-    assert_eq!(
-        node.on_message(&message("a", 1, Phase::New), 90_000),
-        Ok(Outcome::Foreign)
-    );
+    assert_eq!(node.on_message(&message("a", 1, Phase::New), 90_000), Ok(Outcome::Foreign));
     assert_eq!(node.state(), State::LinkLost);
     done(node);
 }
@@ -248,11 +206,7 @@ fn a_full_table_forgets_ended_incidents_and_never_an_alarm() {
     assert_eq!(node.state(), State::Quiet);
     // b and c, the newest ended ones, are still known.
     for id in ["b", "c"] {
-        assert_eq!(
-            node.on_message(&message(id, 0, Phase::New), 6),
-            Ok(Outcome::Replayed),
-            "{id}"
-        );
+        assert_eq!(node.on_message(&message(id, 0, Phase::New), 6), Ok(Outcome::Replayed), "{id}");
     }
     done(node);
 }
@@ -283,10 +237,7 @@ fn any_bytes_are_survived() {
         Node::new(PinAlarm::new(pin, ActiveLevel::High), Config::default(), 0).unwrap();
     node.on_message(&good, 0).unwrap();
     for at in 0..good.len() {
-        assert!(matches!(
-            node.on_message(&good[..at], 0),
-            Err(Error::Decode(_))
-        ));
+        assert!(matches!(node.on_message(&good[..at], 0), Err(Error::Decode(_))));
         for mask in [1, 0x80, 0xff] {
             let mut bytes = good.clone();
             bytes[at] ^= mask;

@@ -24,10 +24,7 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BufferTooSmall => {
-                write!(
-                    f,
-                    "the buffer is too small for the alert; {MAX_POSTCARD} bytes are enough"
-                )
+                write!(f, "the buffer is too small for the alert; {MAX_POSTCARD} bytes are enough")
             }
             Self::NotFinite => f.write_str("the alert's score or region is not a finite number"),
         }
@@ -120,21 +117,11 @@ impl Alert {
     }
 
     fn checked(self) -> Result<Self, DecodeError> {
-        if self.is_finite() {
-            Ok(self)
-        } else {
-            Err(DecodeError::NotFinite)
-        }
+        if self.is_finite() { Ok(self) } else { Err(DecodeError::NotFinite) }
     }
 
     fn is_finite(&self) -> bool {
-        let region = self
-            .region
-            .as_ref()
-            .map_or([0.0; 4], |r| [r.x, r.y, r.width, r.height]);
-        [self.score, self.peak_score, self.threshold]
-            .iter()
-            .chain(&region)
-            .all(|v| v.is_finite())
+        let region = self.region.as_ref().map_or([0.0; 4], |r| [r.x, r.y, r.width, r.height]);
+        [self.score, self.peak_score, self.threshold].iter().chain(&region).all(|v| v.is_finite())
     }
 }

@@ -48,21 +48,14 @@ impl core::error::Error for NameError {}
 /// If it is anything else.
 pub fn check_id(id: &str) -> Result<(), NameError> {
     check_level(id)?;
-    if id.len() > MAX_ID {
-        Err(NameError::TooLong(MAX_ID))
-    } else {
-        Ok(())
-    }
+    if id.len() > MAX_ID { Err(NameError::TooLong(MAX_ID)) } else { Ok(()) }
 }
 
 fn check_level(level: &str) -> Result<(), NameError> {
     if level.is_empty() {
         return Err(NameError::Empty);
     }
-    match level
-        .chars()
-        .find(|&c| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
-    {
+    match level.chars().find(|&c| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')) {
         Some(c) => Err(NameError::Character(c)),
         None => Ok(()),
     }
@@ -115,24 +108,18 @@ impl Topics {
 
     /// A camera's alerts as JSON, or `None` if the id is not one that [`check_id`] accepts.
     pub fn events(&self, camera: &str) -> Option<Topic> {
-        check_id(camera)
-            .ok()
-            .map(|()| self.join(&["events", camera]))
+        check_id(camera).ok().map(|()| self.join(&["events", camera]))
     }
 
     /// A camera's alerts as postcard, or `None` if the id is not one that [`check_id`] accepts.
     pub fn events_postcard(&self, camera: &str) -> Option<Topic> {
-        check_id(camera)
-            .ok()
-            .map(|()| self.join(&["events", camera, "postcard"]))
+        check_id(camera).ok().map(|()| self.join(&["events", camera, "postcard"]))
     }
 
     fn join(&self, levels: &[&str]) -> Topic {
         let mut topic = Topic::new();
         let fits = topic.push_str(&self.root).is_ok()
-            && levels
-                .iter()
-                .all(|l| topic.push('/').is_ok() && topic.push_str(l).is_ok());
+            && levels.iter().all(|l| topic.push('/').is_ok() && topic.push_str(l).is_ok());
         debug_assert!(fits, "MAX_TOPIC holds the longest root and id");
         topic
     }
@@ -178,10 +165,7 @@ mod tests {
         assert_eq!(topics.status(), "pavad/cam-1/status");
         assert_eq!(topics.telemetry(), "pavad/cam-1/telemetry");
         assert_eq!(topics.events("door").unwrap(), "pavad/cam-1/events/door");
-        assert_eq!(
-            topics.events_postcard("door").unwrap(),
-            "pavad/cam-1/events/door/postcard"
-        );
+        assert_eq!(topics.events_postcard("door").unwrap(), "pavad/cam-1/events/door/postcard");
     }
 
     #[test]
@@ -206,27 +190,17 @@ mod tests {
             assert_eq!(check_id(id), Err(error), "{id}");
             assert!(Topics::new("r").unwrap().events(id).is_none());
         }
-        assert_eq!(
-            check_id(&"x".repeat(MAX_ID + 1)),
-            Err(NameError::TooLong(MAX_ID))
-        );
+        assert_eq!(check_id(&"x".repeat(MAX_ID + 1)), Err(NameError::TooLong(MAX_ID)));
         assert_eq!(Topics::new("/pavad"), Err(NameError::EmptyLevel));
         assert_eq!(Topics::new("pavad/"), Err(NameError::EmptyLevel));
         assert_eq!(Topics::new("a//b"), Err(NameError::EmptyLevel));
         assert_eq!(Topics::new("a/+/b"), Err(NameError::Character('+')));
-        assert_eq!(
-            Topics::new(&"x".repeat(MAX_ROOT + 1)),
-            Err(NameError::TooLong(MAX_ROOT))
-        );
+        assert_eq!(Topics::new(&"x".repeat(MAX_ROOT + 1)), Err(NameError::TooLong(MAX_ROOT)));
     }
 
     #[test]
     fn availability_words() {
-        for a in [
-            Availability::Online,
-            Availability::Offline,
-            Availability::Stopped,
-        ] {
+        for a in [Availability::Online, Availability::Offline, Availability::Stopped] {
             assert_eq!(Availability::from_payload(a.as_str().as_bytes()), Some(a));
         }
         assert_eq!(Availability::from_payload(b"Online"), None);

@@ -17,12 +17,7 @@ fn alert() -> Alert {
         score: 0.75,
         peak_score: 0.875,
         threshold: 0.5,
-        region: Some(Region {
-            x: 0.25,
-            y: 0.5,
-            width: 0.125,
-            height: 0.0625,
-        }),
+        region: Some(Region { x: 0.25, y: 0.5, width: 0.125, height: 0.0625 }),
         started_ms: 1_700_000_000_000,
         time_ms: 1_700_000_004_000,
         uptime_ms: 123_456,
@@ -32,10 +27,7 @@ fn alert() -> Alert {
         peak_frame: 120,
         time_synced: true,
         snapshot: Some(truncate("door/0f8fad5b.jpg")),
-        model: ModelId {
-            name: truncate("ped2"),
-            version: truncate("1.2.0"),
-        },
+        model: ModelId { name: truncate("ped2"), version: truncate("1.2.0") },
     }
 }
 
@@ -54,10 +46,7 @@ fn largest() -> Alert {
         frame: u64::MAX,
         peak_frame: u64::MAX,
         snapshot: Some(truncate(&"s".repeat(200))),
-        model: ModelId {
-            name: truncate(&"m".repeat(200)),
-            version: truncate(&"v".repeat(200)),
-        },
+        model: ModelId { name: truncate(&"m".repeat(200)), version: truncate(&"v".repeat(200)) },
         ..alert()
     }
 }
@@ -65,15 +54,7 @@ fn largest() -> Alert {
 #[test]
 fn postcard_round_trip() {
     let mut buffer = [0; MAX_POSTCARD];
-    for a in [
-        alert(),
-        largest(),
-        Alert {
-            region: None,
-            snapshot: None,
-            ..alert()
-        },
-    ] {
+    for a in [alert(), largest(), Alert { region: None, snapshot: None, ..alert() }] {
         let bytes = a.to_postcard(&mut buffer).unwrap();
         assert_eq!(Alert::from_postcard(bytes).unwrap(), a);
     }
@@ -82,15 +63,9 @@ fn postcard_round_trip() {
 #[test]
 fn the_bound_is_exact() {
     let mut buffer = [0; MAX_POSTCARD];
-    assert_eq!(
-        largest().to_postcard(&mut buffer).unwrap().len(),
-        MAX_POSTCARD
-    );
+    assert_eq!(largest().to_postcard(&mut buffer).unwrap().len(), MAX_POSTCARD);
     let mut short = [0; MAX_POSTCARD - 1];
-    assert_eq!(
-        largest().to_postcard(&mut short),
-        Err(EncodeError::BufferTooSmall)
-    );
+    assert_eq!(largest().to_postcard(&mut short), Err(EncodeError::BufferTooSmall));
 }
 
 #[test]
@@ -98,10 +73,7 @@ fn oversized_names_are_cut_to_fit() {
     let a = largest();
     assert_eq!((a.device.len(), a.kind.len()), (MAX_ID, MAX_NAME));
     // Two-byte characters fill an even bound exactly.
-    assert_eq!(
-        truncate::<MAX_NAME>(&"ä".repeat(40)).chars().count(),
-        MAX_NAME / 2
-    );
+    assert_eq!(truncate::<MAX_NAME>(&"ä".repeat(40)).chars().count(), MAX_NAME / 2);
 }
 
 /// The layout that deployed microcontrollers read. If this test fails the format has changed:
@@ -124,9 +96,7 @@ fn golden_bytes() {
     expected.extend([0, 0, 0x60, 0x3f]); // 0.875
     expected.extend([0, 0, 0, 0x3f]); // 0.5
     expected.push(1); // a region follows
-    expected.extend([
-        0, 0, 0x80, 0x3e, 0, 0, 0, 0x3f, 0, 0, 0, 0x3e, 0, 0, 0x80, 0x3d,
-    ]);
+    expected.extend([0, 0, 0x80, 0x3e, 0, 0, 0, 0x3f, 0, 0, 0, 0x3e, 0, 0, 0x80, 0x3d]);
     expected.extend([0x80, 0xd0, 0x95, 0xff, 0xbc, 0x31]); // 1 700 000 000 000
     expected.extend([0xa0, 0xef, 0x95, 0xff, 0xbc, 0x31]); // 1 700 000 004 000
     expected.extend([0xc0, 0xc4, 0x07]); // 123 456
@@ -189,10 +159,7 @@ fn another_schema_is_named() {
 #[test]
 fn a_score_that_is_not_a_number_is_refused() {
     let mut buffer = [0; MAX_POSTCARD];
-    let bad = Alert {
-        score: f32::NAN,
-        ..alert()
-    };
+    let bad = Alert { score: f32::NAN, ..alert() };
     assert_eq!(bad.to_postcard(&mut buffer), Err(EncodeError::NotFinite));
     let mut bytes = alert().to_postcard(&mut buffer).unwrap().to_vec();
     let score_at = 1 + 37 + 1 + 1 + 7 + 5 + 5;
@@ -206,19 +173,8 @@ mod json {
 
     #[test]
     fn round_trip_and_names() {
-        for a in [
-            alert(),
-            largest(),
-            Alert {
-                region: None,
-                snapshot: None,
-                ..alert()
-            },
-        ] {
-            assert_eq!(
-                Alert::from_json(a.to_json().unwrap().as_bytes()).unwrap(),
-                a
-            );
+        for a in [alert(), largest(), Alert { region: None, snapshot: None, ..alert() }] {
+            assert_eq!(Alert::from_json(a.to_json().unwrap().as_bytes()).unwrap(), a);
         }
         let text = alert().to_json().unwrap();
         for part in [
@@ -240,15 +196,9 @@ mod json {
         let newer = text.replacen('{', r#"{"later":1,"#, 1);
         assert_eq!(Alert::from_json(newer.as_bytes()).unwrap(), alert());
         let long = text.replace("cam-01", &"x".repeat(MAX_ID + 1));
-        assert_eq!(
-            Alert::from_json(long.as_bytes()),
-            Err(DecodeError::Malformed)
-        );
+        assert_eq!(Alert::from_json(long.as_bytes()), Err(DecodeError::Malformed));
         let other = text.replace(r#""schema":1"#, r#""schema":7"#);
-        assert_eq!(
-            Alert::from_json(other.as_bytes()),
-            Err(DecodeError::Schema(7))
-        );
+        assert_eq!(Alert::from_json(other.as_bytes()), Err(DecodeError::Schema(7)));
         assert_eq!(Alert::from_json(b"[1"), Err(DecodeError::Malformed));
     }
 }

@@ -26,9 +26,7 @@ impl BackendKind {
 
     /// The kind of a name; `None` if there is no such backend.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Ort, Self::Tract]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        [Self::Ort, Self::Tract].into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -52,10 +50,7 @@ pub struct BackendOptions {
 impl Default for BackendOptions {
     /// The library is looked for; one thread.
     fn default() -> Self {
-        Self {
-            ort_library: None,
-            threads: 1,
-        }
+        Self { ort_library: None, threads: 1 }
     }
 }
 
@@ -143,11 +138,7 @@ pub fn best_backend(
         }
     }
     let none = || "none was asked for".to_owned();
-    let reasons = if reasons.is_empty() {
-        none()
-    } else {
-        reasons.join("; ")
-    };
+    let reasons = if reasons.is_empty() { none() } else { reasons.join("; ") };
     Err(Error::NoBackend { reasons })
 }
 
@@ -159,12 +150,7 @@ pub(crate) fn check_run(
     outputs: &[Vec<f32>],
 ) -> Result<(), Error> {
     let wrong = |tensor: String, found: String, expected: String| {
-        Err(Error::Shape {
-            graph: graph.into(),
-            tensor,
-            found,
-            expected,
-        })
+        Err(Error::Shape { graph: graph.into(), tensor, found, expected })
     };
     for (what, found, expected) in [
         ("number of inputs", inputs.len(), infos.0.len()),

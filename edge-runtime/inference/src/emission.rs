@@ -21,13 +21,7 @@ impl Emission {
     pub(crate) fn new(source_rate: f64, model_rate: f64) -> Self {
         // A rate that is not a number becomes a step of 1: a float to integer cast makes it 0.
         let step = ((source_rate / model_rate).round() as u64).clamp(1, u32::MAX.into());
-        Self {
-            step,
-            seen: 0,
-            emitted: 0,
-            scored: 0,
-            newest: None,
-        }
+        Self { step, seen: 0, emitted: 0, scored: 0, newest: None }
     }
 
     pub(crate) fn step(&self) -> u64 {
@@ -55,10 +49,7 @@ impl Emission {
     pub(crate) fn emit(&mut self, emit: &mut dyn FnMut(&FrameScore)) {
         let Some(newest) = self.newest else { return };
         while self.emitted < self.seen && self.emitted / self.step < self.scored {
-            emit(&FrameScore {
-                frame: self.emitted,
-                ..newest
-            });
+            emit(&FrameScore { frame: self.emitted, ..newest });
             self.emitted += 1;
         }
     }
@@ -71,14 +62,8 @@ mod tests {
     #[test]
     fn the_step_is_rounded_and_at_least_one() {
         let step = |source, model| Emission::new(source, model).step();
-        assert_eq!(
-            [step(10.0, 10.0), step(30.0, 10.0), step(25.0, 10.0)],
-            [1, 3, 3]
-        );
-        assert_eq!(
-            [step(5.0, 10.0), step(24.0, 10.0), step(f64::NAN, 10.0)],
-            [1, 2, 1]
-        );
+        assert_eq!([step(10.0, 10.0), step(30.0, 10.0), step(25.0, 10.0)], [1, 3, 3]);
+        assert_eq!([step(5.0, 10.0), step(24.0, 10.0), step(f64::NAN, 10.0)], [1, 2, 1]);
         assert_eq!(step(0.0, 10.0), 1);
     }
 }

@@ -34,12 +34,10 @@ impl Engine {
         let kind = backend.kind();
         let mut graphs = Vec::new();
         for name in names(&manifest.detectors) {
-            let onnx = bundle
-                .graph(name, kind.name())
-                .ok_or_else(|| Error::NoGraph {
-                    graph: name.into(),
-                    for_backend: format!(" for backend {kind}"),
-                })?;
+            let onnx = bundle.graph(name, kind.name()).ok_or_else(|| Error::NoGraph {
+                graph: name.into(),
+                for_backend: format!(" for backend {kind}"),
+            })?;
             let mut graph = backend.load(name, onnx)?;
             let own = |e: &&model_bundle::manifest::GoldenEntry| {
                 e.graph == name && e.backend == kind.name()
@@ -66,15 +64,11 @@ impl Engine {
             let at = graphs
                 .iter()
                 .position(|(n, _)| n == name)
-                .ok_or_else(|| Error::NoGraph {
-                    graph: name.into(),
-                    for_backend: String::new(),
-                })?;
+                .ok_or_else(|| Error::NoGraph { graph: name.into(), for_backend: String::new() })?;
             let graph = graphs.swap_remove(at).1;
-            for (what, infos, shape) in [
-                ("input", graph.inputs(), input),
-                ("output", graph.outputs(), output),
-            ] {
+            for (what, infos, shape) in
+                [("input", graph.inputs(), input), ("output", graph.outputs(), output)]
+            {
                 let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
                 if infos.len() != 1 || infos[0].shape != shape {
                     return Err(Error::Shape {
@@ -98,23 +92,14 @@ impl Engine {
         };
         let semantic = match &detectors.semantic {
             Some(spec) => {
-                let snippet = [
-                    1,
-                    3,
-                    spec.snippet.frames,
-                    spec.snippet.height,
-                    spec.snippet.width,
-                ];
+                let snippet = [1, 3, spec.snippet.frames, spec.snippet.height, spec.snippet.width];
                 let backbone = take(&spec.backbone, &snippet, &[1, spec.feature_size])?;
                 let window = [1, spec.window, spec.feature_size];
                 Some((backbone, take(&spec.head, &window, &[1, spec.window])?))
             }
             None => None,
         };
-        Ok(Self {
-            detectors,
-            graphs: Graphs { local, semantic },
-        })
+        Ok(Self { detectors, graphs: Graphs { local, semantic } })
     }
 
     /// The description of the detectors.

@@ -39,16 +39,9 @@ fn difference(found: &[f32], expected: &[f32]) -> f64 {
         return f64::INFINITY;
     }
     let sum = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>();
-    let off = sum(&mut found
-        .iter()
-        .zip(expected)
-        .map(|(&a, &b)| (a as f64 - b as f64).abs()));
+    let off = sum(&mut found.iter().zip(expected).map(|(&a, &b)| (a as f64 - b as f64).abs()));
     let size = sum(&mut expected.iter().map(|&b| (b as f64).abs()));
-    if size > 0.0 {
-        off / size
-    } else {
-        off / found.len() as f64
-    }
+    if size > 0.0 { off / size } else { off / found.len() as f64 }
 }
 
 /// Checks that a golden tensor is the graph's one input or output.
@@ -58,11 +51,8 @@ fn matches(
     golden: &GoldenTensor,
     infos: &[TensorInfo],
 ) -> Result<(), Error> {
-    let shape: Vec<usize> = golden
-        .shape
-        .iter()
-        .map(|&n| usize::try_from(n).unwrap_or(usize::MAX))
-        .collect();
+    let shape: Vec<usize> =
+        golden.shape.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
     match infos {
         [info] if info.name == golden.name && info.shape == shape => Ok(()),
         infos => Err(Error::Shape {

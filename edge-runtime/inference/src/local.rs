@@ -30,24 +30,13 @@ impl LocalStage {
     pub(crate) fn new(spec: &LocalSpec, input: &InputSpec, track: Track, capacity: usize) -> Self {
         let (width, height) = (input.width as usize, input.height as usize);
         let stride = spec.map_stride as usize;
-        let nowhere = Region {
-            x: 0.0,
-            y: 0.0,
-            width: 0.0,
-            height: 0.0,
-        };
+        let nowhere = Region { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
         Self {
             spec: spec.clone(),
             stack: vec![0.0; stack::len(spec, width, height)],
             outputs: vec![Vec::new()],
             maps: MapReader::new(width / stride, height / stride, spec.pool as usize),
-            hits: vec![
-                Hit {
-                    kind: 0,
-                    region: nowhere
-                };
-                capacity
-            ],
+            hits: vec![Hit { kind: 0, region: nowhere }; capacity],
             track,
         }
     }
@@ -77,25 +66,17 @@ impl LocalStage {
         let centre = self.track.known();
         let mut frames: heapless::Vec<&[u8], MAX_FRAMES> = heapless::Vec::new();
         for offset in std::iter::once(0).chain(self.spec.offsets.iter().copied()) {
-            let frame = centre
-                .saturating_add_signed(offset.into())
-                .min(lumas.newest());
-            frames
-                .push(lumas.get(frame))
-                .map_err(|_| too_many(&self.spec))?;
+            let frame = centre.saturating_add_signed(offset.into()).min(lumas.newest());
+            frames.push(lumas.get(frame)).map_err(|_| too_many(&self.spec))?;
         }
         stack::fill(&self.spec, &frames, &mut self.stack);
         graph.run(&[&self.stack], &mut self.outputs)?;
         let peak = self.maps.peak(&self.outputs[0]);
         if let Some(peak) = &peak {
             let slot = (centre % self.hits.len() as u64) as usize;
-            self.hits[slot] = Hit {
-                kind: peak.kind as u16,
-                region: self.maps.region(peak),
-            };
+            self.hits[slot] = Hit { kind: peak.kind as u16, region: self.maps.region(peak) };
         }
-        self.track
-            .push(peak.map_or(f64::NAN, |peak| peak.value.into()))
+        self.track.push(peak.map_or(f64::NAN, |peak| peak.value.into()))
     }
 }
 
@@ -106,14 +87,7 @@ pub(crate) fn lookahead(spec: &LocalSpec) -> u64 {
 
 /// Frames back that the network looks at.
 pub(crate) fn lookback(spec: &LocalSpec) -> u64 {
-    spec.offsets
-        .iter()
-        .copied()
-        .min()
-        .unwrap_or(0)
-        .min(0)
-        .unsigned_abs()
-        .into()
+    spec.offsets.iter().copied().min().unwrap_or(0).min(0).unsigned_abs().into()
 }
 
 fn too_many(spec: &LocalSpec) -> Error {

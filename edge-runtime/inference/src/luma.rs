@@ -9,10 +9,7 @@ pub(crate) struct LumaRing {
 impl LumaRing {
     /// Room for `capacity` frames of `size` bytes.
     pub(crate) fn new(capacity: usize, size: usize) -> Self {
-        Self {
-            frames: vec![vec![0; size]; capacity.max(1)],
-            pushed: 0,
-        }
+        Self { frames: vec![vec![0; size]; capacity.max(1)], pushed: 0 }
     }
 
     /// Makes room for the next frame in place of the oldest; the caller writes it.

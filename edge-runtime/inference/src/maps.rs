@@ -69,12 +69,7 @@ impl MapReader {
             }
             let value = self.pooled[cell];
             if best.is_none_or(|b| value > b.value) {
-                best = Some(Peak {
-                    value,
-                    kind,
-                    x: cell % self.width,
-                    y: cell / self.width,
-                });
+                best = Some(Peak { value, kind, x: cell % self.width, y: cell / self.width });
                 std::mem::swap(&mut self.pooled, &mut self.hottest);
             }
         }
@@ -118,14 +113,9 @@ impl MapReader {
     /// The `pool` × `pool` mean of a map, into `self.pooled`.
     fn pool_map(&mut self, map: &[f32]) {
         let (width, height, half) = (self.width, self.height, self.pool / 2);
-        for (row, sums) in map
-            .chunks_exact(width)
-            .zip(self.rows.chunks_exact_mut(width))
-        {
+        for (row, sums) in map.chunks_exact(width).zip(self.rows.chunks_exact_mut(width)) {
             for (x, sum) in sums.iter_mut().enumerate() {
-                *sum = row[x.saturating_sub(half)..(x + half + 1).min(width)]
-                    .iter()
-                    .sum();
+                *sum = row[x.saturating_sub(half)..(x + half + 1).min(width)].iter().sum();
             }
         }
         for y in 0..height {
@@ -173,15 +163,7 @@ mod tests {
         maps[24 + 18] = 4.0; // kind 1, far away
         let mut reader = MapReader::new(6, 4, 1);
         let peak = reader.peak(&maps).unwrap();
-        assert_eq!(
-            peak,
-            Peak {
-                value: 4.0,
-                kind: 1,
-                x: 3,
-                y: 1
-            }
-        );
+        assert_eq!(peak, Peak { value: 4.0, kind: 1, x: 3, y: 1 });
         let region = reader.region(&peak);
         assert_eq!((region.x, region.y), (0.5, 0.25));
         assert_eq!((region.width, region.height), (2.0 / 6.0, 0.5));

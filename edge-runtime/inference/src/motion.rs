@@ -24,11 +24,7 @@ pub fn raw(
     scratch: &mut Vec<u32>,
 ) -> f64 {
     assert!(width > 0 && height > 0, "a picture has pixels");
-    assert_eq!(
-        (prev.len(), cur.len()),
-        (width * height, width * height),
-        "pictures of that size"
-    );
+    assert_eq!((prev.len(), cur.len()), (width * height, width * height), "pictures of that size");
     let edge = (spec.box_size as usize).max(1);
     let (box_width, box_height) = (edge.min(width), edge.min(height));
     // One sum for each column, over the rows that the box spans now.
@@ -72,13 +68,7 @@ pub(crate) struct MotionStage {
 
 impl MotionStage {
     pub(crate) fn new(spec: &MotionSpec, width: usize, height: usize, track: Track) -> Self {
-        Self {
-            spec: spec.clone(),
-            width,
-            height,
-            scratch: Vec::with_capacity(width),
-            track,
-        }
+        Self { spec: spec.clone(), width, height, scratch: Vec::with_capacity(width), track }
     }
 
     /// Takes up the newest frame. The first frame has none before it and copies the second's value.
@@ -87,14 +77,7 @@ impl MotionStage {
             return Ok(());
         };
         let (prev, cur) = (lumas.get(previous), lumas.get(previous + 1));
-        let value = raw(
-            prev,
-            cur,
-            self.width,
-            self.height,
-            &self.spec,
-            &mut self.scratch,
-        );
+        let value = raw(prev, cur, self.width, self.height, &self.spec, &mut self.scratch);
         if self.track.known() == 0 {
             self.track.push(value)?;
         }
@@ -116,15 +99,7 @@ mod tests {
     use model_bundle::manifest::ZScore;
 
     fn spec(box_size: u32) -> MotionSpec {
-        MotionSpec {
-            box_size,
-            epsilon: 0.5,
-            z: ZScore {
-                mean: 0.0,
-                std: 1.0,
-            },
-            weight: 1.0,
-        }
+        MotionSpec { box_size, epsilon: 0.5, z: ZScore { mean: 0.0, std: 1.0 }, weight: 1.0 }
     }
 
     #[test]
@@ -135,11 +110,7 @@ mod tests {
             (0..width * height)
                 .map(|i| {
                     let (x, y) = (i % width, i / width);
-                    if (x0..x0 + 6).contains(&x) && (5..11).contains(&y) {
-                        100
-                    } else {
-                        0
-                    }
+                    if (x0..x0 + 6).contains(&x) && (5..11).contains(&y) { 100 } else { 0 }
                 })
                 .collect()
         };
@@ -169,10 +140,7 @@ mod tests {
             }
         }
         let expected = (0.5 + largest as f64 / 25.0).ln();
-        assert_eq!(
-            raw(&a, &b, width, height, &spec(5), &mut Vec::new()),
-            expected
-        );
+        assert_eq!(raw(&a, &b, width, height, &spec(5), &mut Vec::new()), expected);
     }
 
     #[test]

@@ -31,9 +31,7 @@ pub(crate) struct OrtBackend {
 impl OrtBackend {
     pub(crate) fn open(options: &BackendOptions) -> Result<Self, Error> {
         let paths = candidates(options)?;
-        let mut loaded = LOADED
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if loaded.is_none() {
             *loaded = Some(load_first(&paths)?);
         }
@@ -41,11 +39,7 @@ impl OrtBackend {
         if !paths.contains(&library) {
             log::warn!("ONNX Runtime is already loaded from {}", library.display());
         }
-        Ok(Self {
-            environment,
-            library,
-            threads: options.threads,
-        })
+        Ok(Self { environment, library, threads: options.threads })
     }
 
     fn builder(&self) -> Result<SessionBuilder, String> {
@@ -74,9 +68,7 @@ impl OrtBackend {
 /// library than the one named would be a surprise.
 fn candidates(options: &BackendOptions) -> Result<Vec<PathBuf>, Error> {
     let named = options.ort_library.clone().or_else(|| {
-        std::env::var_os("ORT_DYLIB_PATH")
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
+        std::env::var_os("ORT_DYLIB_PATH").filter(|v| !v.is_empty()).map(PathBuf::from)
     });
     if let Some(path) = named {
         if !path.is_file() {
@@ -87,12 +79,8 @@ fn candidates(options: &BackendOptions) -> Result<Vec<PathBuf>, Error> {
         return Ok(vec![std::path::absolute(&path).unwrap_or(path)]);
     }
     let program = std::env::current_exe().unwrap_or_default();
-    let mut paths: Vec<PathBuf> = program
-        .ancestors()
-        .skip(1)
-        .map(|dir| dir.join(TOOLS))
-        .filter(|p| p.is_file())
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        program.ancestors().skip(1).map(|dir| dir.join(TOOLS)).filter(|p| p.is_file()).collect();
     paths.push(LIBRARY.into());
     Ok(paths)
 }
@@ -105,9 +93,7 @@ fn load_first(paths: &[PathBuf]) -> Result<(Environment, PathBuf), Error> {
             Err(reason) => reasons.push(reason),
         }
     }
-    Err(Error::NoLibrary {
-        reason: reasons.join("; "),
-    })
+    Err(Error::NoLibrary { reason: reasons.join("; ") })
 }
 
 fn load(path: &Path) -> Result<Environment, String> {
@@ -130,18 +116,11 @@ impl Backend for OrtBackend {
             1 => "1 thread".into(),
             n => format!("{n} threads"),
         };
-        format!(
-            "ort (ONNX Runtime from {}, {threads})",
-            self.library.display()
-        )
+        format!("ort (ONNX Runtime from {}, {threads})", self.library.display())
     }
 
     fn load(&self, name: &str, onnx: &[u8]) -> Result<Box<dyn Graph>, Error> {
-        let failed = |reason| Error::Load {
-            graph: name.into(),
-            backend: "ort",
-            reason,
-        };
+        let failed = |reason| Error::Load { graph: name.into(), backend: "ort", reason };
         let session = self
             .builder()
             .and_then(|mut builder| builder.commit_from_memory(onnx).map_err(one_line))
@@ -156,16 +135,12 @@ impl Backend for OrtBackend {
         let (mut input_tensors, mut output_tensors) = (Vec::new(), Vec::new());
         for info in &inputs {
             let tensor = allocate(info)?;
-            binding
-                .bind_input(&info.name, &tensor)
-                .map_err(|e| failed(one_line(e)))?;
+            binding.bind_input(&info.name, &tensor).map_err(|e| failed(one_line(e)))?;
             input_tensors.push(tensor);
         }
         for info in &outputs {
             let mut tensor = allocate(info)?;
-            binding
-                .bind_output(&info.name, &mut tensor)
-                .map_err(|e| failed(one_line(e)))?;
+            binding.bind_output(&info.name, &mut tensor).map_err(|e| failed(one_line(e)))?;
             output_tensors.push(tensor);
         }
         Ok(Box::new(OrtGraph {
@@ -189,10 +164,7 @@ fn infos(graph: &str, what: &str, outlets: &[Outlet]) -> Result<Vec<TensorInfo>,
             .and_then(|shape| shape.iter().map(|&d| usize::try_from(d).ok()).collect());
         match shape {
             Some(shape) if outlet.dtype().tensor_type() == Some(TensorElementType::Float32) => {
-                Ok(TensorInfo {
-                    name: outlet.name().into(),
-                    shape,
-                })
+                Ok(TensorInfo { name: outlet.name().into(), shape })
             }
             _ => Err(Error::Shape {
                 graph: graph.into(),
@@ -232,10 +204,7 @@ impl Graph for OrtGraph {
         }
         self.session
             .run_binding(&self.binding)
-            .map_err(|e| Error::Run {
-                graph: self.name.clone(),
-                reason: one_line(e),
-            })?;
+            .map_err(|e| Error::Run { graph: self.name.clone(), reason: one_line(e) })?;
         for (tensor, out) in self.output_tensors.iter().zip(outputs) {
             out.clear();
             out.extend_from_slice(tensor.extract_tensor().1);

@@ -80,9 +80,7 @@ fn slide(window: &mut [f32], size: usize, started: &mut bool, features: &[f32]) 
         let newest = window.len() - size;
         window[newest..].copy_from_slice(features);
     } else {
-        window
-            .chunks_exact_mut(size)
-            .for_each(|row| row.copy_from_slice(features));
+        window.chunks_exact_mut(size).for_each(|row| row.copy_from_slice(features));
         *started = true;
     }
 }

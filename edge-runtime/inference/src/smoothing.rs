@@ -13,15 +13,9 @@ impl Kernel {
         let radius = if spec.sigma > 0.0 { spec.radius } else { 0 };
         let weight = |d: u32| {
             let distance = f64::from(d) / spec.sigma;
-            if d == 0 {
-                1.0
-            } else {
-                (-0.5 * distance * distance).exp()
-            }
+            if d == 0 { 1.0 } else { (-0.5 * distance * distance).exp() }
         };
-        Self {
-            weights: (0..=radius).map(weight).collect(),
-        }
+        Self { weights: (0..=radius).map(weight).collect() }
     }
 
     /// Frames to each side that are looked at.
@@ -49,11 +43,7 @@ mod tests {
 
     #[test]
     fn gaussian_is_truncated_and_renormalised() {
-        let kernel = Kernel::new(&SmoothingSpec {
-            sigma: 1.0,
-            radius: 2,
-            lag: 2,
-        });
+        let kernel = Kernel::new(&SmoothingSpec { sigma: 1.0, radius: 2, lag: 2 });
         let impulse = |t: u64| if t == 3 { 1.0 } else { 0.0 };
         let (a, b) = ((-0.5f64).exp(), (-2.0f64).exp());
         let full = 1.0 + 2.0 * a + 2.0 * b;
@@ -66,11 +56,7 @@ mod tests {
 
     #[test]
     fn sigma_zero_changes_nothing() {
-        let kernel = Kernel::new(&SmoothingSpec {
-            sigma: 0.0,
-            radius: 5,
-            lag: 5,
-        });
+        let kernel = Kernel::new(&SmoothingSpec { sigma: 0.0, radius: 5, lag: 5 });
         assert_eq!(kernel.radius(), 0);
         assert_eq!(kernel.smooth(3, 9, |t| t as f64), 3.0);
     }

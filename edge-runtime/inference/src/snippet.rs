@@ -17,11 +17,7 @@ pub fn len(spec: &SnippetSpec) -> usize {
 /// If the frame's size, the index or the length of `out` does not match the specification.
 pub fn fill_frame(spec: &SnippetSpec, index: usize, frame: &Frame, out: &mut [f32]) {
     let size = (spec.width as usize, spec.height as usize);
-    assert_eq!(
-        (frame.width(), frame.height()),
-        size,
-        "a frame of snippet size"
-    );
+    assert_eq!((frame.width(), frame.height()), size, "a frame of snippet size");
     assert_eq!(out.len(), len(spec), "a snippet's length");
     let (frames, plane) = (spec.frames as usize, size.0 * size.1);
     assert!(index < frames, "a frame inside the snippet");
@@ -67,10 +63,7 @@ impl SnippetFeatures {
     pub fn new(spec: &SnippetSpec) -> Self {
         let open = spec.frames.div_ceil(spec.stride.max(1)) as usize;
         Self {
-            spec: SnippetSpec {
-                stride: spec.stride.max(1),
-                ..spec.clone()
-            },
+            spec: SnippetSpec { stride: spec.stride.max(1), ..spec.clone() },
             resizer: Resizer::new(),
             resized: Frame::new(spec.width as usize, spec.height as usize),
             tensors: vec![vec![0.0; len(spec)]; open],
@@ -121,11 +114,7 @@ impl SnippetFeatures {
             return Ok(None);
         }
         let slot = (self.next % self.tensors.len() as u64) as usize;
-        repeat_last(
-            &self.spec,
-            (self.frames - start) as usize,
-            &mut self.tensors[slot],
-        );
+        repeat_last(&self.spec, (self.frames - start) as usize, &mut self.tensors[slot]);
         self.run(backbone).map(Some)
     }
 

@@ -19,17 +19,9 @@ pub fn len(spec: &LocalSpec, width: usize, height: usize) -> usize {
 /// # Panics
 /// If the number of frames or a length does not match.
 pub fn fill(spec: &LocalSpec, frames: &[&[u8]], out: &mut [f32]) {
-    assert_eq!(
-        frames.len(),
-        1 + spec.offsets.len(),
-        "one frame for the centre and each offset"
-    );
+    assert_eq!(frames.len(), 1 + spec.offsets.len(), "one frame for the centre and each offset");
     let centre = frames[0];
-    assert_eq!(
-        out.len(),
-        frames.len() * centre.len(),
-        "one value for each pixel of each frame"
-    );
+    assert_eq!(out.len(), frames.len() * centre.len(), "one value for each pixel of each frame");
     let (first, rest) = out.split_at_mut(centre.len());
     for (value, &level) in first.iter_mut().zip(centre) {
         *value = (level as f32 - spec.mean) / spec.std;
@@ -58,10 +50,7 @@ mod tests {
             map_stride: 1,
             pool: 1,
             kinds: vec!["a".into()],
-            z: ZScore {
-                mean: 0.0,
-                std: 1.0,
-            },
+            z: ZScore { mean: 0.0, std: 1.0 },
             weight: 1.0,
         };
         let mut out = [0.0; 6];

@@ -39,10 +39,7 @@ pub(crate) fn latency(detectors: &Detectors) -> u64 {
     let ahead = [
         detectors.local.as_ref().map_or(0, lookahead),
         detectors.motion.as_ref().map_or(0, |_| 1), // the first frame's value is the second's
-        detectors
-            .semantic
-            .as_ref()
-            .map_or(0, |s| u64::from(s.snippet.frames.max(1)) - 1),
+        detectors.semantic.as_ref().map_or(0, |s| u64::from(s.snippet.frames.max(1)) - 1),
     ];
     let radius = Kernel::new(&detectors.smoothing).radius();
     // The first frame alone waits for the motion prior, and only if nothing else is waited for.
@@ -56,10 +53,7 @@ impl Stream {
         let (width, height) = (input.width as usize, input.height as usize);
         let kernel = Kernel::new(&detectors.smoothing);
         let capacity = (latency(detectors) + kernel.radius() + 2) as usize;
-        let span = detectors
-            .local
-            .as_ref()
-            .map_or(0, |l| lookback(l) + lookahead(l)) as usize;
+        let span = detectors.local.as_ref().map_or(0, |l| lookback(l) + lookahead(l)) as usize;
         let track = |name| Track::new(name, capacity);
         Self {
             emission: Emission::new(source_rate, input.frame_rate),
@@ -106,9 +100,7 @@ impl Stream {
         outlets: &mut Outlets<'_>,
     ) -> Result<(), Error> {
         if self.finished {
-            return Err(Error::Finished {
-                frame: self.emission.seen(),
-            });
+            return Err(Error::Finished { frame: self.emission.seen() });
         }
         if !self.emission.see() {
             self.emission.emit(outlets.scores);
@@ -173,12 +165,7 @@ impl Stream {
             self.motion.as_ref().map(|s| &s.track),
             self.semantic.as_ref().map(|s| &s.track),
         ];
-        tracks
-            .into_iter()
-            .flatten()
-            .map(Track::known)
-            .min()
-            .unwrap_or(self.frames)
+        tracks.into_iter().flatten().map(Track::known).min().unwrap_or(self.frames)
     }
 
     /// Gives out raw values and scores that have become known.
@@ -209,8 +196,7 @@ impl Stream {
     /// The score of a model frame, from raw values up to frame `last`.
     fn score(&self, detectors: &Detectors, t: u64, last: u64) -> FrameScore {
         let smooth = |track: &Track, z: &model_bundle::manifest::ZScore| {
-            self.kernel
-                .smooth(t, last, |t| (track.get(t) - z.mean) / z.std)
+            self.kernel.smooth(t, last, |t| (track.get(t) - z.mean) / z.std)
         };
         let mut fused = 0.0;
         let mut detector = |value: Option<(f64, f64)>| {

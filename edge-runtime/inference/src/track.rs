@@ -12,21 +12,13 @@ pub(crate) struct Track {
 
 impl Track {
     pub(crate) fn new(detector: &'static str, capacity: usize) -> Self {
-        Self {
-            detector,
-            values: vec![0.0; capacity.max(1)],
-            known: 0,
-        }
+        Self { detector, values: vec![0.0; capacity.max(1)], known: 0 }
     }
 
     /// Appends the value of the next model frame.
     pub(crate) fn push(&mut self, value: f64) -> Result<(), Error> {
         if !value.is_finite() {
-            return Err(Error::NotFinite {
-                detector: self.detector,
-                frame: self.known,
-                value,
-            });
+            return Err(Error::NotFinite { detector: self.detector, frame: self.known, value });
         }
         let slot = (self.known % self.values.len() as u64) as usize;
         self.values[slot] = value;

@@ -27,24 +27,16 @@ impl Backend for TractBackend {
     }
 
     fn load(&self, name: &str, onnx: &[u8]) -> Result<Box<dyn Graph>, Error> {
-        let failed = |e: TractError| Error::Load {
-            graph: name.into(),
-            backend: "tract",
-            reason: chain(&e),
-        };
+        let failed =
+            |e: TractError| Error::Load { graph: name.into(), backend: "tract", reason: chain(&e) };
         let framework = tract_onnx::onnx();
-        let proto = framework
-            .proto_model_for_read(&mut &*onnx)
-            .map_err(failed)?;
+        let proto = framework.proto_model_for_read(&mut &*onnx).map_err(failed)?;
         let graph = proto.graph.clone().unwrap_or_default();
         let constant =
             |v: &&pb::ValueInfoProto| !graph.initializer.iter().any(|i| i.name == v.name);
         let info = |what: &str, value: &pb::ValueInfoProto| {
             static_shape(value)
-                .map(|shape| TensorInfo {
-                    name: value.name.clone(),
-                    shape,
-                })
+                .map(|shape| TensorInfo { name: value.name.clone(), shape })
                 .ok_or_else(|| Error::Shape {
                     graph: name.into(),
                     tensor: format!("{what} `{}`", value.name),
@@ -58,27 +50,14 @@ impl Backend for TractBackend {
             .filter(constant)
             .map(|v| info("input", v))
             .collect::<Result<_, _>>()?;
-        let outputs: Vec<TensorInfo> = graph
-            .output
-            .iter()
-            .map(|v| info("output", v))
-            .collect::<Result<_, _>>()?;
+        let outputs: Vec<TensorInfo> =
+            graph.output.iter().map(|v| info("output", v)).collect::<Result<_, _>>()?;
         let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
         for (i, input) in inputs.iter().enumerate() {
-            model
-                .set_input_fact(i, f32::fact(&input.shape).into())
-                .map_err(failed)?;
+            model.set_input_fact(i, f32::fact(&input.shape).into()).map_err(failed)?;
         }
-        let plan = model
-            .into_optimized()
-            .and_then(|m| m.into_runnable())
-            .map_err(failed)?;
-        Ok(Box::new(TractGraph {
-            name: name.into(),
-            plan,
-            inputs,
-            outputs,
-        }))
+        let plan = model.into_optimized().and_then(|m| m.into_runnable()).map_err(failed)?;
+        Ok(Box::new(TractGraph { name: name.into(), plan, inputs, outputs }))
     }
 }
 
@@ -121,17 +100,10 @@ impl Graph for TractGraph {
 
     fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<(), Error> {
         check_run(&self.name, (&self.inputs, &self.outputs), inputs, outputs)?;
-        let failed = |e: TractError| Error::Run {
-            graph: self.name.clone(),
-            reason: chain(&e),
-        };
+        let failed = |e: TractError| Error::Run { graph: self.name.clone(), reason: chain(&e) };
         let mut values: TVec<TValue> = tvec!();
         for (info, data) in self.inputs.iter().zip(inputs) {
-            values.push(
-                Tensor::from_shape(&info.shape, data)
-                    .map_err(failed)?
-                    .into_tvalue(),
-            );
+            values.push(Tensor::from_shape(&info.shape, data).map_err(failed)?.into_tvalue());
         }
         let results = self.plan.run(values).map_err(failed)?;
         for ((result, out), info) in results.iter().zip(outputs).zip(&self.outputs) {

@@ -45,11 +45,7 @@ fn the_steady_state_allocates_nothing() {
         local: Some(local()),
         motion: Some(motion()),
         semantic: Some(semantic(4, 3)),
-        smoothing: SmoothingSpec {
-            sigma: 2.0,
-            radius: 5,
-            lag: 8,
-        },
+        smoothing: SmoothingSpec { sigma: 2.0, radius: 5, lag: 8 },
         ..bare()
     };
     let graphs = vec![
@@ -60,20 +56,15 @@ fn the_steady_state_allocates_nothing() {
     let mut engine = Engine::from_graphs(detectors, graphs).unwrap();
     let mut stream = engine.stream(20.0);
     // Not the model's size, so that resizing is in it too.
-    let frames: Vec<Frame> = (0..7u8)
-        .map(|i| Frame::from_luma(80, 60, &[i * 30; 4800]).unwrap())
-        .collect();
+    let frames: Vec<Frame> =
+        (0..7u8).map(|i| Frame::from_luma(80, 60, &[i * 30; 4800]).unwrap()).collect();
     let mut scores = 0u64;
     for i in 0..20 {
-        engine
-            .push(&mut stream, &frames[i % 7], &mut |_| scores += 1)
-            .unwrap();
+        engine.push(&mut stream, &frames[i % 7], &mut |_| scores += 1).unwrap();
     }
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     for i in 20..220 {
-        engine
-            .push(&mut stream, &frames[i % 7], &mut |_| scores += 1)
-            .unwrap();
+        engine.push(&mut stream, &frames[i % 7], &mut |_| scores += 1).unwrap();
     }
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     engine.finish(&mut stream, &mut |_| scores += 1).unwrap();

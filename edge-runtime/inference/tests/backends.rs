@@ -50,15 +50,10 @@ fn expected(input: &[f32]) -> Vec<f32> {
 #[test]
 fn a_convolution_is_right_on_every_backend() {
     for backend in backends() {
-        let mut graph = backend
-            .load("conv", &conv_model(&weights(), false))
-            .unwrap();
+        let mut graph = backend.load("conv", &conv_model(&weights(), false)).unwrap();
         assert_eq!(graph.inputs()[0].name, "input");
         assert_eq!(graph.inputs()[0].shape, [1, 2, 4, 5]);
-        assert_eq!(
-            (graph.outputs().len(), &graph.outputs()[0].shape[..]),
-            (1, &[1, 3, 4, 5][..])
-        );
+        assert_eq!((graph.outputs().len(), &graph.outputs()[0].shape[..]), (1, &[1, 3, 4, 5][..]));
         let mut outputs = vec![Vec::new()];
         // Several runs: each must see its own input, though the tensors are bound once.
         for run in 0..3 {
@@ -67,11 +62,7 @@ fn a_convolution_is_right_on_every_backend() {
             let expected = expected(&input);
             assert_eq!(outputs[0].len(), 60);
             for (a, b) in outputs[0].iter().zip(&expected) {
-                assert!(
-                    (a - b).abs() < 1e-4,
-                    "{} run {run}: {a} {b}",
-                    backend.kind()
-                );
+                assert!((a - b).abs() < 1e-4, "{} run {run}: {a} {b}", backend.kind());
             }
         }
     }
@@ -80,22 +71,13 @@ fn a_convolution_is_right_on_every_backend() {
 #[test]
 fn wrong_lengths_are_refused() {
     for backend in backends() {
-        let mut graph = backend
-            .load("conv", &conv_model(&weights(), false))
-            .unwrap();
+        let mut graph = backend.load("conv", &conv_model(&weights(), false)).unwrap();
         let mut outputs = vec![Vec::new()];
-        for inputs in [
-            &[&[0.0f32; 39][..]][..],
-            &[],
-            &[&[0.0; 40][..], &[0.0; 40][..]],
-        ] {
+        for inputs in [&[&[0.0f32; 39][..]][..], &[], &[&[0.0; 40][..], &[0.0; 40][..]]] {
             let error = graph.run(inputs, &mut outputs).unwrap_err();
             assert!(matches!(error, Error::Shape { .. }), "{error}");
         }
-        assert!(matches!(
-            graph.run(&[&[0.0; 40]], &mut []),
-            Err(Error::Shape { .. })
-        ));
+        assert!(matches!(graph.run(&[&[0.0; 40]], &mut []), Err(Error::Shape { .. })));
     }
 }
 
@@ -105,43 +87,23 @@ fn damaged_and_dynamic_models_are_refused_by_name() {
         for bytes in [&b"not a model"[..], &conv_model(&weights(), false)[..300]] {
             let error = backend.load("conv", bytes).err().unwrap();
             let message = error.to_string();
-            assert!(
-                matches!(error, Error::Load { .. }),
-                "{}: {message}",
-                backend.kind()
-            );
-            assert!(
-                message.contains("`conv`") && !message.contains('\n'),
-                "{message}"
-            );
+            assert!(matches!(error, Error::Load { .. }), "{}: {message}", backend.kind());
+            assert!(message.contains("`conv`") && !message.contains('\n'), "{message}");
         }
-        let error = backend
-            .load("conv", &conv_model(&weights(), true))
-            .err()
-            .unwrap();
-        assert!(
-            matches!(error, Error::Shape { .. }),
-            "{}: {error}",
-            backend.kind()
-        );
+        let error = backend.load("conv", &conv_model(&weights(), true)).err().unwrap();
+        assert!(matches!(error, Error::Shape { .. }), "{}: {error}", backend.kind());
     }
 }
 
 #[test]
 fn a_library_that_is_not_there_is_an_error() {
-    let options = BackendOptions {
-        ort_library: Some("/nowhere/lib.so".into()),
-        threads: 1,
-    };
+    let options = BackendOptions { ort_library: Some("/nowhere/lib.so".into()), threads: 1 };
     let error = open_backend(BackendKind::Ort, &options).err().unwrap();
     assert!(matches!(error, Error::NoLibrary { .. }));
     assert!(error.to_string().contains("/nowhere/lib.so"), "{error}");
     let backend = best_backend(&[BackendKind::Tract], &options).unwrap();
     assert_eq!(backend.kind(), BackendKind::Tract);
-    assert!(matches!(
-        best_backend(&[], &options),
-        Err(Error::NoBackend { .. })
-    ));
+    assert!(matches!(best_backend(&[], &options), Err(Error::NoBackend { .. })));
 }
 
 #[test]
@@ -156,21 +118,14 @@ fn a_broken_library_is_an_error_and_tract_takes_over() {
         .env("ORT_DYLIB_PATH", &broken)
         .output()
         .unwrap();
-    assert!(
-        run.status.success(),
-        "{}",
-        String::from_utf8_lossy(&run.stdout)
-    );
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
 }
 
 #[test]
 #[ignore = "run by a_broken_library_is_an_error_and_tract_takes_over in a process of its own"]
 fn child_with_a_broken_library() {
     let options = BackendOptions::default();
-    assert!(matches!(
-        open_backend(BackendKind::Ort, &options),
-        Err(Error::NoLibrary { .. })
-    ));
+    assert!(matches!(open_backend(BackendKind::Ort, &options), Err(Error::NoLibrary { .. })));
     let backend = best_backend(&[BackendKind::Ort, BackendKind::Tract], &options).unwrap();
     assert_eq!(backend.kind(), BackendKind::Tract);
 }

@@ -9,10 +9,7 @@ use model_bundle::manifest::{SmoothingSpec, ZScore};
 use video::Frame;
 
 fn engine(detectors: Detectors, graphs: Vec<(&str, Box<dyn Graph>)>) -> Engine {
-    let graphs = graphs
-        .into_iter()
-        .map(|(name, graph)| (name.to_owned(), graph))
-        .collect();
+    let graphs = graphs.into_iter().map(|(name, graph)| (name.to_owned(), graph)).collect();
     Engine::from_graphs(detectors, graphs).unwrap()
 }
 
@@ -28,70 +25,28 @@ fn assert_complete(scores: &[(FrameScore, usize)], frames: usize) {
 
 #[test]
 fn motion_values_and_the_lag() {
-    let smoothing = SmoothingSpec {
-        sigma: 0.0,
-        radius: 0,
-        lag: 3,
-    };
-    let mut engine = engine(
-        Detectors {
-            motion: Some(motion()),
-            smoothing,
-            ..bare()
-        },
-        vec![],
-    );
+    let smoothing = SmoothingSpec { sigma: 0.0, radius: 0, lag: 3 };
+    let mut engine = engine(Detectors { motion: Some(motion()), smoothing, ..bare() }, vec![]);
     assert_eq!(engine.latency(), 3);
     let (scores, raws) = run(&mut engine, 10.0, &greys(&[10, 12, 12, 20, 21, 21]));
     assert_complete(&scores, 6);
-    let expected: Vec<f64> = [2.0, 2.0, 0.0, 8.0, 1.0, 0.0]
-        .map(|d: f64| (0.5 + d).ln())
-        .into();
-    assert_eq!(
-        scores
-            .iter()
-            .map(|(s, _)| s.motion.unwrap())
-            .collect::<Vec<_>>(),
-        expected
-    );
-    assert_eq!(
-        raws.iter().map(|r| r.motion.unwrap()).collect::<Vec<_>>(),
-        expected
-    );
-    assert_eq!(
-        raws.iter().map(|r| r.frame).collect::<Vec<_>>(),
-        [0, 1, 2, 3, 4, 5]
-    );
+    let expected: Vec<f64> = [2.0, 2.0, 0.0, 8.0, 1.0, 0.0].map(|d: f64| (0.5 + d).ln()).into();
+    assert_eq!(scores.iter().map(|(s, _)| s.motion.unwrap()).collect::<Vec<_>>(), expected);
+    assert_eq!(raws.iter().map(|r| r.motion.unwrap()).collect::<Vec<_>>(), expected);
+    assert_eq!(raws.iter().map(|r| r.frame).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
     // Frame t comes when frame t + 3 has been pushed; the rest when the stream ends.
     let when: Vec<usize> = scores.iter().map(|&(_, pushed)| pushed).collect();
     assert_eq!(when, [4, 5, 6, usize::MAX, usize::MAX, usize::MAX]);
-    assert!(
-        scores
-            .iter()
-            .all(|(s, _)| s.local.is_none() && s.semantic.is_none())
-    );
-    assert!(
-        scores
-            .iter()
-            .all(|(s, _)| s.kind.is_none() && s.region.is_none())
-    );
+    assert!(scores.iter().all(|(s, _)| s.local.is_none() && s.semantic.is_none()));
+    assert!(scores.iter().all(|(s, _)| s.kind.is_none() && s.region.is_none()));
 }
 
 #[test]
 fn without_lag_only_the_first_frame_waits() {
-    let mut engine = engine(
-        Detectors {
-            motion: Some(motion()),
-            ..bare()
-        },
-        vec![],
-    );
+    let mut engine = engine(Detectors { motion: Some(motion()), ..bare() }, vec![]);
     let (scores, _) = run(&mut engine, 10.0, &greys(&[10, 12, 12]));
     assert_complete(&scores, 3);
-    assert_eq!(
-        scores.iter().map(|&(_, pushed)| pushed).collect::<Vec<_>>(),
-        [2, 2, 3]
-    );
+    assert_eq!(scores.iter().map(|&(_, pushed)| pushed).collect::<Vec<_>>(), [2, 2, 3]);
     let (scores, _) = run(&mut engine, 10.0, &greys(&[10]));
     assert_complete(&scores, 1);
     assert_eq!(scores[0].0.motion, Some(0.5f64.ln()));
@@ -102,19 +57,8 @@ fn without_lag_only_the_first_frame_waits() {
 #[test]
 fn thinned_frames_repeat_their_model_frame() {
     for lag in [0, 1, 2] {
-        let smoothing = SmoothingSpec {
-            sigma: 0.0,
-            radius: 0,
-            lag,
-        };
-        let mut engine = engine(
-            Detectors {
-                motion: Some(motion()),
-                smoothing,
-                ..bare()
-            },
-            vec![],
-        );
+        let smoothing = SmoothingSpec { sigma: 0.0, radius: 0, lag };
+        let mut engine = engine(Detectors { motion: Some(motion()), smoothing, ..bare() }, vec![]);
         assert_eq!(engine.stream(30.0).step(), 3);
         // Model frames are 0, 3, 6, 9 with levels 10, 20, 20, 60; the others must not matter.
         let levels = [10, 99, 98, 20, 97, 96, 20, 95, 94, 60, 93];
@@ -139,30 +83,16 @@ fn thinned_frames_repeat_their_model_frame() {
 #[test]
 fn smoothing_fusion_and_calibration() {
     let mut spec = motion();
-    spec.z = ZScore {
-        mean: 1.0,
-        std: 2.0,
-    };
+    spec.z = ZScore { mean: 1.0, std: 2.0 };
     spec.weight = 3.0;
-    let smoothing = SmoothingSpec {
-        sigma: 1.0,
-        radius: 1,
-        lag: 2,
-    };
-    let mut detectors = Detectors {
-        motion: Some(spec),
-        smoothing,
-        ..bare()
-    };
+    let smoothing = SmoothingSpec { sigma: 1.0, radius: 1, lag: 2 };
+    let mut detectors = Detectors { motion: Some(spec), smoothing, ..bare() };
     detectors.calibration.threshold = -1.0;
     detectors.calibration.scale = 0.5;
     let mut engine = engine(detectors, vec![]);
     let (scores, raws) = run(&mut engine, 10.0, &greys(&[0, 9, 9, 30, 30]));
     assert_complete(&scores, 5);
-    let z: Vec<f64> = raws
-        .iter()
-        .map(|r| (r.motion.unwrap() - 1.0) / 2.0)
-        .collect();
+    let z: Vec<f64> = raws.iter().map(|r| (r.motion.unwrap() - 1.0) / 2.0).collect();
     let w = (-0.5f64).exp();
     let expected = [
         (z[0] + w * z[1]) / (1.0 + w),
@@ -181,17 +111,9 @@ fn smoothing_fusion_and_calibration() {
 
 #[test]
 fn local_looks_ahead_and_is_clamped_at_the_ends() {
-    let smoothing = SmoothingSpec {
-        sigma: 0.0,
-        radius: 0,
-        lag: 1,
-    };
+    let smoothing = SmoothingSpec { sigma: 0.0, radius: 0, lag: 1 };
     let mut engine = engine(
-        Detectors {
-            local: Some(local()),
-            smoothing,
-            ..bare()
-        },
+        Detectors { local: Some(local()), smoothing, ..bare() },
         vec![("local", local_graph())],
     );
     // Kind 0 is f_t, kind 1 is (f_{t-2} - f_t) + (f_{t+1} - f_t) at its own place.
@@ -202,23 +124,11 @@ fn local_looks_ahead_and_is_clamped_at_the_ends() {
     for (t, (score, _)) in scores.iter().enumerate() {
         let t = t as i64;
         let kinds = [at(t), at(t - 2) - at(t) + at(t + 1) - at(t)];
-        let (kind, value) = if kinds[1] > kinds[0] {
-            (1, kinds[1])
-        } else {
-            (0, kinds[0])
-        };
-        assert_eq!(
-            (score.kind, score.local),
-            (Some(kind), Some(value)),
-            "frame {t}"
-        );
+        let (kind, value) = if kinds[1] > kinds[0] { (1, kinds[1]) } else { (0, kinds[0]) };
+        assert_eq!((score.kind, score.local), (Some(kind), Some(value)), "frame {t}");
         let region = score.region.unwrap();
         assert_eq!((region.width, region.height), (1.0 / 8.0, 0.25));
-        let corner = if kind == 0 {
-            (0.0, 0.0)
-        } else {
-            (7.0 / 8.0, 0.75)
-        };
+        let corner = if kind == 0 { (0.0, 0.0) } else { (7.0 / 8.0, 0.75) };
         assert_eq!((region.x, region.y), corner, "frame {t}");
     }
     assert_eq!(scores[0].1, 2);
@@ -229,11 +139,7 @@ fn frames_of_another_size_are_resized() {
     let mut engine = engine(
         Detectors {
             local: Some(local()),
-            smoothing: SmoothingSpec {
-                sigma: 0.0,
-                radius: 0,
-                lag: 1,
-            },
+            smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 1 },
             ..bare()
         },
         vec![("local", local_graph())],
@@ -246,10 +152,7 @@ fn frames_of_another_size_are_resized() {
 #[test]
 fn snippets_windows_and_the_tail() {
     let mut engine = engine(
-        Detectors {
-            semantic: Some(semantic(4, 4)),
-            ..bare()
-        },
+        Detectors { semantic: Some(semantic(4, 4)), ..bare() },
         vec![("backbone", backbone_graph(4)), ("head", head_graph())],
     );
     assert_eq!(engine.latency(), 3);
@@ -263,11 +166,7 @@ fn snippets_windows_and_the_tail() {
         let snippet = score.frame as usize / 4;
         let expected = f64::from(features[snippet] + oldest[snippet] / 1000.0);
         assert_eq!(score.semantic, Some(expected), "frame {}", score.frame);
-        let complete = if snippet < 3 {
-            4 * snippet + 4
-        } else {
-            usize::MAX
-        };
+        let complete = if snippet < 3 { 4 * snippet + 4 } else { usize::MAX };
         assert_eq!(*pushed, complete, "frame {}", score.frame);
     }
 }
@@ -291,10 +190,7 @@ fn overlapping_snippets_share_frames() {
     assert_eq!(features.snippets(), 4);
 
     let mut engine = engine(
-        Detectors {
-            semantic: Some(semantic(4, 2)),
-            ..bare()
-        },
+        Detectors { semantic: Some(semantic(4, 2)), ..bare() },
         vec![("backbone", backbone_graph(4)), ("head", head_graph())],
     );
     let (scores, _) = run(&mut engine, 10.0, &greys(&[1, 2, 3, 4, 5, 6, 7]));
@@ -321,11 +217,7 @@ fn snippet_tensor_layout_and_normalisation() {
 
 #[test]
 fn all_detectors_together_and_two_streams() {
-    let smoothing = SmoothingSpec {
-        sigma: 1.5,
-        radius: 2,
-        lag: 3,
-    };
+    let smoothing = SmoothingSpec { sigma: 1.5, radius: 2, lag: 3 };
     let detectors = Detectors {
         local: Some(local()),
         motion: Some(motion()),
@@ -335,11 +227,7 @@ fn all_detectors_together_and_two_streams() {
     };
     let mut engine = engine(
         detectors,
-        vec![
-            ("head", head_graph()),
-            ("local", local_graph()),
-            ("backbone", backbone_graph(4)),
-        ],
+        vec![("head", head_graph()), ("local", local_graph()), ("backbone", backbone_graph(4))],
     );
     assert_eq!(engine.latency(), 5);
     let frames: Vec<Frame> = (0..61u32).map(|i| grey((i * 37 % 200) as u8)).collect();
@@ -355,9 +243,7 @@ fn all_detectors_together_and_two_streams() {
     let (mut a, mut b) = (engine.stream(20.0), engine.stream(20.0));
     let mut from_a = Vec::new();
     for (i, frame) in frames.iter().enumerate() {
-        engine
-            .push(&mut a, frame, &mut |s| from_a.push(*s))
-            .unwrap();
+        engine.push(&mut a, frame, &mut |s| from_a.push(*s)).unwrap();
         engine.push(&mut b, &frames[60 - i], &mut |_| {}).unwrap();
     }
     engine.finish(&mut a, &mut |s| from_a.push(*s)).unwrap();
@@ -373,11 +259,7 @@ fn all_detectors_together_and_two_streams() {
 fn graphs_that_do_not_fit_are_refused_by_name() {
     let detectors = || Detectors {
         local: Some(local()),
-        smoothing: SmoothingSpec {
-            sigma: 0.0,
-            radius: 0,
-            lag: 1,
-        },
+        smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 1 },
         ..bare()
     };
     let refused = |graphs| Engine::from_graphs(detectors(), graphs).err().unwrap();
@@ -399,11 +281,7 @@ fn a_value_that_is_not_a_number_stops_the_stream() {
     let mut engine = engine(
         Detectors {
             local: Some(local()),
-            smoothing: SmoothingSpec {
-                sigma: 0.0,
-                radius: 0,
-                lag: 1,
-            },
+            smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 1 },
             ..bare()
         },
         vec![("local", broken)],
@@ -411,17 +289,7 @@ fn a_value_that_is_not_a_number_stops_the_stream() {
     let mut stream = engine.stream(10.0);
     engine.push(&mut stream, &grey(1), &mut |_| {}).unwrap();
     let error = engine.push(&mut stream, &grey(1), &mut |_| {}).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::NotFinite {
-                detector: "local",
-                frame: 0,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::NotFinite { detector: "local", frame: 0, .. }), "{error}");
 }
 
 #[test]

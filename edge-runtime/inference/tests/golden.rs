@@ -20,16 +20,10 @@ fn bundle(off: f32, tolerance: f64) -> Bundle {
     detectors.local = Some(local);
     let shape = [1u64, 1, 16, 32];
     let mut builder = BundleBuilder::new();
-    let onnx = builder
-        .add(&relu_model("stack", "maps", &shape.map(|n| n as i64)))
-        .unwrap();
+    let onnx = builder.add(&relu_model("stack", "maps", &shape.map(|n| n as i64))).unwrap();
     let input: Vec<f32> = (0..512).map(|i| i as f32 - 256.0).collect();
     let output: Vec<f32> = input.iter().map(|v| v.max(0.0) * (1.0 + off)).collect();
-    let tensor = |name: &str, blob| GoldenTensor {
-        name: name.into(),
-        shape: shape.into(),
-        blob,
-    };
+    let tensor = |name: &str, blob| GoldenTensor { name: name.into(), shape: shape.into(), blob };
     let golden = GoldenEntry {
         graph: "local".into(),
         backend: "tract".into(),
@@ -57,9 +51,7 @@ fn bundle(off: f32, tolerance: f64) -> Bundle {
     let pair = KeyPair::generate_unencrypted_keypair().unwrap();
     let signature = minisign::sign(None, &pair.sk, payload.as_bytes(), Some("test"), None);
     let key = pair.pk.to_base64().parse().unwrap();
-    let bytes = payload
-        .finish(&signature.unwrap().into_string(), &key)
-        .unwrap();
+    let bytes = payload.finish(&signature.unwrap().into_string(), &key).unwrap();
     Bundle::from_bytes(bytes, &Trust::Embedded).unwrap()
 }
 
@@ -74,17 +66,10 @@ fn a_bundle_within_tolerance_is_loaded_and_runs() {
 #[test]
 fn a_bundle_beyond_tolerance_is_refused_with_the_measurement() {
     let backend = open_backend(BackendKind::Tract, &BackendOptions::default()).unwrap();
-    let error = Engine::load(&bundle(0.25, 0.1), backend.as_ref())
-        .err()
-        .unwrap();
+    let error = Engine::load(&bundle(0.25, 0.1), backend.as_ref()).err().unwrap();
     // Expected values are 1.25 times the computed ones: 0.25 / 1.25 = 0.2.
     match &error {
-        Error::Golden {
-            graph,
-            measured,
-            tolerance,
-            ..
-        } => {
+        Error::Golden { graph, measured, tolerance, .. } => {
             assert_eq!((graph.as_str(), *tolerance), ("local", 0.1));
             assert!((measured - 0.2).abs() < 1e-6, "{measured}");
         }
@@ -99,12 +84,7 @@ fn a_bundle_without_graphs_for_the_backend_says_so() {
         eprintln!("skipped: no ONNX Runtime here");
         return;
     };
-    let error = Engine::load(&bundle(0.0, 0.1), backend.as_ref())
-        .err()
-        .unwrap();
+    let error = Engine::load(&bundle(0.0, 0.1), backend.as_ref()).err().unwrap();
     assert!(matches!(error, Error::NoGraph { .. }), "{error}");
-    assert!(
-        error.to_string().contains("`local`") && error.to_string().contains("ort"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("`local`") && error.to_string().contains("ort"), "{error}");
 }

@@ -98,15 +98,11 @@ fn jpeg(bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
     match decoder.color_type() {
         ColorType::Rgb8 => {
             frame.reshape(width as usize, height as usize);
-            decoder
-                .read_image(frame.rgb_mut())
-                .map_err(|e| format!("damaged JPEG: {e}"))
+            decoder.read_image(frame.rgb_mut()).map_err(|e| format!("damaged JPEG: {e}"))
         }
         ColorType::L8 => {
             let mut luma = vec![0; width as usize * height as usize];
-            decoder
-                .read_image(&mut luma)
-                .map_err(|e| format!("damaged JPEG: {e}"))?;
+            decoder.read_image(&mut luma).map_err(|e| format!("damaged JPEG: {e}"))?;
             frame.reshape(width as usize, height as usize);
             for (pixel, y) in frame.rgb_mut().chunks_exact_mut(3).zip(luma) {
                 pixel.fill(y);

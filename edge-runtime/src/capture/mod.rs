@@ -117,10 +117,9 @@ pub fn open(
             };
             (Box::new(Recorded::open(file, Arc::clone(clock))?), delivery)
         }
-        SourceConfig::V4l2(device) => (
-            Box::new(V4l2::open(device, Arc::clone(clock))?),
-            Delivery::Newest,
-        ),
+        SourceConfig::V4l2(device) => {
+            (Box::new(V4l2::open(device, Arc::clone(clock))?), Delivery::Newest)
+        }
     })
 }
 

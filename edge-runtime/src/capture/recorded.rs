@@ -34,11 +34,7 @@ impl Recorded {
     pub fn open(config: &FileConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let reader = Reader::open(&config.path)?;
         let told = reader.info().frame_rate;
-        let rate = if told.is_finite() && told > 0.0 {
-            told
-        } else {
-            DEFAULT_RATE
-        };
+        let rate = if told.is_finite() && told > 0.0 { told } else { DEFAULT_RATE };
         Ok(Self {
             config: config.clone(),
             reader,
@@ -69,9 +65,8 @@ impl FrameSource for Recorded {
             return Ok(Next::Gap(None));
         }
         let stream = self.given as f64 / self.rate;
-        let (wall_ms, start) = *self
-            .origin
-            .get_or_insert_with(|| (self.clock.wall_ms(), self.clock.monotonic()));
+        let (wall_ms, start) =
+            *self.origin.get_or_insert_with(|| (self.clock.wall_ms(), self.clock.monotonic()));
         let due = start + Duration::from_secs_f64(stream);
         if self.config.pace == Pace::Realtime {
             let early = due.saturating_sub(self.clock.monotonic());
@@ -101,19 +96,13 @@ mod tests {
         for i in 0..frames {
             let level = image::Rgb([i * 10; 3]);
             let path = dir.path().join(format!("{i:03}.png"));
-            image::RgbImage::from_pixel(32, 16, level)
-                .save(path)
-                .unwrap();
+            image::RgbImage::from_pixel(32, 16, level).save(path).unwrap();
         }
         dir
     }
 
     fn open(path: &Path, at_end: AtEnd) -> Recorded {
-        let config = FileConfig {
-            path: path.into(),
-            pace: Pace::Fast,
-            at_end,
-        };
+        let config = FileConfig { path: path.into(), pace: Pace::Fast, at_end };
         Recorded::open(&config, Arc::new(ManualClock::new(5000))).unwrap()
     }
 
@@ -123,9 +112,7 @@ mod tests {
         let mut source = open(dir.path(), AtEnd::Stop);
         let mut frame = Frame::default();
         for i in 0..3u64 {
-            let Next::Frame(stamp) = source.next(&mut frame, &|| false).unwrap() else {
-                panic!()
-            };
+            let Next::Frame(stamp) = source.next(&mut frame, &|| false).unwrap() else { panic!() };
             assert!((stamp.stream - i as f64 / 10.0).abs() < 1e-9);
             assert_eq!((stamp.wall_ms, stamp.uptime_ms), (5000 + 100 * i, 100 * i));
             assert_eq!((frame.width(), frame.rgb()[0]), (32, 10 * i as u8));
@@ -152,14 +139,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let config = FileConfig {
-            path: "/nowhere/a.mp4".into(),
-            pace: Pace::Fast,
-            at_end: AtEnd::Stop,
-        };
-        let error = Recorded::open(&config, Arc::new(ManualClock::new(0)))
-            .err()
-            .unwrap();
+        let config =
+            FileConfig { path: "/nowhere/a.mp4".into(), pace: Pace::Fast, at_end: AtEnd::Stop };
+        let error = Recorded::open(&config, Arc::new(ManualClock::new(0))).err().unwrap();
         assert!(error.to_string().contains("/nowhere/a.mp4"));
     }
 }

@@ -87,10 +87,7 @@ impl V4l2 {
         let timeout = self.config.timeout;
         let (format, width, height, stride) =
             (camera.format, camera.width, camera.height, camera.stride);
-        let stream = camera
-            .stream
-            .as_mut()
-            .expect("the stream lives until the camera is dropped");
+        let stream = camera.stream.as_mut().expect("the stream lives until the camera is dropped");
         let (bytes, meta) = stream.next().map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => device(path, &format_args!("no frame for {timeout} s")),
             _ => failure(path, &e),
@@ -105,10 +102,7 @@ impl V4l2 {
             self.damaged += 1;
             log::debug!("{}: {what}; frame skipped", path.display());
             if self.damaged >= MAX_DAMAGED {
-                return Err(device(
-                    path,
-                    &format_args!("{MAX_DAMAGED} damaged frames ({what})"),
-                ));
+                return Err(device(path, &format_args!("{MAX_DAMAGED} damaged frames ({what})")));
             }
             return Ok(None);
         }
@@ -120,11 +114,8 @@ impl V4l2 {
             (meta.timestamp.usec.clamp(0, 999_999) * 1000) as u32,
         );
         let kind = meta.flags & Flags::TIMESTAMP_MASK;
-        let taken = if kind == Flags::TIMESTAMP_MONOTONIC && !driver.is_zero() {
-            driver
-        } else {
-            now
-        };
+        let taken =
+            if kind == Flags::TIMESTAMP_MONOTONIC && !driver.is_zero() { driver } else { now };
         let first = *self.first.get_or_insert(taken);
         self.last = taken.saturating_sub(first).as_secs_f64().max(self.last);
         Ok(Some(Stamp {
@@ -145,11 +136,7 @@ impl FrameSource for V4l2 {
             if self.camera.is_none() {
                 match Camera::open(&self.config) {
                     Ok(camera) => {
-                        log::info!(
-                            "{}: open: {}",
-                            self.config.device.display(),
-                            camera.describe()
-                        );
+                        log::info!("{}: open: {}", self.config.device.display(), camera.describe());
                         self.rate = camera.rate;
                         self.camera = Some(camera);
                     }
@@ -196,10 +183,7 @@ impl Camera {
     fn open(config: &V4l2Config) -> Result<Self, Error> {
         // The driver library panics on values that newer kernels may report (colour spaces).
         catch_unwind(|| Self::try_open(config)).unwrap_or_else(|_| {
-            Err(device(
-                &config.device,
-                &"the driver reports a format that is not known",
-            ))
+            Err(device(&config.device, &"the driver reports a format that is not known"))
         })
     }
 
@@ -211,14 +195,8 @@ impl Camera {
             path: path.into(),
             what: format!("this file ({e})"),
         })?;
-        if !caps
-            .capabilities
-            .contains(Capability::VIDEO_CAPTURE | Capability::STREAMING)
-        {
-            return Err(Error::NotACamera {
-                path: path.into(),
-                what: format!("`{}`", caps.card),
-            });
+        if !caps.capabilities.contains(Capability::VIDEO_CAPTURE | Capability::STREAMING) {
+            return Err(Error::NotACamera { path: path.into(), what: format!("`{}`", caps.card) });
         }
         let (format, chosen, rate) = choose(&camera, config)?;
         let mut stream = v4l::io::mmap::Stream::with_buffers(&camera, Type::VideoCapture, BUFFERS)
@@ -237,10 +215,7 @@ impl Camera {
     fn describe(&self) -> String {
         let code = self.format.code();
         let code = String::from_utf8_lossy(&code);
-        format!(
-            "{}x{} {code} at {:.1} frames per second",
-            self.width, self.height, self.rate
-        )
+        format!("{}x{} {code} at {:.1} frames per second", self.width, self.height, self.rate)
     }
 }
 
@@ -260,12 +235,8 @@ impl Drop for Camera {
 fn choose(camera: &Device, config: &V4l2Config) -> Result<(PixelFormat, Format, f64), Error> {
     let path = config.device.as_path();
     let fail = |e: io::Error| failure(path, &e);
-    let offered: Vec<FourCC> = camera
-        .enum_formats()
-        .map_err(fail)?
-        .iter()
-        .map(|d| d.fourcc)
-        .collect();
+    let offered: Vec<FourCC> =
+        camera.enum_formats().map_err(fail)?.iter().map(|d| d.fourcc).collect();
     let mut best: Option<((bool, i64), PixelFormat)> = None;
     for format in PixelFormat::ALL {
         if !offered.contains(&FourCC::new(&format.code())) {
@@ -283,15 +254,8 @@ fn choose(camera: &Device, config: &V4l2Config) -> Result<(PixelFormat, Format, 
     }
     let Some((_, format)) = best else {
         let names: Vec<String> = offered.iter().map(ToString::to_string).collect();
-        let offered = if names.is_empty() {
-            "no format".into()
-        } else {
-            names.join(", ")
-        };
-        return Err(Error::NoFormat {
-            path: path.into(),
-            offered,
-        });
+        let offered = if names.is_empty() { "no format".into() } else { names.join(", ") };
+        return Err(Error::NoFormat { path: path.into(), offered });
     };
     let (set, rate) = apply(camera, config, format).map_err(fail)?;
     Ok((format, set, rate))
@@ -301,10 +265,7 @@ fn apply(camera: &Device, config: &V4l2Config, format: PixelFormat) -> io::Resul
     let code = FourCC::new(&format.code());
     let set = camera.set_format(&Format::new(config.width, config.height, code))?;
     if set.fourcc != code {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "another format was set",
-        ));
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "another format was set"));
     }
     let interval = Fraction::new(1000, (config.frame_rate * 1000.0).round() as u32);
     // Not every driver knows rates; then the source's own time stamps tell.
@@ -319,10 +280,7 @@ fn apply(camera: &Device, config: &V4l2Config, format: PixelFormat) -> io::Resul
 }
 
 fn device(path: &Path, what: &dyn std::fmt::Display) -> Error {
-    Error::Device {
-        path: path.into(),
-        what: what.to_string(),
-    }
+    Error::Device { path: path.into(), what: what.to_string() }
 }
 
 fn failure(path: &Path, error: &io::Error) -> Error {
@@ -346,10 +304,7 @@ mod tests {
             frame_rate: 30.0,
             timeout: 1.0,
         };
-        V4l2::open(&config, Arc::new(ManualClock::new(0)))
-            .err()
-            .unwrap()
-            .to_string()
+        V4l2::open(&config, Arc::new(ManualClock::new(0))).err().unwrap().to_string()
     }
 
     #[test]
@@ -378,9 +333,6 @@ mod tests {
             asked.set(asked.get() + 1);
             asked.get() > 3
         };
-        assert!(matches!(
-            source.next(&mut Frame::default(), &stop),
-            Ok(Next::End)
-        ));
+        assert!(matches!(source.next(&mut Frame::default(), &stop), Ok(Next::End)));
     }
 }

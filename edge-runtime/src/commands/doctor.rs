@@ -47,29 +47,14 @@ impl Findings {
     fn add(&mut self, name: impl Into<String>, result: Result<String, Error>) {
         let name = name.into();
         self.0.push(match result {
-            Ok(message) => Finding {
-                name,
-                level: "ok",
-                message,
-                code: 0,
-            },
-            Err(e) => Finding {
-                name,
-                level: "fail",
-                message: e.to_string(),
-                code: e.exit_code(),
-            },
+            Ok(message) => Finding { name, level: "ok", message, code: 0 },
+            Err(e) => Finding { name, level: "fail", message: e.to_string(), code: e.exit_code() },
         });
     }
 
     fn warn(&mut self, name: &str, message: &str) {
         let (name, message) = (name.to_owned(), message.to_owned());
-        self.0.push(Finding {
-            name,
-            level: "warn",
-            message,
-            code: 0,
-        });
+        self.0.push(Finding { name, level: "warn", message, code: 0 });
     }
 }
 
@@ -91,12 +76,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             print(&format!("{level:<4} {}: {}", finding.name, finding.message))?;
         }
     }
-    Ok(findings
-        .0
-        .iter()
-        .map(|f| f.code)
-        .find(|&code| code != 0)
-        .unwrap_or(0))
+    Ok(findings.0.iter().map(|f| f.code).find(|&code| code != 0).unwrap_or(0))
 }
 
 fn examine(config: &Config, findings: &mut Findings) {
@@ -139,10 +119,7 @@ fn examine(config: &Config, findings: &mut Findings) {
     if clock.synced() {
         findings.add("clock", Ok("is set".into()));
     } else {
-        findings.warn(
-            "clock",
-            "is not set; events say so, start a time service (NTP)",
-        );
+        findings.warn("clock", "is not set; events say so, start a time service (NTP)");
     }
 }
 
@@ -153,9 +130,7 @@ fn bundle(config: &Config, profile: Option<&Profile>, findings: &mut Findings) {
             model::check_device(&bundle, path, &profile.device_class)?;
         }
         for camera in &config.cameras {
-            config
-                .rules(&bundle.manifest().detectors.events, camera)
-                .map_err(Error::Usage)?;
+            config.rules(&bundle.manifest().detectors.events, camera).map_err(Error::Usage)?;
         }
         Ok(format!(
             "{} {}, SHA-256 {}",
@@ -168,17 +143,11 @@ fn bundle(config: &Config, profile: Option<&Profile>, findings: &mut Findings) {
     findings.add("bundle", opened);
     if readable {
         if config.model.public_keys.is_empty() {
-            findings.warn(
-                "origin",
-                "of the bundle is not checked; set `model.public_keys`",
-            );
+            findings.warn("origin", "of the bundle is not checked; set `model.public_keys`");
         }
         // Loading also computes the bundle's golden vectors.
         let loaded = Model::load(&config.model);
-        findings.add(
-            "backend",
-            loaded.map(|m| format!("{}, golden vectors agree", m.backend)),
-        );
+        findings.add("backend", loaded.map(|m| format!("{}, golden vectors agree", m.backend)));
     }
 }
 
@@ -189,8 +158,5 @@ fn writable(dir: &Path) -> Result<String, Error> {
         .and_then(|()| std::fs::write(&probe, b"probe"))
         .and_then(|()| std::fs::remove_file(&probe))
         .map(|()| dir.display().to_string())
-        .map_err(|source| Error::Write {
-            path: dir.into(),
-            source,
-        })
+        .map_err(|source| Error::Write { path: dir.into(), source })
 }

@@ -86,20 +86,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         public_keys: arguments.public_key.clone().into_iter().collect(),
         backends: arguments
             .backend
-            .map_or(vec![BackendName::Ort, BackendName::Tract], |backend| {
-                vec![backend]
-            }),
+            .map_or(vec![BackendName::Ort, BackendName::Tract], |backend| vec![backend]),
         threads: arguments.threads.into(),
         ort_library: arguments.ort_library.clone(),
     })?;
     warn_of_origin(&model, "give the key with --public-key FILE");
     let clips = video::list_clips(&arguments.input).map_err(Error::Input)?;
     let mut outputs = Outputs::none();
-    outputs.events = arguments
-        .events
-        .as_ref()
-        .map(|path| EventFile::open(path, false))
-        .transpose()?;
+    outputs.events =
+        arguments.events.as_ref().map(|path| EventFile::open(path, false)).transpose()?;
     let mut summary = Summary {
         model: model_status(&model),
         backend: model.backend.clone(),
@@ -111,17 +106,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         clips: Vec::new(),
     };
     for clip in &clips {
-        let scores = arguments
-            .scores
-            .as_deref()
-            .map(|path| scores_path(path, clip, &clips));
+        let scores = arguments.scores.as_deref().map(|path| scores_path(path, clip, &clips));
         let (done, back) = replay(clip, scores.as_deref(), &mut model, outputs)?;
         outputs = back;
         if !arguments.json {
-            print(&format!(
-                "{}: {} frames, {} events",
-                done.name, done.frames, done.events
-            ))?;
+            print(&format!("{}: {} frames, {} events", done.name, done.frames, done.events))?;
         }
         summary.frames += done.frames;
         summary.events += done.events;
@@ -161,11 +150,7 @@ fn replay(
 ) -> Result<(ClipSummary, Outputs), Error> {
     // A recording has no wall time of its own: its first frame is at 0.
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
-    let config = FileConfig {
-        path: clip.path.clone(),
-        pace: Pace::Fast,
-        at_end: AtEnd::Stop,
-    };
+    let config = FileConfig { path: clip.path.clone(), pace: Pace::Fast, at_end: AtEnd::Stop };
     let source = Recorded::open(&config, Arc::clone(&clock))?;
     let manifest = model.bundle.manifest();
     let events = &manifest.detectors.events;
@@ -184,10 +169,7 @@ fn replay(
         scores: scores.map(ScoreFile::create).transpose()?,
     };
     let setup = Setup {
-        identity: Identity {
-            device: "replay".into(),
-            model: model_id(model),
-        },
+        identity: Identity { device: "replay".into(), model: model_id(model) },
         outputs,
         ids: IncidentIds::Seeded(0),
         clock,
@@ -215,10 +197,7 @@ fn replay(
 /// A clip's name as a camera id: other characters than `[a-zA-Z0-9_-]` become `_`.
 fn camera_id(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let id: String = name
-        .chars()
-        .map(|c| if allowed(c) { c } else { '_' })
-        .collect();
+    let id: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
     let id: String = id.chars().take(alert_wire::MAX_ID).collect();
     if id.is_empty() { "clip".into() } else { id }
 }

@@ -56,10 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     model.check_device(&config.model.bundle, &profile.device_class)?;
     let cameras = cameras(&config, &model, &clock)?;
     let setup = Setup {
-        identity: Identity {
-            device: config.device.clone(),
-            model: model_id(&model),
-        },
+        identity: Identity { device: config.device.clone(), model: model_id(&model) },
         outputs: outputs(&config, &profile, arguments.require_broker)?,
         ids: IncidentIds::random().context("/dev/urandom")?,
         clock,
@@ -117,10 +114,7 @@ fn cameras(
 }
 
 fn scores(config: &Config, camera: &CameraConfig) -> Result<Option<ScoreFile>, Error> {
-    let path = config
-        .scores_dir
-        .as_ref()
-        .map(|dir| dir.join(format!("{}.csv", camera.id)));
+    let path = config.scores_dir.as_ref().map(|dir| dir.join(format!("{}.csv", camera.id)));
     path.map(|p| ScoreFile::with_detectors(&p)).transpose()
 }
 
@@ -135,10 +129,7 @@ fn outputs(config: &Config, profile: &Profile, require_broker: bool) -> Result<O
         Some(mqtt) => {
             let spool = Spool::open(&config.spool.dir, config.spool.max_bytes)?;
             if !spool.is_empty() {
-                log::info!(
-                    "{} events from an earlier run wait for the broker",
-                    spool.len()
-                );
+                log::info!("{} events from an earlier run wait for the broker", spool.len());
             }
             let publisher = Publisher::start(mqtt.clone(), spool);
             if require_broker && !publisher.wait_connected(BROKER_WAIT) {
@@ -155,11 +146,7 @@ fn outputs(config: &Config, profile: &Profile, require_broker: bool) -> Result<O
     };
     Ok(Outputs {
         publisher,
-        events: config
-            .events_file
-            .as_ref()
-            .map(|p| EventFile::open(p, true))
-            .transpose()?,
+        events: config.events_file.as_ref().map(|p| EventFile::open(p, true)).transpose()?,
         evidence: config.evidence.as_ref().map(Evidence::open).transpose()?,
         alarm: Alarm::open(profile, Path::new("/"))?,
     })

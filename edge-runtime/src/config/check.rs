@@ -22,10 +22,7 @@ pub struct Problem {
 type Checked<T> = Result<T, Problem>;
 
 fn problem<T, V>(at: &Spanned<V>, message: String) -> Checked<T> {
-    Err(Problem {
-        offset: at.span().start,
-        message,
-    })
+    Err(Problem { offset: at.span().start, message })
 }
 
 /// A number in its range, or the default.
@@ -58,9 +55,7 @@ fn optional(
     name: &str,
     range: RangeInclusive<f64>,
 ) -> Checked<Option<f64>> {
-    field
-        .map(|value| number(Some(value), name, range, 0.0))
-        .transpose()
+    field.map(|value| number(Some(value), name, range, 0.0)).transpose()
 }
 
 fn id(field: &Spanned<String>, name: &str) -> Checked<String> {
@@ -72,10 +67,7 @@ fn id(field: &Spanned<String>, name: &str) -> Checked<String> {
 
 fn not_empty(field: &Spanned<String>, name: &str) -> Checked<String> {
     if field.get_ref().is_empty() {
-        return problem(
-            field,
-            format!("`{name}` is empty; give a value or remove the field"),
-        );
+        return problem(field, format!("`{name}` is empty; give a value or remove the field"));
     }
     Ok(field.get_ref().clone())
 }
@@ -84,19 +76,11 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
     let path = |text: String| folder.join(text);
     let device = id(&raw.device, "device")?;
     let mqtt = raw.mqtt.map(|m| mqtt(m, &device, folder)).transpose()?;
-    let spool = raw.spool.unwrap_or(raw::Spool {
-        dir: None,
-        max_bytes: None,
-    });
+    let spool = raw.spool.unwrap_or(raw::Spool { dir: None, max_bytes: None });
     let evidence = raw.evidence.map(|e| -> Checked<_> {
         Ok(EvidenceConfig {
             dir: path(e.dir),
-            max_bytes: number(
-                e.max_bytes,
-                "evidence.max_bytes",
-                65_536..=1 << 50,
-                256 << 20,
-            )?,
+            max_bytes: number(e.max_bytes, "evidence.max_bytes", 65_536..=1 << 50, 256 << 20)?,
             quality: number(e.quality, "evidence.quality", 1..=100, 80)?,
             draw_region: e.draw_region.unwrap_or(true),
         })
@@ -142,12 +126,7 @@ fn model(raw: raw::Model, folder: &Path) -> Checked<ModelConfig> {
     };
     Ok(ModelConfig {
         bundle: folder.join(not_empty(&raw.bundle, "model.bundle")?),
-        public_keys: raw
-            .public_keys
-            .unwrap_or_default()
-            .into_iter()
-            .map(key)
-            .collect(),
+        public_keys: raw.public_keys.unwrap_or_default().into_iter().map(key).collect(),
         backends,
         threads: number(raw.threads, "model.threads", 0..=256, 0)?,
         ort_library: raw.ort_library.map(|p| folder.join(p)),
@@ -176,16 +155,10 @@ fn mqtt(raw: raw::Mqtt, device: &str, folder: &Path) -> Checked<MqttConfig> {
         Some(tls) => {
             match (&tls.cert_file, &tls.key_file) {
                 (Some(only), None) => {
-                    return problem(
-                        only,
-                        "`mqtt.tls.cert_file` needs `mqtt.tls.key_file`".into(),
-                    );
+                    return problem(only, "`mqtt.tls.cert_file` needs `mqtt.tls.key_file`".into());
                 }
                 (None, Some(only)) => {
-                    return problem(
-                        only,
-                        "`mqtt.tls.key_file` needs `mqtt.tls.cert_file`".into(),
-                    );
+                    return problem(only, "`mqtt.tls.key_file` needs `mqtt.tls.cert_file`".into());
                 }
                 _ => {}
             }
@@ -202,10 +175,7 @@ fn mqtt(raw: raw::Mqtt, device: &str, folder: &Path) -> Checked<MqttConfig> {
         protocol: raw.protocol.unwrap_or(Protocol::V5),
         root,
         client_id,
-        username: raw
-            .username
-            .map(|u| not_empty(&u, "mqtt.username"))
-            .transpose()?,
+        username: raw.username.map(|u| not_empty(&u, "mqtt.username")).transpose()?,
         password_file: raw.password_file.map(path),
         keep_alive: number(raw.keep_alive, "mqtt.keep_alive", 5..=3600, 30)?,
         tls,
@@ -238,10 +208,7 @@ fn events(raw: Spanned<raw::Events>) -> Checked<EventOverrides> {
 fn cameras(raw: Spanned<Vec<raw::Camera>>, folder: &Path) -> Checked<Vec<CameraConfig>> {
     if !(1..=32).contains(&raw.get_ref().len()) {
         let count = raw.get_ref().len();
-        return problem(
-            &raw,
-            format!("`cameras` has {count} entries; it must have 1 to 32"),
-        );
+        return problem(&raw, format!("`cameras` has {count} entries; it must have 1 to 32"));
     }
     let mut seen = HashSet::new();
     let mut out = Vec::new();
@@ -251,11 +218,7 @@ fn cameras(raw: Spanned<Vec<raw::Camera>>, folder: &Path) -> Checked<Vec<CameraC
             return problem(&camera.id, format!("`cameras.id` {name:?} is used twice"));
         }
         let threshold = optional(camera.threshold, "cameras.threshold", 0.001..=1.0)?;
-        out.push(CameraConfig {
-            id: name,
-            source: source(camera.source, folder)?,
-            threshold,
-        });
+        out.push(CameraConfig { id: name, source: source(camera.source, folder)?, threshold });
     }
     Ok(out)
 }
@@ -274,9 +237,7 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
             raw.device.as_ref().map(|f| (f.span().start, "device")),
             raw.width.as_ref().map(|f| (f.span().start, "width")),
             raw.height.as_ref().map(|f| (f.span().start, "height")),
-            raw.frame_rate
-                .as_ref()
-                .map(|f| (f.span().start, "frame_rate")),
+            raw.frame_rate.as_ref().map(|f| (f.span().start, "frame_rate")),
             raw.timeout.as_ref().map(|f| (f.span().start, "timeout")),
         ]
     } else {
@@ -289,11 +250,7 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
         ]
     };
     if let Some((offset, name)) = foreign.into_iter().flatten().next() {
-        let kind = if recorded {
-            "v4l2"
-        } else {
-            "file\" or \"images"
-        };
+        let kind = if recorded { "v4l2" } else { "file\" or \"images" };
         let message = format!("`cameras.source.{name}` is for type \"{kind}\" only; remove it");
         return Err(Problem { offset, message });
     }
@@ -319,12 +276,7 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
                 device: folder.join(not_empty(device, "cameras.source.device")?),
                 width: number(raw.width, "cameras.source.width", 16..=8192, 640)?,
                 height: number(raw.height, "cameras.source.height", 16..=8192, 480)?,
-                frame_rate: number(
-                    raw.frame_rate,
-                    "cameras.source.frame_rate",
-                    1.0..=240.0,
-                    30.0,
-                )?,
+                frame_rate: number(raw.frame_rate, "cameras.source.frame_rate", 1.0..=240.0, 30.0)?,
                 timeout: number(raw.timeout, "cameras.source.timeout", 0.1..=60.0, 2.0)?,
             })
         }

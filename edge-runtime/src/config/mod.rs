@@ -294,10 +294,8 @@ impl Config {
     /// # Errors
     /// If it cannot be read or anything in it is wrong; the message names file, line and field.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -308,13 +306,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let at = |offset: usize, message: String| Error::Field {
             path: path.to_owned(),
-            line: text
-                .as_bytes()
-                .iter()
-                .take(offset)
-                .filter(|&&b| b == b'\n')
-                .count()
-                + 1,
+            line: text.as_bytes().iter().take(offset).filter(|&&b| b == b'\n').count() + 1,
             message,
         };
         let raw: raw::Config = toml::from_str(text).map_err(|e| {

@@ -19,10 +19,7 @@ fn defaults() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.board, "development-host");
     assert_eq!(config.model.bundle, Path::new("/etc/pavad/model.pavad"));
-    assert_eq!(
-        config.model.backends,
-        [BackendName::Ort, BackendName::Tract]
-    );
+    assert_eq!(config.model.backends, [BackendName::Ort, BackendName::Tract]);
     assert_eq!(config.mqtt, None);
     assert_eq!(config.evidence, None);
     assert_eq!(config.spool.dir, Path::new("/etc/pavad/spool"));
@@ -95,13 +92,8 @@ source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
     assert_eq!(mqtt.topics().events("a").unwrap(), "site/a/cam-01/events/a");
     assert!(config.model.public_keys[0].starts_with("RWQ"));
     assert_eq!(config.model.public_keys[1], "/etc/pavad/site.pub");
-    let SourceConfig::V4l2(v4l2) = &config.cameras[0].source else {
-        panic!()
-    };
-    assert_eq!(
-        (v4l2.width, v4l2.frame_rate, v4l2.timeout),
-        (1280, 15.0, 1.0)
-    );
+    let SourceConfig::V4l2(v4l2) = &config.cameras[0].source else { panic!() };
+    assert_eq!((v4l2.width, v4l2.frame_rate, v4l2.timeout), (1280, 15.0, 1.0));
     let bundle = model_bundle::manifest::EventSpec {
         enter: 0.5,
         exit: 0.35,
@@ -110,15 +102,9 @@ source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
         cool_down: 0.0,
     };
     let rules = config.rules(&bundle, &config.cameras[0]).unwrap();
-    assert_eq!(
-        (rules.enter, rules.cool_down, rules.update_every),
-        (0.7, 2.0, 1.0)
-    );
+    assert_eq!((rules.enter, rules.cool_down, rules.update_every), (0.7, 2.0, 1.0));
     assert!((rules.exit - 0.4 * 0.7 / 0.6).abs() < 1e-12);
-    assert_eq!(
-        config.rules(&bundle, &config.cameras[1]).unwrap().enter,
-        0.6
-    );
+    assert_eq!(config.rules(&bundle, &config.cameras[1]).unwrap().enter, 0.6);
 }
 
 #[test]
@@ -133,61 +119,21 @@ fn what_is_shown_can_be_read_back() {
 fn errors_name_file_line_and_field() {
     let camera = r#"source = { type = "file", path = "door.mp4" }"#;
     let cases: &[(&str, &str, usize, &[&str])] = &[
-        (
-            "device = \"cam-01\"",
-            "device = \"cam 01\"",
-            1,
-            &["`device`", "' '"],
-        ),
+        ("device = \"cam-01\"", "device = \"cam 01\"", 1, &["`device`", "' '"]),
         ("device = \"cam-01\"", "", 1, &["missing field `device`"]),
-        (
-            "[model]\n",
-            "[model]\nfps = 3\n",
-            4,
-            &["unknown field `fps`", "`bundle`"],
-        ),
-        (
-            "[model]\n",
-            "[model]\nthreads = -1\n",
-            4,
-            &["invalid value", "-1"],
-        ),
-        (
-            "[model]\n",
-            "[model]\nthreads = 1000\n",
-            4,
-            &["`model.threads` is 1000", "0 to 256"],
-        ),
-        (
-            "[model]\n",
-            "[model]\nbackends = []\n",
-            4,
-            &["`model.backends` is empty"],
-        ),
-        (
-            "[model]\n",
-            "[model]\nbackends = [\"gpu\"]\n",
-            4,
-            &["unknown variant `gpu`", "`tract`"],
-        ),
+        ("[model]\n", "[model]\nfps = 3\n", 4, &["unknown field `fps`", "`bundle`"]),
+        ("[model]\n", "[model]\nthreads = -1\n", 4, &["invalid value", "-1"]),
+        ("[model]\n", "[model]\nthreads = 1000\n", 4, &["`model.threads` is 1000", "0 to 256"]),
+        ("[model]\n", "[model]\nbackends = []\n", 4, &["`model.backends` is empty"]),
+        ("[model]\n", "[model]\nbackends = [\"gpu\"]\n", 4, &["unknown variant `gpu`", "`tract`"]),
         (
             "[model]\n",
             "[mqtt]\nhost = \"h\"\nroot = \"a/#\"\n[model]\n",
             5,
             &["`mqtt.root`", "'#'"],
         ),
-        (
-            "[model]\n",
-            "[mqtt]\nhost = \"h\"\nport = 0\n[model]\n",
-            5,
-            &["`mqtt.port` is 0"],
-        ),
-        (
-            "[model]\n",
-            "[mqtt]\nport = 1\n[model]\n",
-            3,
-            &["missing field `host`"],
-        ),
+        ("[model]\n", "[mqtt]\nhost = \"h\"\nport = 0\n[model]\n", 5, &["`mqtt.port` is 0"]),
+        ("[model]\n", "[mqtt]\nport = 1\n[model]\n", 3, &["missing field `host`"]),
         (
             "[model]\n",
             "[mqtt]\nhost = \"h\"\npassword_file = \"p\"\n[model]\n",
@@ -200,37 +146,12 @@ fn errors_name_file_line_and_field() {
             5,
             &["needs `mqtt.tls.cert_file`"],
         ),
-        (
-            "[model]\n",
-            "[spool]\nmax_bytes = 12\n[model]\n",
-            4,
-            &["`spool.max_bytes` is 12"],
-        ),
-        (
-            "[model]\n",
-            "[events]\nenter = 0.3\nexit = 0.4\n[model]\n",
-            3,
-            &["`events.exit` is 0.4"],
-        ),
-        (
-            "[model]\n",
-            "[events]\nenter = nan\n[model]\n",
-            4,
-            &["`events.enter` is NaN"],
-        ),
+        ("[model]\n", "[spool]\nmax_bytes = 12\n[model]\n", 4, &["`spool.max_bytes` is 12"]),
+        ("[model]\n", "[events]\nenter = 0.3\nexit = 0.4\n[model]\n", 3, &["`events.exit` is 0.4"]),
+        ("[model]\n", "[events]\nenter = nan\n[model]\n", 4, &["`events.enter` is NaN"]),
         ("id = \"door\"", "id = \"a/b\"", 7, &["`cameras.id`", "'/'"]),
-        (
-            camera,
-            "source = { type = \"rtsp\" }",
-            8,
-            &["unknown variant `rtsp`", "`v4l2`"],
-        ),
-        (
-            camera,
-            "source = { type = \"v4l2\" }",
-            8,
-            &["needs `device`"],
-        ),
+        (camera, "source = { type = \"rtsp\" }", 8, &["unknown variant `rtsp`", "`v4l2`"]),
+        (camera, "source = { type = \"v4l2\" }", 8, &["needs `device`"]),
         (camera, "source = { type = \"file\" }", 8, &["needs `path`"]),
         (
             camera,
@@ -238,22 +159,14 @@ fn errors_name_file_line_and_field() {
             9,
             &["`cameras.source.width`", "only"],
         ),
-        (
-            "id = \"door\"",
-            "id = \"door\"\nthreshold = 2",
-            8,
-            &["`cameras.threshold` is 2"],
-        ),
+        ("id = \"door\"", "id = \"door\"\nthreshold = 2", 8, &["`cameras.threshold` is 2"]),
         ("[model]", "[model", 3, &[]),
     ];
     for (from, to, line, parts) in cases {
         let text = MINIMAL.replacen(from, to, 1);
         let message = parse(&text).expect_err(&text);
         let start = format!("/etc/pavad/edge.toml:{line}: ");
-        assert!(
-            message.starts_with(&start),
-            "{message:?} should start with {start:?}"
-        );
+        assert!(message.starts_with(&start), "{message:?} should start with {start:?}");
         assert!(!message.contains('\n'), "{message:?} is not one line");
         for part in *parts {
             assert!(message.contains(part), "{part:?} is not in {message:?}");
@@ -276,8 +189,6 @@ fn a_camera_twice_and_none_at_all() {
 
 #[test]
 fn a_file_that_is_not_there() {
-    let message = Config::load(Path::new("/nowhere/edge.toml"))
-        .unwrap_err()
-        .to_string();
+    let message = Config::load(Path::new("/nowhere/edge.toml")).unwrap_err().to_string();
     assert!(message.starts_with("/nowhere/edge.toml: "), "{message}");
 }

@@ -77,15 +77,9 @@ pub struct Incident {
 
 #[derive(Debug, Clone, PartialEq)]
 enum State {
-    Idle {
-        not_before: f64,
-    },
+    Idle { not_before: f64 },
     Pending(Incident),
-    Active {
-        incident: Incident,
-        messaged_at: f64,
-        below_since: Option<f64>,
-    },
+    Active { incident: Incident, messaged_at: f64, below_since: Option<f64> },
 }
 
 /// The state of one stream.
@@ -99,13 +93,7 @@ pub struct Detection {
 impl Detection {
     /// A stream in which nothing has happened yet.
     pub fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            state: State::Idle {
-                not_before: f64::NEG_INFINITY,
-            },
-            next_number: 0,
-        }
+        Self { rules, state: State::Idle { not_before: f64::NEG_INFINITY }, next_number: 0 }
     }
 
     /// The rules.
@@ -139,32 +127,21 @@ impl Detection {
                     return None;
                 }
                 let number = self.next_number;
-                let incident = Incident {
-                    number,
-                    sequence: 0,
-                    first: seen,
-                    peak: seen,
-                    last: seen,
-                };
+                let incident =
+                    Incident { number, sequence: 0, first: seen, peak: seen, last: seen };
                 self.state = State::Pending(incident);
                 self.announce(seen)
             }
             State::Pending(incident) => {
                 if seen.score < rules.exit {
                     // Too short to be one: it leaves no trace and costs no cool-down.
-                    self.state = State::Idle {
-                        not_before: f64::NEG_INFINITY,
-                    };
+                    self.state = State::Idle { not_before: f64::NEG_INFINITY };
                     return None;
                 }
                 incident.extend(seen);
                 self.announce(seen)
             }
-            State::Active {
-                incident,
-                messaged_at,
-                below_since,
-            } => {
+            State::Active { incident, messaged_at, below_since } => {
                 if seen.score < rules.exit {
                     let since = *below_since.get_or_insert(seen.time);
                     if seen.time - since >= rules.end_after {
@@ -196,9 +173,7 @@ impl Detection {
                 self.end(time)
             }
             _ => {
-                self.state = State::Idle {
-                    not_before: f64::NEG_INFINITY,
-                };
+                self.state = State::Idle { not_before: f64::NEG_INFINITY };
                 None
             }
         }
@@ -213,32 +188,19 @@ impl Detection {
         }
         let incident = incident.clone();
         self.next_number += 1;
-        self.state = State::Active {
-            incident: incident.clone(),
-            messaged_at: seen.time,
-            below_since: None,
-        };
-        Some(Transition {
-            phase: Phase::New,
-            incident,
-            score: seen.score,
-        })
+        self.state =
+            State::Active { incident: incident.clone(), messaged_at: seen.time, below_since: None };
+        Some(Transition { phase: Phase::New, incident, score: seen.score })
     }
 
     fn end(&mut self, now: f64) -> Option<Transition> {
-        let idle = State::Idle {
-            not_before: now + self.rules.cool_down,
-        };
+        let idle = State::Idle { not_before: now + self.rules.cool_down };
         let State::Active { mut incident, .. } = std::mem::replace(&mut self.state, idle) else {
             return None;
         };
         incident.sequence += 1;
         let score = incident.last.score;
-        Some(Transition {
-            phase: Phase::End,
-            incident,
-            score,
-        })
+        Some(Transition { phase: Phase::End, incident, score })
     }
 }
 

@@ -18,13 +18,7 @@ fn run(rules: Rules, track: &str) -> Vec<String> {
         let score = f64::from(c.to_digit(10).unwrap()) / 10.0;
         // An exact multiple would leave the comparison with the durations to rounding.
         let time = (frame as f64 * 100.0).round() / 1000.0 + frame as f64 * 1e-9;
-        let seen = Observation {
-            frame: frame as u64,
-            time,
-            score,
-            kind: None,
-            region: None,
-        };
+        let seen = Observation { frame: frame as u64, time, score, kind: None, region: None };
         if let Some(t) = detection.push(seen) {
             out.push(format!("{:?}@{frame}", t.phase));
         }
@@ -37,66 +31,22 @@ fn run(rules: Rules, track: &str) -> Vec<String> {
 
 #[test]
 fn table() {
-    let instant = Rules {
-        min_duration: 0.0,
-        ..RULES
-    };
-    let cool = Rules {
-        cool_down: 0.5,
-        ..RULES
-    };
-    let chatty = Rules {
-        update_every: 0.2,
-        ..RULES
-    };
+    let instant = Rules { min_duration: 0.0, ..RULES };
+    let cool = Rules { cool_down: 0.5, ..RULES };
+    let chatty = Rules { update_every: 0.2, ..RULES };
     let cases: &[(&str, Rules, &str, &[&str])] = &[
         ("quiet", RULES, "0001234432100", &[]),
         ("just below enter", RULES, "0044444444400", &[]),
         ("too short", RULES, "005500000000", &[]),
-        (
-            "exactly long enough",
-            RULES,
-            "00555000000",
-            &["New@4", "End@8"],
-        ),
-        (
-            "held by hysteresis",
-            RULES,
-            "0053300000000",
-            &["New@4", "End@8"],
-        ),
-        (
-            "dips do not end it",
-            RULES,
-            "00555005500550000",
-            &["New@4", "End@16"],
-        ),
-        (
-            "a dip ends a pending one",
-            RULES,
-            "0052555000000",
-            &["New@6", "End@10"],
-        ),
+        ("exactly long enough", RULES, "00555000000", &["New@4", "End@8"]),
+        ("held by hysteresis", RULES, "0053300000000", &["New@4", "End@8"]),
+        ("dips do not end it", RULES, "00555005500550000", &["New@4", "End@16"]),
+        ("a dip ends a pending one", RULES, "0052555000000", &["New@6", "End@10"]),
         ("instant", instant, "00500000", &["New@2", "End@6"]),
-        (
-            "stream ends in it",
-            RULES,
-            "0055555",
-            &["New@4", "End@finish"],
-        ),
+        ("stream ends in it", RULES, "0055555", &["New@4", "End@finish"]),
         ("stream ends in a pending one", RULES, "000055", &[]),
-        (
-            "two",
-            RULES,
-            "0055500005550000",
-            &["New@4", "End@8", "New@11", "End@15"],
-        ),
-        (
-            "cool-down swallows the second",
-            cool,
-            "00555000055500000",
-            &["New@4", "End@8"],
-        ),
+        ("two", RULES, "0055500005550000", &["New@4", "End@8", "New@11", "End@15"]),
+        ("cool-down swallows the second", cool, "00555000055500000", &["New@4", "End@8"]),
         // The score is still high when the cool-down (frame 8 + 5) is over.
         (
             "a long one after cool-down",
@@ -120,16 +70,10 @@ fn table() {
 fn an_incident_knows_its_first_peak_and_last_frame() {
     let mut detection = Detection::new(RULES);
     let mut messages = Vec::new();
-    for (frame, score) in [0.1, 0.6, 0.9, 0.7, 0.95, 0.95, 0.4, 0.0, 0.0, 0.0, 0.0]
-        .iter()
-        .enumerate()
+    for (frame, score) in
+        [0.1, 0.6, 0.9, 0.7, 0.95, 0.95, 0.4, 0.0, 0.0, 0.0, 0.0].iter().enumerate()
     {
-        let region = Some(Region {
-            x: frame as f32,
-            y: 0.0,
-            width: 0.1,
-            height: 0.1,
-        });
+        let region = Some(Region { x: frame as f32, y: 0.0, width: 0.1, height: 0.1 });
         let kind = Some(frame as u16);
         let time = frame as f64 / 10.0 + frame as f64 * 1e-9;
         messages.extend(detection.push(Observation {
@@ -146,23 +90,12 @@ fn an_incident_knows_its_first_peak_and_last_frame() {
             _ => {}
         }
     }
-    let [new, end] = &messages[..] else {
-        panic!("{messages:?}")
-    };
-    assert_eq!(
-        (new.phase, new.incident.sequence, new.incident.number),
-        (Phase::New, 0, 0)
-    );
+    let [new, end] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!((new.phase, new.incident.sequence, new.incident.number), (Phase::New, 0, 0));
     assert_eq!((new.incident.first.frame, new.incident.peak.frame), (1, 2));
-    assert_eq!(
-        (end.phase, end.incident.sequence, end.incident.number),
-        (Phase::End, 1, 0)
-    );
+    assert_eq!((end.phase, end.incident.sequence, end.incident.number), (Phase::End, 1, 0));
     // The first of two equal peaks, with its own kind and region.
-    assert_eq!(
-        (end.incident.peak.frame, end.incident.peak.kind),
-        (4, Some(4))
-    );
+    assert_eq!((end.incident.peak.frame, end.incident.peak.kind), (4, Some(4)));
     assert_eq!(end.incident.peak.region.unwrap().x, 4.0);
     assert_eq!((end.incident.last.frame, end.score), (6, 0.4));
     assert!(!detection.is_active());
@@ -170,11 +103,7 @@ fn an_incident_knows_its_first_peak_and_last_frame() {
 
 #[test]
 fn a_score_that_is_not_a_number_counts_as_nothing() {
-    let mut detection = Detection::new(Rules {
-        min_duration: 0.0,
-        end_after: 0.0,
-        ..RULES
-    });
+    let mut detection = Detection::new(Rules { min_duration: 0.0, end_after: 0.0, ..RULES });
     let seen = |frame: u64, score| Observation {
         frame,
         time: frame as f64,
@@ -191,13 +120,7 @@ fn a_score_that_is_not_a_number_counts_as_nothing() {
 #[test]
 fn a_gap_in_time_ends_a_running_incident_and_starts_afresh() {
     let mut detection = Detection::new(RULES);
-    let seen = |frame: u64, time| Observation {
-        frame,
-        time,
-        score: 0.9,
-        kind: None,
-        region: None,
-    };
+    let seen = |frame: u64, time| Observation { frame, time, score: 0.9, kind: None, region: None };
     detection.push(seen(0, 0.0));
     assert!(detection.push(seen(1, 0.5)).is_some());
     assert_eq!(detection.finish().unwrap().phase, Phase::End);

@@ -215,12 +215,8 @@ impl<S: Scorer> Camera<S> {
         if let Some(file) = &mut self.score_file {
             file.write(frame, score)?;
         }
-        let region = score.region.map(|r| Region {
-            x: r.x,
-            y: r.y,
-            width: r.width,
-            height: r.height,
-        });
+        let region =
+            score.region.map(|r| Region { x: r.x, y: r.y, width: r.width, height: r.height });
         let transition = self.detection.push(Observation {
             frame,
             time: stamp.stream,
@@ -237,10 +233,8 @@ impl<S: Scorer> Camera<S> {
 
     /// Copies the picture of a new peak before the ring forgets it.
     fn remember_peak(&mut self, transition: &Option<Transition>) {
-        let peak = self
-            .detection
-            .peak_frame()
-            .or(transition.as_ref().map(|t| t.incident.peak.frame));
+        let peak =
+            self.detection.peak_frame().or(transition.as_ref().map(|t| t.incident.peak.frame));
         if peak != self.peak {
             self.peak = peak;
             if let (Some(ring), Some(peak)) = (&self.ring, peak)
@@ -258,11 +252,7 @@ impl<S: Scorer> Camera<S> {
         scorer: &S,
         context: &mut Context<'_>,
     ) -> Result<(), Error> {
-        let Transition {
-            phase,
-            incident,
-            score,
-        } = transition;
+        let Transition { phase, incident, score } = transition;
         let (first, peak, last) = (&incident.first, &incident.peak, &incident.last);
         if self.incident.is_none() {
             let id = context
@@ -271,21 +261,14 @@ impl<S: Scorer> Camera<S> {
                 .map_err(|e| Error::Failed(format!("no random numbers for an id: {e}")))?;
             let age_ms = ((stamp.stream - first.time).max(0.0) * 1000.0).round() as u64;
             let started_ms = stamp.wall_ms.saturating_sub(age_ms);
-            self.incident = Some(Running {
-                id,
-                started_ms,
-                snapshot: None,
-            });
+            self.incident = Some(Running { id, started_ms, snapshot: None });
             self.counts.events += 1;
         }
         let Some(running) = &mut self.incident else {
             return Ok(());
         };
         if let Some(evidence) = &mut context.outputs.evidence
-            && running
-                .snapshot
-                .as_ref()
-                .is_none_or(|(_, shows)| *shows != peak.frame)
+            && running.snapshot.as_ref().is_none_or(|(_, shows)| *shows != peak.frame)
             && self.picture.width() > 0
         {
             match evidence.save(&self.id, &running.id, &self.picture, peak.region) {

@@ -97,10 +97,7 @@ impl Hub {
         if let Item::Frame(..) = item {
             if slots[camera].delivery == Delivery::Lossless {
                 while slots[camera].frames >= LOSSLESS_DEPTH && !self.is_stopped() {
-                    slots = self
-                        .room
-                        .wait(slots)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    slots = self.room.wait(slots).unwrap_or_else(PoisonError::into_inner);
                 }
             } else {
                 let slot = &mut slots[camera];
@@ -142,11 +139,8 @@ impl Hub {
             if left.is_zero() {
                 return None;
             }
-            slots = self
-                .arrived
-                .wait_timeout(slots, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            slots =
+                self.arrived.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -161,10 +155,7 @@ mod tests {
     use super::*;
 
     fn frame(level: u8) -> Item {
-        Item::Frame(
-            Frame::from_rgb(1, 1, vec![level; 3]).unwrap(),
-            Stamp::default(),
-        )
+        Item::Frame(Frame::from_rgb(1, 1, vec![level; 3]).unwrap(), Stamp::default())
     }
 
     fn take(hub: &Hub, last: usize) -> Option<(usize, String)> {

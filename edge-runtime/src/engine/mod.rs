@@ -122,12 +122,7 @@ pub fn run<S: Scorer>(
         for (number, source) in sources.into_iter().enumerate() {
             scope.spawn(move || capture(hub, number, source));
         }
-        let mut inference = Inference {
-            setup,
-            states,
-            hub,
-            last_status: None,
-        };
+        let mut inference = Inference { setup, states, hub, last_status: None };
         inference.serve(scorer);
         let stopped = hub.is_stopped();
         let seconds = started.elapsed().as_secs_f64();
@@ -144,12 +139,7 @@ pub fn run<S: Scorer>(
                 error: state.error,
             })
             .collect();
-        Report {
-            cameras,
-            seconds,
-            stopped,
-            outputs: setup.outputs,
-        }
+        Report { cameras, seconds, stopped, outputs: setup.outputs }
     })
 }
 
@@ -293,9 +283,7 @@ impl<S: Scorer> Inference<'_, S> {
         };
         let clock = &self.setup.clock;
         let uptime = clock.monotonic();
-        let due = self
-            .last_status
-            .is_none_or(|last| uptime >= last + self.setup.status_every);
+        let due = self.last_status.is_none_or(|last| uptime >= last + self.setup.status_every);
         if !due && !now {
             return;
         }

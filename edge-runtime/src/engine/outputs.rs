@@ -109,33 +109,20 @@ impl EventFile {
     /// # Errors
     /// If it cannot be written.
     pub fn open(path: &Path, append: bool) -> Result<Self, Error> {
-        let fail = |source| Error::Write {
-            path: path.into(),
-            source,
-        };
+        let fail = |source| Error::Write { path: path.into(), source };
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(fail)?;
         }
         let mut options = OpenOptions::new();
-        options
-            .create(true)
-            .write(true)
-            .append(append)
-            .truncate(!append);
-        Ok(Self {
-            path: path.into(),
-            file: options.open(path).map_err(fail)?,
-        })
+        options.create(true).write(true).append(append).truncate(!append);
+        Ok(Self { path: path.into(), file: options.open(path).map_err(fail)? })
     }
 
     fn write(&mut self, json: &str) -> Result<(), Error> {
         // One write a line, so that a reader never sees half of one.
         self.file
             .write_all(format!("{json}\n").as_bytes())
-            .map_err(|source| Error::Write {
-                path: self.path.clone(),
-                source,
-            })
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 }
 
@@ -154,12 +141,7 @@ pub struct Outputs {
 impl Outputs {
     /// No broker, no files, no alarm.
     pub fn none() -> Self {
-        Self {
-            publisher: None,
-            events: None,
-            evidence: None,
-            alarm: Alarm::none(),
-        }
+        Self { publisher: None, events: None, evidence: None, alarm: Alarm::none() }
     }
 
     /// Sends out an event of camera number `camera`.

@@ -48,19 +48,12 @@ impl Scorer for Engine {
 
     fn lag(&self, rate: f64) -> u64 {
         let model = self.detectors().input.frame_rate;
-        let step = if rate > 0.0 && model > 0.0 {
-            (rate / model).round().max(1.0)
-        } else {
-            1.0
-        };
+        let step = if rate > 0.0 && model > 0.0 { (rate / model).round().max(1.0) } else { 1.0 };
         (self.latency() + 1) * step as u64
     }
 
     fn kinds(&self) -> &[String] {
-        self.detectors()
-            .local
-            .as_ref()
-            .map_or(&[], |local| local.kinds.as_slice())
+        self.detectors().local.as_ref().map_or(&[], |local| local.kinds.as_slice())
     }
 
     fn push(

@@ -183,9 +183,8 @@ impl CameraStatus {
         self.score = counts.score;
         self.events_total = counts.events;
         self.active = active;
-        self.last_frame_age_ms = self
-            .last_frame
-            .map(|last| now.saturating_sub(last).as_millis() as u64);
+        self.last_frame_age_ms =
+            self.last_frame.map(|last| now.saturating_sub(last).as_millis() as u64);
         self.clone()
     }
 }

@@ -29,12 +29,7 @@ impl FakeStream {
                 motion: None,
                 semantic: None,
                 kind: Some(1),
-                region: Some(inference::Region {
-                    x: 0.5,
-                    y: 0.25,
-                    width: 0.125,
-                    height: 0.25,
-                }),
+                region: Some(inference::Region { x: 0.5, y: 0.25, width: 0.125, height: 0.25 }),
             });
             self.frame += 1;
         }
@@ -57,10 +52,7 @@ impl Scorer for Fake {
 
     fn kinds(&self) -> &[String] {
         static KINDS: Mutex<Option<&'static [String]>> = Mutex::new(None);
-        KINDS
-            .lock()
-            .unwrap()
-            .get_or_insert_with(|| Vec::leak(vec!["slow".into(), "fast".into()]))
+        KINDS.lock().unwrap().get_or_insert_with(|| Vec::leak(vec!["slow".into(), "fast".into()]))
     }
 
     fn push(
@@ -71,10 +63,7 @@ impl Scorer for Fake {
     ) -> Result<(), inference::Error> {
         let level = frame.rgb()[0];
         if level == BROKEN {
-            return Err(inference::Error::Run {
-                graph: "local".into(),
-                reason: "broken".into(),
-            });
+            return Err(inference::Error::Run { graph: "local".into(), reason: "broken".into() });
         }
         stream.waiting.push_back(f64::from(level) / 100.0);
         if stream.waiting.len() > 2 {
@@ -118,11 +107,7 @@ impl FrameSource for Script {
                 frame.rgb_mut().fill(level);
                 let ms = self.time * 100;
                 self.time += 1;
-                Next::Frame(Stamp {
-                    stream: ms as f64 / 1000.0,
-                    wall_ms: 7000 + ms,
-                    uptime_ms: ms,
-                })
+                Next::Frame(Stamp { stream: ms as f64 / 1000.0, wall_ms: 7000 + ms, uptime_ms: ms })
             }
         })
     }
@@ -140,10 +125,7 @@ const RULES: Rules = Rules {
 fn camera(dir: &std::path::Path, id: &str, levels: Vec<Option<u8>>) -> CameraSetup {
     CameraSetup {
         id: id.into(),
-        source: Box::new(Script {
-            levels: levels.into_iter(),
-            time: 0,
-        }),
+        source: Box::new(Script { levels: levels.into_iter(), time: 0 }),
         delivery: Delivery::Lossless,
         rules: RULES,
         scores: Some(ScoreFile::create(&dir.join(format!("{id}.csv"))).unwrap()),
@@ -165,10 +147,7 @@ fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Ale
         .unwrap(),
     );
     let setup = Setup {
-        identity: Identity {
-            device: "cam-01".into(),
-            model: Default::default(),
-        },
+        identity: Identity { device: "cam-01".into(), model: Default::default() },
         outputs,
         ids: IncidentIds::Seeded(1),
         clock: Arc::new(ManualClock::new(0)),
@@ -178,17 +157,12 @@ fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Ale
     };
     let report = run(cameras, &mut Fake, setup, &hub);
     let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap();
-    let events = text
-        .lines()
-        .map(|l| Alert::from_json(l.as_bytes()).unwrap())
-        .collect();
+    let events = text.lines().map(|l| Alert::from_json(l.as_bytes()).unwrap()).collect();
     (report, events)
 }
 
 fn levels(text: &str) -> Vec<Option<u8>> {
-    text.chars()
-        .map(|c| c.to_digit(10).map(|d| d as u8 * 10))
-        .collect()
+    text.chars().map(|c| c.to_digit(10).map(|d| d as u8 * 10)).collect()
 }
 
 #[test]
@@ -200,51 +174,31 @@ fn an_incident_from_frames_to_events() {
     assert_eq!((counts.frames, counts.scored, counts.events), (13, 13, 1));
     assert!(report.cameras[0].error.is_none());
 
-    let [new, end] = &events[..] else {
-        panic!("{events:?}")
-    };
-    assert_eq!(
-        (new.phase, new.first_frame, new.frame, new.peak_frame),
-        (Phase::New, 3, 5, 5)
-    );
-    assert_eq!(
-        (new.started_ms, new.time_ms, new.uptime_ms),
-        (7300, 7500, 500)
-    );
+    let [new, end] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((new.phase, new.first_frame, new.frame, new.peak_frame), (Phase::New, 3, 5, 5));
+    assert_eq!((new.started_ms, new.time_ms, new.uptime_ms), (7300, 7500, 500));
     assert_eq!((new.kind.as_str(), new.camera.as_str()), ("fast", "door"));
     assert_eq!((new.score, new.peak_score, new.threshold), (0.9, 0.9, 0.5));
     assert_eq!(new.region.unwrap().x, 0.5);
     assert!(!new.time_synced);
-    assert_eq!(
-        (end.phase, end.sequence, end.frame, end.duration_ms),
-        (Phase::End, 1, 7, 400)
-    );
+    assert_eq!((end.phase, end.sequence, end.frame, end.duration_ms), (Phase::End, 1, 7, 400));
     assert_eq!(end.started_ms, new.started_ms);
     assert_eq!(end.id, new.id);
 
     // The picture is of the peak although the score came two frames later.
-    let path = dir
-        .path()
-        .join("evidence")
-        .join(end.snapshot.as_ref().unwrap().as_str());
+    let path = dir.path().join("evidence").join(end.snapshot.as_ref().unwrap().as_str());
     let level = image::open(path).unwrap().to_rgb8().get_pixel(0, 0).0[0];
     assert!(level.abs_diff(90) <= 2, "{level}");
 
     let csv = std::fs::read_to_string(dir.path().join("door.csv")).unwrap();
     let rows: Vec<&str> = csv.lines().collect();
-    assert_eq!(
-        (rows[0], rows[1], rows[6], rows.len()),
-        ("frame,score", "0,0", "5,0.9", 14)
-    );
+    assert_eq!((rows[0], rows[1], rows[6], rows.len()), ("frame,score", "0,0", "5,0.9", 14));
 }
 
 #[test]
 fn the_end_of_a_source_ends_its_incident() {
     let dir = tempfile::tempdir().unwrap();
-    let (_, events) = run_all(
-        dir.path(),
-        vec![camera(dir.path(), "door", levels("0067899"))],
-    );
+    let (_, events) = run_all(dir.path(), vec![camera(dir.path(), "door", levels("0067899"))]);
     let phases: Vec<Phase> = events.iter().map(|e| e.phase).collect();
     assert_eq!(phases, [Phase::New, Phase::End]);
     assert_eq!((events[1].frame, events[1].peak_frame), (6, 5));
@@ -255,18 +209,10 @@ fn a_gap_ends_an_incident_and_frames_count_on() {
     let dir = tempfile::tempdir().unwrap();
     let script = levels("00777.77700000");
     let (report, events) = run_all(dir.path(), vec![camera(dir.path(), "door", script)]);
-    let story: Vec<_> = events
-        .iter()
-        .map(|e| (e.phase, e.first_frame, e.frame))
-        .collect();
+    let story: Vec<_> = events.iter().map(|e| (e.phase, e.first_frame, e.frame)).collect();
     assert_eq!(
         story,
-        [
-            (Phase::New, 2, 4),
-            (Phase::End, 2, 4),
-            (Phase::New, 5, 7),
-            (Phase::End, 5, 7)
-        ]
+        [(Phase::New, 2, 4), (Phase::End, 2, 4), (Phase::New, 5, 7), (Phase::End, 5, 7)]
     );
     assert_ne!(events[0].id, events[2].id);
     assert_eq!(report.cameras[0].counts.scored, 13);
@@ -281,11 +227,7 @@ fn a_replay_is_the_same_each_time_whatever_the_other_cameras_do() {
         let dir = tempfile::tempdir().unwrap();
         let mut cameras = vec![camera(dir.path(), "door", levels("00577710006660000777"))];
         for i in 0..others {
-            cameras.push(camera(
-                dir.path(),
-                &format!("c{i}"),
-                levels("0077777000555500"),
-            ));
+            cameras.push(camera(dir.path(), &format!("c{i}"), levels("0077777000555500")));
         }
         let (_, events) = run_all(dir.path(), cameras);
         let own: Vec<Alert> = events.into_iter().filter(|e| e.camera == "door").collect();
@@ -301,16 +243,11 @@ fn a_model_that_fails_ends_a_recording_but_not_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let mut broken = levels("00000000");
     broken[3] = Some(BROKEN);
-    let cameras = vec![
-        camera(dir.path(), "bad", broken),
-        camera(dir.path(), "good", levels("0077700000")),
-    ];
+    let cameras =
+        vec![camera(dir.path(), "bad", broken), camera(dir.path(), "good", levels("0077700000"))];
     let (report, events) = run_all(dir.path(), cameras);
     let error = report.cameras[0].error.as_ref().unwrap();
     assert_eq!(error.exit_code(), 1);
-    assert!(
-        error.to_string().starts_with("camera bad: frame 3: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("camera bad: frame 3: "), "{error}");
     assert_eq!((report.cameras[1].counts.scored, events.len()), (10, 2));
 }

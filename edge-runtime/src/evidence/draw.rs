@@ -41,22 +41,13 @@ mod tests {
         frame
             .rgb()
             .chunks_exact(30)
-            .map(|row| {
-                row.chunks_exact(3)
-                    .map(|p| if p[0] == 255 { '#' } else { '.' })
-                    .collect()
-            })
+            .map(|row| row.chunks_exact(3).map(|p| if p[0] == 255 { '#' } else { '.' }).collect())
             .collect()
     }
 
     #[test]
     fn an_outline() {
-        let picture = drawn(Region {
-            x: 0.2,
-            y: 0.125,
-            width: 0.6,
-            height: 0.75,
-        });
+        let picture = drawn(Region { x: 0.2, y: 0.125, width: 0.6, height: 0.75 });
         let expected = [
             "..........",
             "..#######.",
@@ -73,29 +64,11 @@ mod tests {
     #[test]
     fn regions_outside_do_no_harm() {
         for v in [-1.0, 2.0, f32::NAN, f32::INFINITY] {
-            drawn(Region {
-                x: v,
-                y: v,
-                width: v,
-                height: v,
-            });
-            draw_region(
-                &mut Frame::new(0, 0),
-                Region {
-                    x: v,
-                    y: v,
-                    width: v,
-                    height: v,
-                },
-            );
+            drawn(Region { x: v, y: v, width: v, height: v });
+            draw_region(&mut Frame::new(0, 0), Region { x: v, y: v, width: v, height: v });
         }
         // A region of no extent still marks its place.
-        let picture = drawn(Region {
-            x: 0.5,
-            y: 0.5,
-            width: 0.0,
-            height: 0.0,
-        });
+        let picture = drawn(Region { x: 0.5, y: 0.5, width: 0.0, height: 0.0 });
         assert_eq!(picture.concat().matches('#').count(), 1);
     }
 }

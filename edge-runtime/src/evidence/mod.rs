@@ -49,16 +49,10 @@ impl Evidence {
     /// # Errors
     /// If the folder cannot be used.
     pub fn open(config: &EvidenceConfig) -> Result<Self, Error> {
-        let fail = |path: &Path, source| Error::Io {
-            path: path.into(),
-            source,
-        };
+        let fail = |path: &Path, source| Error::Io { path: path.into(), source };
         fs::create_dir_all(&config.dir).map_err(|e| fail(&config.dir, e))?;
         let mut found: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
-        for camera in fs::read_dir(&config.dir)
-            .map_err(|e| fail(&config.dir, e))?
-            .flatten()
-        {
+        for camera in fs::read_dir(&config.dir).map_err(|e| fail(&config.dir, e))?.flatten() {
             let Ok(pictures) = fs::read_dir(camera.path()) else {
                 continue;
             };
@@ -75,10 +69,7 @@ impl Evidence {
         let mut evidence = Self {
             config: config.clone(),
             bytes: found.iter().map(|f| f.2).sum(),
-            files: found
-                .into_iter()
-                .map(|(_, path, size)| (path, size))
-                .collect(),
+            files: found.into_iter().map(|(_, path, size)| (path, size)).collect(),
             picture: Frame::default(),
         };
         evidence.make_room(0);
@@ -114,10 +105,7 @@ impl Evidence {
         }
         let size = jpeg.len() as u64;
         self.make_room(size);
-        let fail = |source| Error::Io {
-            path: path.clone(),
-            source,
-        };
+        let fail = |source| Error::Io { path: path.clone(), source };
         let part = path.with_extension("part");
         fs::create_dir_all(self.config.dir.join(camera))
             .and_then(|()| fs::write(&part, &jpeg))
@@ -150,12 +138,7 @@ mod tests {
     use super::*;
 
     fn config(dir: &Path, max_bytes: u64) -> EvidenceConfig {
-        EvidenceConfig {
-            dir: dir.into(),
-            max_bytes,
-            quality: 80,
-            draw_region: true,
-        }
+        EvidenceConfig { dir: dir.into(), max_bytes, quality: 80, draw_region: true }
     }
 
     fn noise(seed: u32) -> Frame {
@@ -176,15 +159,12 @@ mod tests {
         let limit = one * 3 + one / 2;
         let mut evidence = Evidence::open(&config(dir.path(), limit)).unwrap();
         for i in 0..5 {
-            let name = evidence
-                .save("door", &format!("i{i}"), &noise(i), None)
-                .unwrap();
+            let name = evidence.save("door", &format!("i{i}"), &noise(i), None).unwrap();
             assert_eq!(name, format!("door/i{i}.jpg"));
             assert!(evidence.bytes() <= limit);
         }
-        let there: Vec<bool> = (0..5)
-            .map(|i| dir.path().join(format!("door/i{i}.jpg")).exists())
-            .collect();
+        let there: Vec<bool> =
+            (0..5).map(|i| dir.path().join(format!("door/i{i}.jpg")).exists()).collect();
         assert_eq!(there, [false, false, true, true, true]);
         drop(evidence);
         // After a restart with a smaller limit.
@@ -201,27 +181,16 @@ mod tests {
         evidence.save("door", "a", &noise(2), None).unwrap();
         let file = dir.path().join("door/a.jpg");
         assert_eq!(evidence.bytes(), fs::metadata(&file).unwrap().len());
-        assert_eq!(
-            fs::read(file).unwrap(),
-            video::encode_jpeg(&noise(2), 80).unwrap()
-        );
+        assert_eq!(fs::read(file).unwrap(), video::encode_jpeg(&noise(2), 80).unwrap());
     }
 
     #[test]
     fn the_region_is_drawn_only_if_wanted() {
         let dir = tempfile::tempdir().unwrap();
-        let region = Some(Region {
-            x: 0.25,
-            y: 0.25,
-            width: 0.5,
-            height: 0.5,
-        });
+        let region = Some(Region { x: 0.25, y: 0.25, width: 0.5, height: 0.5 });
         let grey = Frame::from_rgb(64, 64, vec![128; 64 * 64 * 3]).unwrap();
         for drawn in [true, false] {
-            let config = EvidenceConfig {
-                draw_region: drawn,
-                ..config(dir.path(), 1 << 20)
-            };
+            let config = EvidenceConfig { draw_region: drawn, ..config(dir.path(), 1 << 20) };
             let mut evidence = Evidence::open(&config).unwrap();
             let name = evidence.save("door", "a", &grey, region).unwrap();
             let picture = image::open(dir.path().join(name)).unwrap().to_rgb8();

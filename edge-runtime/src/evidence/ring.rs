@@ -59,10 +59,7 @@ impl Ring {
 
     /// The frame nearest to `number`.
     pub fn nearest(&self, number: u64) -> Option<&Frame> {
-        self.slots
-            .iter()
-            .min_by_key(|(n, _)| n.abs_diff(number))
-            .map(|(_, frame)| frame)
+        self.slots.iter().min_by_key(|(n, _)| n.abs_diff(number)).map(|(_, frame)| frame)
     }
 }
 

@@ -82,11 +82,7 @@ pub struct Address {
 
 impl Address {
     fn error(&self, message: String) -> Error {
-        Error::Connection {
-            host: self.host.clone(),
-            port: self.port,
-            message,
-        }
+        Error::Connection { host: self.host.clone(), port: self.port, message }
     }
 }
 
@@ -95,18 +91,12 @@ impl Address {
 /// # Errors
 /// If a file named in the configuration cannot be read.
 pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
-    let address = Address {
-        host: config.host.clone(),
-        port: config.port,
-    };
+    let address = Address { host: config.host.clone(), port: config.port };
     let transport = config.tls.as_ref().map(transport).transpose()?;
     let login = match (&config.username, &config.password_file) {
         (Some(user), Some(path)) => {
             let text = String::from_utf8_lossy(&read(path)?).into_owned();
-            Some((
-                user.clone(),
-                text.lines().next().unwrap_or_default().to_owned(),
-            ))
+            Some((user.clone(), text.lines().next().unwrap_or_default().to_owned()))
         }
         (Some(user), None) => Some((user.clone(), String::new())),
         _ => None,
@@ -118,15 +108,9 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
         Protocol::V311 => {
             let mut options =
                 rumqttc::MqttOptions::new(&config.client_id, &config.host, config.port);
-            options
-                .set_keep_alive(keep_alive)
-                .set_clean_session(true)
-                .set_last_will(rumqttc::LastWill::new(
-                    will_topic.as_str(),
-                    will,
-                    QoS::AtLeastOnce,
-                    true,
-                ));
+            options.set_keep_alive(keep_alive).set_clean_session(true).set_last_will(
+                rumqttc::LastWill::new(will_topic.as_str(), will, QoS::AtLeastOnce, true),
+            );
             if let Some((user, password)) = login {
                 options.set_credentials(user, password);
             }
@@ -137,10 +121,7 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
             let mut network = rumqttc::NetworkOptions::new();
             network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
             connection.eventloop.set_network_options(network);
-            (
-                Sender::V311(client),
-                Link::V311(Box::new(connection), address),
-            )
+            (Sender::V311(client), Link::V311(Box::new(connection), address))
         }
         Protocol::V5 => {
             let mut options = v5::MqttOptions::new(&config.client_id, &config.host, config.port);
@@ -168,10 +149,7 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::File {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 fn transport(tls: &TlsConfig) -> Result<Transport, Error> {
@@ -183,11 +161,7 @@ fn transport(tls: &TlsConfig) -> Result<Transport, Error> {
         _ => None,
     };
     let ca = read(&tls.ca_file)?;
-    Ok(Transport::Tls(TlsConfiguration::Simple {
-        ca,
-        alpn: None,
-        client_auth,
-    }))
+    Ok(Transport::Tls(TlsConfiguration::Simple { ca, alpn: None, client_auth }))
 }
 
 impl Sender {
@@ -195,12 +169,12 @@ impl Sender {
     /// has ended; the message is then to be sent again later.
     pub fn publish(&self, topic: &str, retain: bool, payload: Vec<u8>) -> bool {
         match self {
-            Self::V311(client) => client
-                .try_publish(topic, QoS::AtLeastOnce, retain, payload)
-                .is_ok(),
-            Self::V5(client) => client
-                .try_publish(topic, v5::mqttbytes::QoS::AtLeastOnce, retain, payload)
-                .is_ok(),
+            Self::V311(client) => {
+                client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_ok()
+            }
+            Self::V5(client) => {
+                client.try_publish(topic, v5::mqttbytes::QoS::AtLeastOnce, retain, payload).is_ok()
+            }
         }
     }
 
@@ -220,9 +194,7 @@ impl Link {
     /// The error for a message that the broker has refused.
     pub fn refused(&self, reason: &str) -> Error {
         let (Self::V311(_, address) | Self::V5(_, address)) = self;
-        address.error(format!(
-            "message refused: {reason}; check the broker's access rules"
-        ))
+        address.error(format!("message refused: {reason}; check the broker's access rules"))
     }
 
     /// The end of a link that was closed from this side.

@@ -91,14 +91,12 @@ impl Publisher {
 
     /// Waits for the broker to accept the connection; false if it did not in time.
     pub fn wait_connected(&self, timeout: Duration) -> bool {
-        self.shared
-            .wait(Instant::now() + timeout, |report| report.connected)
+        self.shared.wait(Instant::now() + timeout, |report| report.connected)
     }
 
     /// Waits for the spool to empty; false if it did not in time.
     pub fn drain(&self, timeout: Duration) -> bool {
-        self.shared
-            .wait(Instant::now() + timeout, |report| report.depth == 0)
+        self.shared.wait(Instant::now() + timeout, |report| report.depth == 0)
     }
 
     /// Publishes `stopped` and closes the connection, within `timeout`. Events that are still in

@@ -85,10 +85,7 @@ impl Spool {
     /// # Errors
     /// If the folder cannot be used or another process uses it.
     pub fn open(dir: &Path, max_bytes: u64) -> Result<Self, Error> {
-        let folder = |source| Error::Folder {
-            path: dir.to_owned(),
-            source,
-        };
+        let folder = |source| Error::Folder { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(folder)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -111,10 +108,7 @@ impl Spool {
                     let _ = fs::remove_file(&path);
                 }
                 Some("event") => {
-                    let number = path
-                        .file_stem()
-                        .and_then(|s| s.to_str())
-                        .map(str::parse::<u64>);
+                    let number = path.file_stem().and_then(|s| s.to_str()).map(str::parse::<u64>);
                     if let Some(Ok(number)) = number {
                         found.push((number, entry.metadata().map_err(folder)?.len()));
                     }
@@ -130,11 +124,7 @@ impl Spool {
             next: found.last().map_or(1, |&(number, _)| number + 1),
             entries: found
                 .into_iter()
-                .map(|(number, size)| Entry {
-                    number,
-                    size,
-                    memory: None,
-                })
+                .map(|(number, size)| Entry { number, size, memory: None })
                 .collect(),
             counters: Counters::default(),
             _lock: lock,
@@ -163,11 +153,7 @@ impl Spool {
                 Some(payload.to_vec())
             }
         };
-        self.entries.push_back(Entry {
-            number,
-            size,
-            memory,
-        });
+        self.entries.push_back(Entry { number, size, memory });
         self.bytes += size;
         while self.entries.iter().filter(|e| e.memory.is_some()).count() > MAX_IN_MEMORY {
             let Some(at) = self.entries.iter().position(|e| e.memory.is_some()) else {
@@ -182,9 +168,7 @@ impl Spool {
     /// Damaged files are deleted, counted and skipped.
     pub fn next_after(&mut self, number: Option<u64>) -> Option<(u64, Vec<u8>)> {
         loop {
-            let at = self
-                .entries
-                .partition_point(|e| number.is_some_and(|n| e.number <= n));
+            let at = self.entries.partition_point(|e| number.is_some_and(|n| e.number <= n));
             let entry = self.entries.get(at)?;
             let found = entry.number;
             if let Some(payload) = &entry.memory {
@@ -305,9 +289,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// CRC-32 (ISO-HDLC, as in zip and Ethernet), bit by bit: events are some 200 bytes.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |c, _| {
-            (c >> 1) ^ (0xedb8_8320 & (c & 1).wrapping_neg())
-        })
+        (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0xedb8_8320 & (c & 1).wrapping_neg()))
     })
 }
 

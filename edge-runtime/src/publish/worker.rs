@@ -83,11 +83,7 @@ impl Shared {
             stopped_sent: false,
             closing: false,
         };
-        Self {
-            topics,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }
+        Self { topics, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// A panic elsewhere while the lock was held leaves counters at worst one step off.
@@ -123,11 +119,8 @@ impl Shared {
             if left.is_zero() {
                 return false;
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -152,11 +145,8 @@ impl Shared {
                 state.end();
                 break;
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
         self.changed.notify_all();
@@ -191,10 +181,7 @@ impl State {
     }
 
     fn send(&mut self, what: Message, topic: &str, retain: bool, payload: Vec<u8>) -> bool {
-        let sent = self
-            .sender
-            .as_ref()
-            .is_some_and(|s| s.publish(topic, retain, payload));
+        let sent = self.sender.as_ref().is_some_and(|s| s.publish(topic, retain, payload));
         if sent {
             self.queued.push_back(what);
         }
@@ -225,11 +212,7 @@ impl State {
             };
             let forms = Alert::from_postcard(&bytes).ok().and_then(|alert| {
                 let json = alert.to_json().ok()?;
-                Some((
-                    topics.events(&alert.camera)?,
-                    topics.events_postcard(&alert.camera)?,
-                    json,
-                ))
+                Some((topics.events(&alert.camera)?, topics.events_postcard(&alert.camera)?, json))
             });
             self.cursor = Some(number);
             let Some((topic, topic_postcard, json)) = forms else {
@@ -332,10 +315,7 @@ pub fn run(shared: &Shared, config: &MqttConfig) {
         if failure == last_failure {
             log::debug!("{failure}; next attempt in {:.1} s", wait.as_secs_f64());
         } else {
-            log::warn!(
-                "{failure}; events are kept, next attempt in {:.1} s",
-                wait.as_secs_f64()
-            );
+            log::warn!("{failure}; events are kept, next attempt in {:.1} s", wait.as_secs_f64());
             last_failure = failure;
         }
         let state = shared.lock();

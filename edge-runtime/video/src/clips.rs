@@ -19,10 +19,7 @@ pub struct Clip {
 
 impl Clip {
     fn file(path: PathBuf) -> Self {
-        let name = path
-            .file_stem()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Self { name, path }
     }
 }
@@ -46,10 +43,7 @@ pub fn list_clips(dir: &Path) -> Result<Vec<Clip>, Error> {
     for path in entries(dir)? {
         if path.is_dir() {
             if entries(&path)?.iter().any(|p| p.is_file() && is_image(p)) {
-                clips.push(Clip {
-                    name: name(&path),
-                    path,
-                });
+                clips.push(Clip { name: name(&path), path });
             }
         } else if VIDEO_EXTENSIONS.contains(&extension(&path).as_str()) {
             clips.push(Clip::file(path));
@@ -59,14 +53,8 @@ pub fn list_clips(dir: &Path) -> Result<Vec<Clip>, Error> {
     }
     if clips.is_empty() && images {
         // `frames/..` and `.` have no last component; the canonical path has.
-        let full = dir.canonicalize().map_err(|source| Error::Io {
-            path: dir.into(),
-            source,
-        })?;
-        clips.push(Clip {
-            name: name(&full),
-            path: dir.into(),
-        });
+        let full = dir.canonicalize().map_err(|source| Error::Io { path: dir.into(), source })?;
+        clips.push(Clip { name: name(&full), path: dir.into() });
     }
     if clips.is_empty() {
         return Err(Error::Empty { path: dir.into() });

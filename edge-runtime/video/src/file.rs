@@ -77,14 +77,9 @@ impl End {
 impl File {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         quiet();
-        let unreadable = |reason: String| Error::Unreadable {
-            path: path.into(),
-            reason,
-        };
+        let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
         let input = ffmpeg::format::input(path).map_err(|e| {
-            unreadable(format!(
-                "{e}; it may be cut off before its index, copy or convert it again"
-            ))
+            unreadable(format!("{e}; it may be cut off before its index, copy or convert it again"))
         })?;
         let stream = input
             .streams()
@@ -115,9 +110,7 @@ impl File {
             .map_err(|e| unreadable(format!("{e}; convert it again")))?;
         let (width, height) = (decoder.width(), decoder.height());
         if width == 0 || height == 0 {
-            return Err(unreadable(
-                "it declares no picture size; convert it again".into(),
-            ));
+            return Err(unreadable("it declares no picture size; convert it again".into()));
         }
         let duration = (input.format().name().contains("matroska") && input.duration() > 0)
             .then(|| input.duration() as f64 / ffmpeg::ffi::AV_TIME_BASE as f64);
@@ -160,15 +153,9 @@ impl File {
                     return Ok(true);
                 }
                 Err(ffmpeg::Error::Eof) => {
-                    return if self.end.is_early() {
-                        Err(self.truncated())
-                    } else {
-                        Ok(false)
-                    };
+                    return if self.end.is_early() { Err(self.truncated()) } else { Ok(false) };
                 }
-                Err(ffmpeg::Error::Other {
-                    errno: ffmpeg::error::EAGAIN,
-                }) if !self.draining => {
+                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) if !self.draining => {
                     self.feed()?;
                 }
                 Err(error) => return Err(self.corrupt(&error)),
@@ -196,9 +183,7 @@ impl File {
             return Err(self.truncated());
         }
         self.end.packets += 1;
-        self.decoder
-            .send_packet(&packet)
-            .map_err(|e| self.corrupt(&e))
+        self.decoder.send_packet(&packet).map_err(|e| self.corrupt(&e))
     }
 
     /// Keeps account of how far the packets have come in time.
@@ -227,9 +212,7 @@ impl File {
             return Err(self.corrupt(&ffmpeg::Error::InvalidData));
         }
         // A picture of another size than the first is scaled to it, so that a clip has one size.
-        self.scaler
-            .convert(&self.decoded, &mut self.rgb)
-            .map_err(|e| self.corrupt(&e))?;
+        self.scaler.convert(&self.decoded, &mut self.rgb).map_err(|e| self.corrupt(&e))?;
         let (width, height) = (self.info.width, self.info.height);
         frame.reshape(width, height);
         let stride = self.rgb.stride(0);
@@ -242,20 +225,12 @@ impl File {
     }
 
     fn corrupt(&self, error: &ffmpeg::Error) -> Error {
-        Error::Corrupt {
-            path: self.path.clone(),
-            frame: self.next,
-            reason: error.to_string(),
-        }
+        Error::Corrupt { path: self.path.clone(), frame: self.next, reason: error.to_string() }
     }
 
     fn truncated(&self) -> Error {
         let (path, frame) = (self.path.clone(), self.next);
-        Error::Truncated {
-            path,
-            frame,
-            expected: self.info.frames,
-        }
+        Error::Truncated { path, frame, expected: self.info.frames }
     }
 }
 
@@ -272,10 +247,7 @@ struct Indexed {
 /// file holds; by the declared count otherwise; `None` if nothing is declared.
 fn index_frames(input: &Input, stream: usize, declared: i64) -> Option<Indexed> {
     let declared = u64::try_from(declared).ok().filter(|&n| n > 0)?;
-    let plain = Some(Indexed {
-        packets: declared,
-        shown: declared,
-    });
+    let plain = Some(Indexed { packets: declared, shown: declared });
     if !input.format().name().contains("mp4") {
         return plain;
     }
@@ -294,14 +266,7 @@ fn index_frames(input: &Input, stream: usize, declared: i64) -> Option<Indexed> 
         (u64::try_from(count).unwrap_or(0), shown as u64)
     };
     // A fragmented file's index grows as it is read; its header count is of the first fragment.
-    if entries == 0 {
-        plain
-    } else {
-        Some(Indexed {
-            packets: entries,
-            shown,
-        })
-    }
+    if entries == 0 { plain } else { Some(Indexed { packets: entries, shown }) }
 }
 
 /// A frame rate as a fraction, to a thousandth of a frame.

@@ -11,11 +11,7 @@ pub struct Frame {
 impl Frame {
     /// A black frame of `width` × `height` pixels.
     pub fn new(width: usize, height: usize) -> Self {
-        Self {
-            width,
-            height,
-            rgb: vec![0; width * height * 3],
-        }
+        Self { width, height, rgb: vec![0; width * height * 3] }
     }
 
     /// A frame from `width * height * 3` bytes of interleaved RGB; `None` if the length differs.

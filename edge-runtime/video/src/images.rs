@@ -13,9 +13,7 @@ const UNSUPPORTED: [&str; 3] = ["tif", "tiff", "webp"];
 
 /// The extension of a path in lower case.
 pub(crate) fn extension(path: &Path) -> String {
-    path.extension()
-        .map(|e| e.to_string_lossy().to_lowercase())
-        .unwrap_or_default()
+    path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 /// Whether `path` looks like an image: one that is read, or one that is refused by name.
@@ -26,10 +24,7 @@ pub(crate) fn is_image(path: &Path) -> bool {
 
 /// The visible entries of a folder, in natural order of their names.
 pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let io = |source| Error::Io {
-        path: dir.into(),
-        source,
-    };
+    let io = |source| Error::Io { path: dir.into(), source };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(io)? {
         let path = entry.map_err(io)?.path();
@@ -43,9 +38,7 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// The last component of a path.
 pub(crate) fn name(path: &Path) -> String {
-    path.file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Reads one image file (PNG, JPEG, BMP or PNM) as RGB; a grey image becomes R = G = B, alpha is
@@ -54,22 +47,14 @@ pub(crate) fn name(path: &Path) -> String {
 /// # Errors
 /// [`Error::Missing`], [`Error::Io`], or [`Error::Unreadable`] naming the file.
 pub fn read_image(path: &Path) -> Result<Frame, Error> {
-    let unreadable = |reason: String| Error::Unreadable {
-        path: path.into(),
-        reason,
-    };
+    let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
     let extension = extension(path);
     if UNSUPPORTED.contains(&extension.as_str()) {
-        return Err(unreadable(format!(
-            "{extension} images are not supported; convert to PNG"
-        )));
+        return Err(unreadable(format!("{extension} images are not supported; convert to PNG")));
     }
     let bytes = std::fs::read(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
-        _ => Error::Io {
-            path: path.into(),
-            source,
-        },
+        _ => Error::Io { path: path.into(), source },
     })?;
     let picture = image::load_from_memory(&bytes)
         .map_err(|e| unreadable(format!("{e}; copy the file again")))?
@@ -88,10 +73,8 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn open(dir: &Path, frame_rate: f64) -> Result<Self, Error> {
-        let files: Vec<PathBuf> = entries(dir)?
-            .into_iter()
-            .filter(|p| p.is_file() && is_image(p))
-            .collect();
+        let files: Vec<PathBuf> =
+            entries(dir)?.into_iter().filter(|p| p.is_file() && is_image(p)).collect();
         let Some(first) = files.first() else {
             return Err(Error::Empty { path: dir.into() });
         };
@@ -102,11 +85,7 @@ impl Folder {
             frame_rate,
             frames: Some(files.len() as u64),
         };
-        Ok(Self {
-            files,
-            next: 0,
-            info,
-        })
+        Ok(Self { files, next: 0, info })
     }
 
     pub(crate) fn info(&self) -> &VideoInfo {

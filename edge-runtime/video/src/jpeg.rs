@@ -25,12 +25,7 @@ pub fn encode_jpeg(frame: &Frame, quality: u8) -> Result<Vec<u8>, Error> {
     }
     let mut out = Vec::new();
     JpegEncoder::new_with_quality(&mut out, quality.clamp(1, 100))
-        .encode(
-            frame.rgb(),
-            width.into(),
-            height.into(),
-            ExtendedColorType::Rgb8,
-        )
+        .encode(frame.rgb(), width.into(), height.into(), ExtendedColorType::Rgb8)
         .map_err(|_| size_error("the encoder refused the picture"))?;
     Ok(out)
 }
@@ -46,16 +41,9 @@ mod tests {
         let bytes = encode_jpeg(&frame, 95).unwrap();
         let back = image::load_from_memory(&bytes).unwrap().to_rgb8();
         assert_eq!(back.dimensions(), (64, 48));
-        let error: u32 = back
-            .iter()
-            .zip(frame.rgb())
-            .map(|(a, b)| a.abs_diff(*b) as u32)
-            .sum::<u32>();
-        assert!(
-            error < 64 * 48 * 3 * 2,
-            "mean error {}",
-            error as f64 / (64.0 * 48.0 * 3.0)
-        );
+        let error: u32 =
+            back.iter().zip(frame.rgb()).map(|(a, b)| a.abs_diff(*b) as u32).sum::<u32>();
+        assert!(error < 64 * 48 * 3 * 2, "mean error {}", error as f64 / (64.0 * 48.0 * 3.0));
         assert!(encode_jpeg(&Frame::new(0, 4), 90).is_err());
     }
 }

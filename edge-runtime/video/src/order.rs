@@ -13,10 +13,7 @@ pub(crate) fn natural(a: &str, b: &str) -> Ordering {
             x = &x[m..];
             y = &y[n..];
             // Without leading zeros the longer run is the larger number, of any length.
-            number_x
-                .len()
-                .cmp(&number_y.len())
-                .then_with(|| number_x.cmp(number_y))
+            number_x.len().cmp(&number_y.len()).then_with(|| number_x.cmp(number_y))
         } else {
             x = &x[1..];
             y = &y[1..];
@@ -45,20 +42,10 @@ mod tests {
 
     #[test]
     fn numbers_count_as_numbers() {
-        let mut names = [
-            "10.png", "9.png", "a10b2", "a10b10", "a9", "010.png", "1.png", "a",
-        ];
+        let mut names = ["10.png", "9.png", "a10b2", "a10b10", "a9", "010.png", "1.png", "a"];
         names.sort_by(|a, b| natural(a, b));
-        assert_eq!(
-            names,
-            [
-                "1.png", "9.png", "010.png", "10.png", "a", "a9", "a10b2", "a10b10"
-            ]
-        );
+        assert_eq!(names, ["1.png", "9.png", "010.png", "10.png", "a", "a9", "a10b2", "a10b10"]);
         let long = "99999999999999999999999999999999";
-        assert_eq!(
-            natural(long, "100000000000000000000000000000000"),
-            Ordering::Less
-        );
+        assert_eq!(natural(long, "100000000000000000000000000000000"), Ordering::Less);
     }
 }

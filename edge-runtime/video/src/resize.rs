@@ -35,9 +35,7 @@ impl Axis {
         for i in 0..destination {
             let centre = (i as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).floor().max(0.0) as usize;
-            let last = ((centre + support + 0.5).floor() as usize)
-                .min(source)
-                .max(first + 1);
+            let last = ((centre + support + 0.5).floor() as usize).min(source).max(first + 1);
             let weight = |x: usize| (1.0 - ((x as f64 + 0.5 - centre) / support).abs()).max(0.0);
             let total: f64 = (first..last).map(weight).sum();
             let start = self.weights.len();
@@ -77,18 +75,12 @@ impl Resizer {
     /// [`Error::Size`] if either frame has no pixels.
     pub fn resize(&mut self, src: &Frame, dst: &mut Frame) -> Result<(), Error> {
         let (width, height) = (dst.width(), dst.height());
-        for (what, w, h) in [
-            ("frame to resize", src.width(), src.height()),
-            ("resized frame", width, height),
-        ] {
+        for (what, w, h) in
+            [("frame to resize", src.width(), src.height()), ("resized frame", width, height)]
+        {
             if w == 0 || h == 0 {
                 let reason = "both sides must be at least one pixel";
-                return Err(Error::Size {
-                    what: what.into(),
-                    width: w,
-                    height: h,
-                    reason,
-                });
+                return Err(Error::Size { what: what.into(), width: w, height: h, reason });
             }
         }
         if (src.width(), src.height()) == (width, height) {
@@ -101,11 +93,8 @@ impl Resizer {
         let stride = src.width() * 3;
         self.sums.resize(stride, 0);
         self.middle.resize(stride, 0);
-        for ((first_row, range), out) in self
-            .rows
-            .spans
-            .iter()
-            .zip(dst.rgb_mut().chunks_exact_mut(width * 3))
+        for ((first_row, range), out) in
+            self.rows.spans.iter().zip(dst.rgb_mut().chunks_exact_mut(width * 3))
         {
             let half = 1 << (WEIGHT_BITS - MIDDLE_BITS - 1);
             self.sums.fill(half);
@@ -154,10 +143,7 @@ mod tests {
         for level in [0, 1, 77, 254, 255] {
             let flat = Frame::from_luma(37, 23, &[level; 37 * 23]).unwrap();
             for (w, h) in [(11, 7), (64, 90), (1, 1), (37, 5), (360, 240)] {
-                assert!(
-                    resized(&flat, w, h).rgb().iter().all(|&v| v == level),
-                    "{level} {w}x{h}"
-                );
+                assert!(resized(&flat, w, h).rgb().iter().all(|&v| v == level), "{level} {w}x{h}");
             }
         }
     }
@@ -185,11 +171,7 @@ mod tests {
             resizer.resize(&src, &mut dst).unwrap();
             assert!(dst.rgb().iter().all(|&v| v == 9));
         }
-        assert!(
-            resizer
-                .resize(&Frame::new(0, 2), &mut Frame::new(2, 2))
-                .is_err()
-        );
+        assert!(resizer.resize(&Frame::new(0, 2), &mut Frame::new(2, 2)).is_err());
         assert!(resizer.resize(&src, &mut Frame::new(2, 0)).is_err());
     }
 }

@@ -51,12 +51,7 @@ impl Writer {
         frame_rate: f64,
     ) -> Result<Self, Error> {
         quiet();
-        let size = |reason| Error::Size {
-            what: path.display().to_string(),
-            width,
-            height,
-            reason,
-        };
+        let size = |reason| Error::Size { what: path.display().to_string(), width, height, reason };
         // 16384 is libx264's own limit.
         if !(2..=16384).contains(&width) || !(2..=16384).contains(&height) {
             return Err(size("H.264 is written from 2 to 16384 pixels a side"));
@@ -65,25 +60,15 @@ impl Writer {
             return Err(size("H.264 with yuv420p needs even sides; crop or resize"));
         }
         if !(0.001..=1000.0).contains(&frame_rate) {
-            return Err(size(
-                "the frame rate must be from 0.001 to 1000 frames per second",
-            ));
+            return Err(size("the frame rate must be from 0.001 to 1000 frames per second"));
         }
-        let write = |e: ffmpeg::Error| Error::Write {
-            path: path.into(),
-            reason: e.to_string(),
-        };
-        let codec = encoder::find_by_name("libx264").ok_or_else(|| Error::Codec {
-            path: path.into(),
-            codec: "libx264".into(),
-        })?;
+        let write = |e: ffmpeg::Error| Error::Write { path: path.into(), reason: e.to_string() };
+        let codec = encoder::find_by_name("libx264")
+            .ok_or_else(|| Error::Codec { path: path.into(), codec: "libx264".into() })?;
         let rate = rational(frame_rate);
         let frame_time = rate.invert();
         let mut output = format::output(path).map_err(write)?;
-        let mut video = codec::Context::new_with_codec(codec)
-            .encoder()
-            .video()
-            .map_err(write)?;
+        let mut video = codec::Context::new_with_codec(codec).encoder().video().map_err(write)?;
         video.set_width(width as u32);
         video.set_height(height as u32);
         video.set_format(Pixel::YUV420P);
@@ -92,11 +77,7 @@ impl Writer {
         video.set_colorspace(color::Space::SMPTE170M);
         video.set_color_range(color::Range::MPEG);
         video.set_threading(ffmpeg::threading::Config::count(1));
-        if output
-            .format()
-            .flags()
-            .contains(format::Flags::GLOBAL_HEADER)
-        {
+        if output.format().flags().contains(format::Flags::GLOBAL_HEADER) {
             // Setting flags replaces libx264's own default, closed groups of pictures.
             video.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::CLOSED_GOP);
         }
@@ -147,9 +128,7 @@ impl Writer {
         let mut yuv = Video::new(Pixel::YUV420P, width as u32, height as u32);
         yuv.set_color_space(color::Space::SMPTE170M);
         yuv.set_color_range(color::Range::MPEG);
-        self.scaler
-            .convert(&self.rgb, &mut yuv)
-            .map_err(|e| self.error(e))?;
+        self.scaler.convert(&self.rgb, &mut yuv).map_err(|e| self.error(e))?;
         yuv.set_pts(Some(self.next));
         self.encoder.send_frame(&yuv).map_err(|e| self.error(e))?;
         self.next += 1;
@@ -172,33 +151,20 @@ impl Writer {
         loop {
             match self.encoder.receive_packet(&mut packet) {
                 Ok(()) => {}
-                Err(
-                    ffmpeg::Error::Eof
-                    | ffmpeg::Error::Other {
-                        errno: ffmpeg::error::EAGAIN,
-                    },
-                ) => {
+                Err(ffmpeg::Error::Eof | ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => {
                     return Ok(());
                 }
                 Err(error) => return Err(self.error(error)),
             }
             packet.set_stream(0);
             packet.set_duration(1);
-            let time_base = self
-                .output
-                .stream(0)
-                .map_or(self.frame_time, |s| s.time_base());
+            let time_base = self.output.stream(0).map_or(self.frame_time, |s| s.time_base());
             packet.rescale_ts(self.frame_time, time_base);
-            packet
-                .write_interleaved(&mut self.output)
-                .map_err(|e| self.error(e))?;
+            packet.write_interleaved(&mut self.output).map_err(|e| self.error(e))?;
         }
     }
 
     fn error(&self, error: ffmpeg::Error) -> Error {
-        Error::Write {
-            path: self.path.clone(),
-            reason: error.to_string(),
-        }
+        Error::Write { path: self.path.clone(), reason: error.to_string() }
     }
 }

@@ -43,11 +43,7 @@ impl BundleBuilder {
         let size = bytes.len() as u64;
         check_limit("blobs", offset + size, MAX_FILE_SIZE)?;
         self.blobs.extend_from_slice(bytes);
-        let blob = BlobRef {
-            offset,
-            size,
-            sha256: text::hex(&digest),
-        };
+        let blob = BlobRef { offset, size, sha256: text::hex(&digest) };
         self.known.insert(digest, blob.clone());
         Ok(blob)
     }
@@ -94,9 +90,7 @@ impl Payload {
     /// The result has been read back and verified; a signature of other bytes or of another key is
     /// [`Error::BadSignature`].
     pub fn finish(&self, signature: &str, key: &PublicKey) -> Result<Vec<u8>, Error> {
-        let signature = SignatureText::parse(signature)
-            .ok_or(Error::BadSignature)?
-            .to_canonical();
+        let signature = SignatureText::parse(signature).ok_or(Error::BadSignature)?.to_canonical();
         let bytes = [
             &MAGIC[..],
             &FORMAT.to_le_bytes(),

@@ -62,15 +62,9 @@ impl<'a> Container<'a> {
         let (signature, rest) = take(rest, signature_size.into(), "signature")?;
         let (payload, rest) = take(rest, payload_size, "payload")?;
         if !rest.is_empty() {
-            return Err(Error::TrailingBytes {
-                extra: rest.len() as u64,
-            });
+            return Err(Error::TrailingBytes { extra: rest.len() as u64 });
         }
-        Ok(Self {
-            key,
-            signature,
-            payload,
-        })
+        Ok(Self { key, signature, payload })
     }
 
     /// Splits the payload into manifest and blobs. For a payload whose signature has been verified.
@@ -90,27 +84,17 @@ fn take<'a>(
     usize::try_from(count)
         .ok()
         .and_then(|count| bytes.split_at_checked(count))
-        .ok_or(Error::Truncated {
-            what,
-            needed: count,
-            available: bytes.len() as u64,
-        })
+        .ok_or(Error::Truncated { what, needed: count, available: bytes.len() as u64 })
 }
 
 fn take_u32<'a>(bytes: &'a [u8], what: &'static str) -> Result<(u32, &'a [u8]), Error> {
     let (head, rest) = take(bytes, 4, what)?;
-    let value = head
-        .iter()
-        .rev()
-        .fold(0, |value, byte| value << 8 | u32::from(*byte));
+    let value = head.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
     Ok((value, rest))
 }
 
 fn take_u64<'a>(bytes: &'a [u8], what: &'static str) -> Result<(u64, &'a [u8]), Error> {
     let (head, rest) = take(bytes, 8, what)?;
-    let value = head
-        .iter()
-        .rev()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte));
+    let value = head.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
     Ok((value, rest))
 }

@@ -14,12 +14,7 @@ const MAX_SECONDS: f64 = 86_400.0;
 /// Checks the detectors alone, as the host does before there are graphs.
 pub fn validate(detectors: &Detectors) -> Result<(), Error> {
     input(&detectors.input)?;
-    let Detectors {
-        local,
-        motion,
-        semantic,
-        ..
-    } = detectors;
+    let Detectors { local, motion, semantic, .. } = detectors;
     if let Some(spec) = local {
         local_spec(spec, &detectors.input)?;
     }
@@ -34,24 +29,10 @@ pub fn validate(detectors: &Detectors) -> Result<(), Error> {
         motion.as_ref().map_or(0.0, |d| d.weight),
         semantic.as_ref().map_or(0.0, |d| d.weight),
     ];
-    check(
-        weights.iter().sum::<f64>() > 0.0,
-        "detectors",
-        "must have one with a positive weight",
-    )?;
+    check(weights.iter().sum::<f64>() > 0.0, "detectors", "must have one with a positive weight")?;
     let names: Vec<String> = graph_roles(detectors).into_iter().map(|r| r.name).collect();
-    check(
-        all_differ(&names),
-        "detectors",
-        "must give their graphs different names",
-    )?;
-    let future = local
-        .iter()
-        .flat_map(|l| &l.offsets)
-        .copied()
-        .max()
-        .unwrap_or(0)
-        .max(0);
+    check(all_differ(&names), "detectors", "must give their graphs different names")?;
+    let future = local.iter().flat_map(|l| &l.offsets).copied().max().unwrap_or(0).max(0);
     smoothing(&detectors.smoothing, future.unsigned_abs())?;
     calibration(&detectors.calibration)?;
     events(&detectors.events)
@@ -59,16 +40,8 @@ pub fn validate(detectors: &Detectors) -> Result<(), Error> {
 
 fn input(spec: &InputSpec) -> Result<(), Error> {
     let size = 16..=8192;
-    check(
-        size.contains(&spec.width),
-        "detectors.input.width",
-        "must be 16 to 8192",
-    )?;
-    check(
-        size.contains(&spec.height),
-        "detectors.input.height",
-        "must be 16 to 8192",
-    )?;
+    check(size.contains(&spec.width), "detectors.input.width", "must be 16 to 8192")?;
+    check(size.contains(&spec.height), "detectors.input.height", "must be 16 to 8192")?;
     check(
         spec.frame_rate > 0.0 && spec.frame_rate <= 1000.0,
         "detectors.input.frame_rate",
@@ -78,37 +51,18 @@ fn input(spec: &InputSpec) -> Result<(), Error> {
 
 fn local_spec(spec: &LocalSpec, input: &InputSpec) -> Result<(), Error> {
     let at = |name: &str| format!("detectors.local.{name}");
-    check(
-        is_name(&spec.graph),
-        at("graph"),
-        "must be 1 to 64 of a-z, 0-9 and -",
-    )?;
+    check(is_name(&spec.graph), at("graph"), "must be 1 to 64 of a-z, 0-9 and -")?;
     check(
         spec.offsets.len() <= 16
-            && spec
-                .offsets
-                .iter()
-                .all(|o| *o != 0 && (-256..=256).contains(o))
+            && spec.offsets.iter().all(|o| *o != 0 && (-256..=256).contains(o))
             && all_differ(&spec.offsets),
         at("offsets"),
         "must be at most 16 different frames from -256 to 256, without 0",
     )?;
     check(spec.mean.is_finite(), at("mean"), "must be finite")?;
-    check(
-        is_divisor(spec.std),
-        at("std"),
-        "must be finite and above 0",
-    )?;
-    check(
-        is_divisor(spec.diff_scale),
-        at("diff_scale"),
-        "must be finite and above 0",
-    )?;
-    check(
-        (1..=64).contains(&spec.map_stride),
-        at("map_stride"),
-        "must be 1 to 64",
-    )?;
+    check(is_divisor(spec.std), at("std"), "must be finite and above 0")?;
+    check(is_divisor(spec.diff_scale), at("diff_scale"), "must be finite and above 0")?;
+    check((1..=64).contains(&spec.map_stride), at("map_stride"), "must be 1 to 64")?;
     let stride = spec.map_stride;
     check(
         input.width.is_multiple_of(stride) && input.height.is_multiple_of(stride),
@@ -149,79 +103,24 @@ fn motion_spec(spec: &MotionSpec, input: &InputSpec) -> Result<(), Error> {
 
 fn semantic_spec(spec: &SemanticSpec) -> Result<(), Error> {
     let at = |name: &str| format!("detectors.semantic.{name}");
-    check(
-        is_name(&spec.backbone),
-        at("backbone"),
-        "must be 1 to 64 of a-z, 0-9 and -",
-    )?;
-    check(
-        is_name(&spec.head),
-        at("head"),
-        "must be 1 to 64 of a-z, 0-9 and -",
-    )?;
-    check(
-        (1..=65_536).contains(&spec.feature_size),
-        at("feature_size"),
-        "must be 1 to 65536",
-    )?;
-    check(
-        (1..=4096).contains(&spec.window),
-        at("window"),
-        "must be 1 to 4096",
-    )?;
-    let SnippetSpec {
-        frames,
-        stride,
-        width,
-        height,
-        mean,
-        std,
-    } = &spec.snippet;
-    check(
-        (1..=256).contains(frames),
-        at("snippet.frames"),
-        "must be 1 to 256",
-    )?;
-    check(
-        (1..=*frames).contains(stride),
-        at("snippet.stride"),
-        "must be 1 to snippet.frames",
-    )?;
-    check(
-        (8..=2048).contains(width),
-        at("snippet.width"),
-        "must be 8 to 2048",
-    )?;
-    check(
-        (8..=2048).contains(height),
-        at("snippet.height"),
-        "must be 8 to 2048",
-    )?;
-    check(
-        mean.iter().all(|m| m.is_finite()),
-        at("snippet.mean"),
-        "must be finite",
-    )?;
-    check(
-        std.iter().all(|s| is_divisor(*s)),
-        at("snippet.std"),
-        "must be finite and above 0",
-    )?;
+    check(is_name(&spec.backbone), at("backbone"), "must be 1 to 64 of a-z, 0-9 and -")?;
+    check(is_name(&spec.head), at("head"), "must be 1 to 64 of a-z, 0-9 and -")?;
+    check((1..=65_536).contains(&spec.feature_size), at("feature_size"), "must be 1 to 65536")?;
+    check((1..=4096).contains(&spec.window), at("window"), "must be 1 to 4096")?;
+    let SnippetSpec { frames, stride, width, height, mean, std } = &spec.snippet;
+    check((1..=256).contains(frames), at("snippet.frames"), "must be 1 to 256")?;
+    check((1..=*frames).contains(stride), at("snippet.stride"), "must be 1 to snippet.frames")?;
+    check((8..=2048).contains(width), at("snippet.width"), "must be 8 to 2048")?;
+    check((8..=2048).contains(height), at("snippet.height"), "must be 8 to 2048")?;
+    check(mean.iter().all(|m| m.is_finite()), at("snippet.mean"), "must be finite")?;
+    check(std.iter().all(|s| is_divisor(*s)), at("snippet.std"), "must be finite and above 0")?;
     z_score(&spec.z, "detectors.semantic")?;
     weight(spec.weight, "detectors.semantic")
 }
 
 fn smoothing(spec: &SmoothingSpec, future: u32) -> Result<(), Error> {
-    check(
-        (0.0..=1000.0).contains(&spec.sigma),
-        "detectors.smoothing.sigma",
-        "must be 0 to 1000",
-    )?;
-    check(
-        spec.radius <= 4096,
-        "detectors.smoothing.radius",
-        "must be at most 4096",
-    )?;
+    check((0.0..=1000.0).contains(&spec.sigma), "detectors.smoothing.sigma", "must be 0 to 1000")?;
+    check(spec.radius <= 4096, "detectors.smoothing.radius", "must be at most 4096")?;
     check(
         spec.sigma == 0.0 || spec.radius >= 1,
         "detectors.smoothing.radius",
@@ -236,16 +135,8 @@ fn smoothing(spec: &SmoothingSpec, future: u32) -> Result<(), Error> {
 
 fn calibration(spec: &Calibration) -> Result<(), Error> {
     let at = |name: &str| format!("detectors.calibration.{name}");
-    check(
-        spec.threshold.is_finite(),
-        at("threshold"),
-        "must be finite",
-    )?;
-    check(
-        is_positive(spec.scale),
-        at("scale"),
-        "must be finite and above 0",
-    )?;
+    check(spec.threshold.is_finite(), at("threshold"), "must be finite")?;
+    check(is_positive(spec.scale), at("scale"), "must be finite and above 0")?;
     check(
         spec.false_alarms_per_hour.is_finite() && spec.false_alarms_per_hour >= 0.0,
         at("false_alarms_per_hour"),
@@ -255,11 +146,7 @@ fn calibration(spec: &Calibration) -> Result<(), Error> {
 
 fn events(spec: &EventSpec) -> Result<(), Error> {
     let at = |name: &str| format!("detectors.events.{name}");
-    check(
-        spec.enter > 0.0 && spec.enter <= 1.0,
-        at("enter"),
-        "must be above 0 and at most 1",
-    )?;
+    check(spec.enter > 0.0 && spec.enter <= 1.0, at("enter"), "must be above 0 and at most 1")?;
     check(
         spec.exit > 0.0 && spec.exit < spec.enter,
         at("exit"),
@@ -270,11 +157,7 @@ fn events(spec: &EventSpec) -> Result<(), Error> {
         ("end_after", spec.end_after),
         ("cool_down", spec.cool_down),
     ] {
-        check(
-            (0.0..=MAX_SECONDS).contains(&seconds),
-            at(name),
-            "must be 0 to 86400 seconds",
-        )?;
+        check((0.0..=MAX_SECONDS).contains(&seconds), at(name), "must be 0 to 86400 seconds")?;
     }
     Ok(())
 }
@@ -290,10 +173,7 @@ pub(crate) struct Role {
 /// arithmetic here can fail.
 pub(crate) fn graph_roles(detectors: &Detectors) -> Vec<Role> {
     let mut roles = Vec::new();
-    let (width, height) = (
-        u64::from(detectors.input.width),
-        u64::from(detectors.input.height),
-    );
+    let (width, height) = (u64::from(detectors.input.width), u64::from(detectors.input.height));
     if let Some(spec) = &detectors.local {
         let stride = u64::from(spec.map_stride.max(1));
         let channels = 1 + spec.offsets.len() as u64;
@@ -324,19 +204,11 @@ pub(crate) fn graph_roles(detectors: &Detectors) -> Vec<Role> {
 
 fn z_score(z: &ZScore, at: &str) -> Result<(), Error> {
     check(z.mean.is_finite(), format!("{at}.z.mean"), "must be finite")?;
-    check(
-        is_positive(z.std),
-        format!("{at}.z.std"),
-        "must be finite and above 0",
-    )
+    check(is_positive(z.std), format!("{at}.z.std"), "must be finite and above 0")
 }
 
 fn weight(weight: f64, at: &str) -> Result<(), Error> {
-    check(
-        (0.0..=1e6).contains(&weight),
-        format!("{at}.weight"),
-        "must be 0 to 1000000",
-    )
+    check((0.0..=1e6).contains(&weight), format!("{at}.weight"), "must be 0 to 1000000")
 }
 
 fn is_positive(value: f64) -> bool {

@@ -102,9 +102,6 @@ pub enum Error {
 impl Error {
     /// A manifest error at `field`.
     pub(crate) fn bad(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::BadManifest {
-            field: field.into(),
-            problem: problem.into(),
-        }
+        Self::BadManifest { field: field.into(), problem: problem.into() }
     }
 }

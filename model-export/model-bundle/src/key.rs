@@ -37,10 +37,7 @@ impl PublicKey {
 
     /// Reads a `.pub` file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
         std::fs::read_to_string(path).map_err(io)?.parse()
     }
 
@@ -58,10 +55,7 @@ impl PublicKey {
 
     /// The text of a `.pub` file.
     pub fn to_file_text(&self) -> String {
-        format!(
-            "untrusted comment: minisign public key {}\n{self}\n",
-            self.id()
-        )
+        format!("untrusted comment: minisign public key {}\n{self}\n", self.id())
     }
 }
 
@@ -77,9 +71,7 @@ impl FromStr for PublicKey {
         if lines.next().is_some() {
             return Err(Error::BadPublicKey);
         }
-        let bytes = STANDARD
-            .decode(line.trim())
-            .map_err(|_| Error::BadPublicKey)?;
+        let bytes = STANDARD.decode(line.trim()).map_err(|_| Error::BadPublicKey)?;
         let bytes = bytes.try_into().map_err(|_| Error::BadPublicKey)?;
         Self::from_bytes(bytes).ok_or(Error::BadPublicKey)
     }
@@ -119,18 +111,8 @@ mod tests {
     fn other_text_is_refused() {
         let wrong_algorithm = format!("RUQ{}", &KNOWN[3..]);
         let two_keys = format!("{KNOWN}\n{KNOWN}\n");
-        for bad in [
-            "",
-            "x",
-            "untrusted comment: only",
-            &KNOWN[..55],
-            &wrong_algorithm,
-            &two_keys,
-        ] {
-            assert!(
-                matches!(bad.parse::<PublicKey>(), Err(Error::BadPublicKey)),
-                "{bad}"
-            );
+        for bad in ["", "x", "untrusted comment: only", &KNOWN[..55], &wrong_algorithm, &two_keys] {
+            assert!(matches!(bad.parse::<PublicKey>(), Err(Error::BadPublicKey)), "{bad}");
         }
     }
 }

@@ -22,35 +22,19 @@ pub fn blob_layout(manifest: &Manifest, available: u64) -> Result<Vec<NamedBlob<
     let mut blobs = Vec::with_capacity(manifest.graphs.len() + 2 * manifest.golden.len());
     for (i, graph) in manifest.graphs.iter().enumerate() {
         let name = format!("graphs[{i}] ({} for {})", graph.name, graph.backend);
-        blobs.push(NamedBlob {
-            name,
-            reference: &graph.blob,
-            is_tensor: false,
-        });
+        blobs.push(NamedBlob { name, reference: &graph.blob, is_tensor: false });
     }
     for (i, entry) in manifest.golden.iter().enumerate() {
         let name = format!("golden[{i}].input");
-        blobs.push(NamedBlob {
-            name,
-            reference: &entry.input.blob,
-            is_tensor: true,
-        });
+        blobs.push(NamedBlob { name, reference: &entry.input.blob, is_tensor: true });
         let name = format!("golden[{i}].output");
-        blobs.push(NamedBlob {
-            name,
-            reference: &entry.output.blob,
-            is_tensor: true,
-        });
+        blobs.push(NamedBlob { name, reference: &entry.output.blob, is_tensor: true });
     }
     let mut order: Vec<&NamedBlob<'_>> = blobs.iter().collect();
     order.sort_by_key(|blob| (blob.reference.offset, blob.reference.size));
     let (mut end, mut previous) = (0, None);
     for blob in order {
-        let BlobRef {
-            offset,
-            size,
-            sha256,
-        } = blob.reference;
+        let BlobRef { offset, size, sha256 } = blob.reference;
         let at = |name: &str| format!("{}.blob.{name}", blob.name);
         let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         check(
@@ -61,29 +45,13 @@ pub fn blob_layout(manifest: &Manifest, available: u64) -> Result<Vec<NamedBlob<
         if previous == Some(blob.reference) {
             continue;
         }
-        check(
-            *offset == end,
-            at("offset"),
-            "must be where the blob before it ends",
-        )?;
-        check(
-            (1..=MAX_FILE_SIZE).contains(size),
-            at("size"),
-            "must be 1 byte to the file limit",
-        )?;
+        check(*offset == end, at("offset"), "must be where the blob before it ends")?;
+        check((1..=MAX_FILE_SIZE).contains(size), at("size"), "must be 1 byte to the file limit")?;
         // Neither side can overflow: `end` never passes `available`, which is a real length.
-        check(
-            *size <= available - end,
-            at("size"),
-            "must not reach past the end of the file",
-        )?;
+        check(*size <= available - end, at("size"), "must not reach past the end of the file")?;
         end += size;
         previous = Some(blob.reference);
     }
-    check(
-        end == available,
-        "graphs",
-        format!("leave {} bytes uncovered", available - end),
-    )?;
+    check(end == available, "graphs", format!("leave {} bytes uncovered", available - end))?;
     Ok(blobs)
 }

@@ -57,18 +57,13 @@ pub struct Bundle {
 impl Bundle {
     /// Reads and verifies the bundle in a file. At most [`MAX_FILE_SIZE`] bytes are read.
     pub fn open(path: &Path, trust: &Trust) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
         let file = File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         check_limit("file", size, MAX_FILE_SIZE)?;
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         // The file may grow while it is read; one byte more than allowed shows it.
-        file.take(MAX_FILE_SIZE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(io)?;
+        file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(io)?;
         Self::from_bytes(bytes, trust)
     }
 
@@ -96,23 +91,13 @@ impl Bundle {
                 return Err(Error::BlobMismatch { name: blob.name });
             }
             if blob.is_tensor && !all_finite(data) {
-                return Err(Error::bad(
-                    blob.name,
-                    "holds a value that is not a finite number",
-                ));
+                return Err(Error::bad(blob.name, "holds a value that is not a finite number"));
             }
         }
         let digest = Sha256::digest(&bytes).into();
         let payload_start = bytes.len() - container.payload.len();
         let blobs_start = bytes.len() - blobs.len();
-        Ok(Self {
-            payload_start,
-            blobs_start,
-            manifest,
-            signer,
-            digest,
-            bytes,
-        })
+        Ok(Self { payload_start, blobs_start, manifest, signer, digest, bytes })
     }
 
     /// What the bundle says about itself.
@@ -147,16 +132,12 @@ impl Bundle {
 
     /// The entry of a graph (`local`, `backbone`, `head`) for a backend (`ort`, `tract`).
     pub fn graph_entry(&self, name: &str, backend: &str) -> Option<&GraphEntry> {
-        self.manifest
-            .graphs
-            .iter()
-            .find(|g| g.name == name && g.backend == backend)
+        self.manifest.graphs.iter().find(|g| g.name == name && g.backend == backend)
     }
 
     /// The ONNX model of a graph (`local`, `backbone`, `head`) for a backend (`ort`, `tract`).
     pub fn graph(&self, name: &str, backend: &str) -> Option<&[u8]> {
-        self.graph_entry(name, backend)
-            .map(|entry| self.blob(&entry.blob))
+        self.graph_entry(name, backend).map(|entry| self.blob(&entry.blob))
     }
 
     /// The bytes of a blob of this bundle's manifest; empty for a reference made up elsewhere that
@@ -176,10 +157,7 @@ impl Bundle {
         if classes.iter().any(|c| c == class || c == "any") {
             return Ok(());
         }
-        Err(Error::WrongDeviceClass {
-            bundle: classes.join(", "),
-            device: class.to_owned(),
-        })
+        Err(Error::WrongDeviceClass { bundle: classes.join(", "), device: class.to_owned() })
     }
 
     /// Refuses a bundle whose security epoch is below the device's.
@@ -203,11 +181,7 @@ fn slice<'a>(blobs: &'a [u8], blob: &BlobRef) -> &'a [u8] {
 }
 
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|c| f32::from_le_bytes(*c))
+    bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c))
 }
 
 fn all_finite(bytes: &[u8]) -> bool {

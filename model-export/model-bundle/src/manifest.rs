@@ -181,7 +181,8 @@ pub struct SmoothingSpec {
     /// Frames to each side.
     pub radius: u32,
     /// Model frames from a frame's arrival to its score: at least `radius` plus the largest
-    /// positive local offset.
+    /// positive local offset. With a semantic detector a score also waits for its snippet, so it
+    /// may take `radius` plus the snippet's length.
     pub lag: u32,
 }
 
@@ -193,7 +194,8 @@ pub struct Calibration {
     pub threshold: f64,
     /// Fused distance that moves the logit of the score by one.
     pub scale: f64,
-    /// False alarms per hour for which the threshold was chosen on normal footage.
+    /// What one false alarm in the held-out normal footage would have come to in an hour. None
+    /// occurs there at the threshold, so this is how far the footage can vouch for it.
     pub false_alarms_per_hour: f64,
 }
 

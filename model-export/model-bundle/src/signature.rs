@@ -101,16 +101,10 @@ mod tests {
         let canonical = text("untrusted comment: pavad model bundle", "\n");
         for other in [
             canonical.clone(),
-            text(
-                "untrusted comment: signature from minisign secret key",
-                "\r\n",
-            ),
+            text("untrusted comment: signature from minisign secret key", "\r\n"),
             canonical.trim_end().to_owned(),
         ] {
-            assert_eq!(
-                SignatureText::parse(&other).unwrap().to_canonical(),
-                canonical
-            );
+            assert_eq!(SignatureText::parse(&other).unwrap().to_canonical(), canonical);
         }
     }
 
@@ -135,9 +129,6 @@ mod tests {
         // The trusted comment was signed with tabs, which the canonical form does not allow.
         let key: PublicKey = KEY.parse().unwrap();
         let canonical = text("untrusted comment: pavad model bundle", "\n");
-        assert!(matches!(
-            verify(b"test", canonical.as_bytes(), &key),
-            Err(Error::BadSignature)
-        ));
+        assert!(matches!(verify(b"test", canonical.as_bytes(), &key), Err(Error::BadSignature)));
     }
 }

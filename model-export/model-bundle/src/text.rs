@@ -14,17 +14,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// `[a-z0-9-]{1,64}`: names of models and device classes.
 pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// `[A-Za-z0-9_.-]{1,64}`: names of kinds, tensors and provenance entries.
 pub(crate) fn is_label(text: &str) -> bool {
     (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 /// A semantic version (semver.org 2.0): `MAJOR.MINOR.PATCH[-PRE][+BUILD]`, at most 64 characters.
@@ -38,12 +34,8 @@ pub(crate) fn is_version(text: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_digit())
             && (part == "0" || !part.starts_with('0'))
     };
-    let (rest, build) = text
-        .split_once('+')
-        .map_or((text, None), |(r, b)| (r, Some(b)));
-    let (core, pre) = rest
-        .split_once('-')
-        .map_or((rest, None), |(c, p)| (c, Some(p)));
+    let (rest, build) = text.split_once('+').map_or((text, None), |(r, b)| (r, Some(b)));
+    let (core, pre) = rest.split_once('-').map_or((rest, None), |(c, p)| (c, Some(p)));
     text.len() <= 64
         && core.split('.').count() == 3
         && core.split('.').all(number)
@@ -74,17 +66,8 @@ mod tests {
         for good in ["0.1.0", "1.20.3-rc.1", "1.0.0+build.5", "1.0.0-a-b+c"] {
             assert!(is_version(good), "{good}");
         }
-        for bad in [
-            "",
-            "1",
-            "1.0",
-            "1.0.0.0",
-            "01.0.0",
-            "1.0.x",
-            "1.0.0-",
-            "1.0.0+",
-            "1.0.0-a..b",
-        ] {
+        for bad in ["", "1", "1.0", "1.0.0.0", "01.0.0", "1.0.x", "1.0.0-", "1.0.0+", "1.0.0-a..b"]
+        {
             assert!(!is_version(bad), "{bad}");
         }
     }

@@ -29,9 +29,7 @@ pub(crate) fn parse(json: &[u8]) -> Result<Manifest, Error> {
     let bad = |error: serde_json::Error| Error::bad("manifest", format!("is not valid: {error}"));
     let probe: Probe = serde_json::from_slice(json).map_err(bad)?;
     if probe.schema != SCHEMA {
-        return Err(Error::UnknownSchema {
-            schema: probe.schema,
-        });
+        return Err(Error::UnknownSchema { schema: probe.schema });
     }
     serde_json::from_slice(json).map_err(bad)
 }
@@ -40,26 +38,12 @@ pub(crate) fn parse(json: &[u8]) -> Result<Manifest, Error> {
 /// ([`crate::layout::blob_layout`]).
 pub fn validate(manifest: &Manifest) -> Result<(), Error> {
     if manifest.schema != SCHEMA {
-        return Err(Error::UnknownSchema {
-            schema: manifest.schema,
-        });
+        return Err(Error::UnknownSchema { schema: manifest.schema });
     }
-    check(
-        is_name(&manifest.name),
-        "name",
-        "must be 1 to 64 of a-z, 0-9 and -",
-    )?;
-    check(
-        is_version(&manifest.version),
-        "version",
-        "must be a semantic version such as 1.2.0",
-    )?;
+    check(is_name(&manifest.name), "name", "must be 1 to 64 of a-z, 0-9 and -")?;
+    check(is_version(&manifest.version), "version", "must be a semantic version such as 1.2.0")?;
     let classes = &manifest.device_classes;
-    check(
-        (1..=32).contains(&classes.len()),
-        "device_classes",
-        "must name 1 to 32 classes",
-    )?;
+    check((1..=32).contains(&classes.len()), "device_classes", "must name 1 to 32 classes")?;
     check(
         classes.iter().all(|c| is_name(c)) && all_differ(classes),
         "device_classes",
@@ -80,11 +64,7 @@ pub fn validate(manifest: &Manifest) -> Result<(), Error> {
 }
 
 fn graphs(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
-    check_limit(
-        "graph count",
-        manifest.graphs.len() as u64,
-        MAX_GRAPHS as u64,
-    )?;
+    check_limit("graph count", manifest.graphs.len() as u64, MAX_GRAPHS as u64)?;
     for (i, graph) in manifest.graphs.iter().enumerate() {
         let at = |name: &str| format!("graphs[{i}].{name}");
         check(
@@ -92,11 +72,7 @@ fn graphs(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
             at("name"),
             "must be a graph that a detector refers to",
         )?;
-        check(
-            BACKENDS.contains(&graph.backend.as_str()),
-            at("backend"),
-            "must be ort or tract",
-        )?;
+        check(BACKENDS.contains(&graph.backend.as_str()), at("backend"), "must be ort or tract")?;
         check(
             PRECISIONS.contains(&graph.precision.as_str()),
             at("precision"),
@@ -111,10 +87,7 @@ fn graphs(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
     }
     let complete = |backend: &&str| {
         let has = |role: &Role| {
-            manifest
-                .graphs
-                .iter()
-                .any(|g| g.name == role.name && g.backend == **backend)
+            manifest.graphs.iter().any(|g| g.name == role.name && g.backend == **backend)
         };
         roles.iter().all(has)
     };
@@ -126,25 +99,12 @@ fn graphs(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
 }
 
 fn golden(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
-    check_limit(
-        "golden count",
-        manifest.golden.len() as u64,
-        MAX_GOLDEN as u64,
-    )?;
+    check_limit("golden count", manifest.golden.len() as u64, MAX_GOLDEN as u64)?;
     for (i, entry) in manifest.golden.iter().enumerate() {
         let at = |name: &str| format!("golden[{i}].{name}");
-        let GoldenEntry {
-            graph,
-            backend,
-            input,
-            output,
-            tolerance,
-        } = entry;
+        let GoldenEntry { graph, backend, input, output, tolerance } = entry;
         check(
-            manifest
-                .graphs
-                .iter()
-                .any(|g| g.name == *graph && g.backend == *backend),
+            manifest.graphs.iter().any(|g| g.name == *graph && g.backend == *backend),
             at("graph"),
             "must be a graph of this bundle, with its backend",
         )?;
@@ -161,10 +121,7 @@ fn golden(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
     }
     for (i, graph) in manifest.graphs.iter().enumerate() {
         check(
-            manifest
-                .golden
-                .iter()
-                .any(|g| g.graph == graph.name && g.backend == graph.backend),
+            manifest.golden.iter().any(|g| g.graph == graph.name && g.backend == graph.backend),
             format!("graphs[{i}]"),
             "must have a golden entry, by which a device checks its own arithmetic",
         )?;
@@ -177,31 +134,14 @@ fn golden_tensor(
     (name, shape): &(&str, Vec<u64>),
     at: &str,
 ) -> Result<(), Error> {
-    check(
-        tensor.name == *name,
-        format!("{at}.name"),
-        format!("must be `{name}`"),
-    )?;
-    check(
-        tensor.shape == *shape,
-        format!("{at}.shape"),
-        format!("must be {shape:?}"),
-    )?;
-    let size = shape
-        .iter()
-        .try_fold(4u64, |size, extent| size.checked_mul(*extent));
-    check(
-        size == Some(tensor.blob.size),
-        format!("{at}.blob.size"),
-        "must be 4 bytes a value",
-    )
+    check(tensor.name == *name, format!("{at}.name"), format!("must be `{name}`"))?;
+    check(tensor.shape == *shape, format!("{at}.shape"), format!("must be {shape:?}"))?;
+    let size = shape.iter().try_fold(4u64, |size, extent| size.checked_mul(*extent));
+    check(size == Some(tensor.blob.size), format!("{at}.blob.size"), "must be 4 bytes a value")
 }
 
 pub(crate) fn all_differ<T: PartialEq>(items: &[T]) -> bool {
-    items
-        .iter()
-        .enumerate()
-        .all(|(i, item)| !items[..i].contains(item))
+    items.iter().enumerate().all(|(i, item)| !items[..i].contains(item))
 }
 
 /// `Ok` if `valid`, else [`Error::BadManifest`] at `field`.
@@ -210,9 +150,5 @@ pub(crate) fn check(
     field: impl Into<String>,
     problem: impl Into<String>,
 ) -> Result<(), Error> {
-    if valid {
-        Ok(())
-    } else {
-        Err(Error::bad(field, problem))
-    }
+    if valid { Ok(()) } else { Err(Error::bad(field, problem)) }
 }

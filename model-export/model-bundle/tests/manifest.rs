@@ -132,20 +132,14 @@ fn blobs_cover_the_file() {
     }
     let (mut builder, manifest) = minimal();
     builder.add(b"referred to by nothing").unwrap();
-    assert!(matches!(
-        builder.payload(&manifest),
-        Err(Error::BadManifest { .. })
-    ));
+    assert!(matches!(builder.payload(&manifest), Err(Error::BadManifest { .. })));
 }
 
 #[test]
 fn unknown_schema_is_not_written() {
     let (builder, mut manifest) = minimal();
     manifest.schema = 2;
-    assert!(matches!(
-        builder.payload(&manifest),
-        Err(Error::UnknownSchema { schema: 2 })
-    ));
+    assert!(matches!(builder.payload(&manifest), Err(Error::UnknownSchema { schema: 2 })));
 }
 
 #[test]

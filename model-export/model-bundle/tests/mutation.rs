@@ -19,14 +19,9 @@ impl Random {
 }
 
 fn refused(bytes: Vec<u8>, trust: &Trust, what: &str) -> Error {
-    let Err(error) = Bundle::from_bytes(bytes, trust) else {
-        panic!("accepted {what}")
-    };
+    let Err(error) = Bundle::from_bytes(bytes, trust) else { panic!("accepted {what}") };
     let message = error.to_string();
-    assert!(
-        !message.is_empty() && !message.contains('\n'),
-        "{what}: {message:?}"
-    );
+    assert!(!message.is_empty() && !message.contains('\n'), "{what}: {message:?}");
     error
 }
 
@@ -57,11 +52,7 @@ fn every_value_of_every_signature_byte_is_refused() {
             let mut bytes = good.clone();
             if bytes[position] != value {
                 bytes[position] = value;
-                refused(
-                    bytes,
-                    &Trust::Embedded,
-                    &format!("byte {position} = {value:#x}"),
-                );
+                refused(bytes, &Trust::Embedded, &format!("byte {position} = {value:#x}"));
             }
         }
     }
@@ -72,11 +63,7 @@ fn every_length_but_the_whole_is_refused() {
     let keys = key_pair();
     let good = finish(&payload(&minimal()), &keys);
     for length in 0..good.len() {
-        let error = refused(
-            good[..length].to_vec(),
-            &Trust::Embedded,
-            &format!("{length} bytes"),
-        );
+        let error = refused(good[..length].to_vec(), &Trust::Embedded, &format!("{length} bytes"));
         let expected = if length == 0 {
             matches!(error, Error::NotABundle)
         } else {
@@ -152,8 +139,5 @@ fn mutated_manifests_under_a_valid_signature_never_panic() {
             Err(error) => assert!(!error.to_string().contains('\n'), "{error:?}"),
         }
     }
-    assert!(
-        accepted < 200,
-        "mutation is too tame: {accepted} of 400 accepted"
-    );
+    assert!(accepted < 200, "mutation is too tame: {accepted} of 400 accepted");
 }

@@ -23,16 +23,8 @@ fn a_bundle_comes_back_as_it_was_written() {
     assert_eq!(bundle.graph("local", "tract"), Some(&b"local tract"[..]));
     assert_eq!(bundle.graph("head", "ort"), bundle.graph("head", "tract"));
     assert_eq!(bundle.graph("head", "cuda"), None);
-    assert_eq!(
-        bundle.graph_entry("backbone", "ort").unwrap().precision,
-        "int8"
-    );
-    let golden = bundle
-        .manifest()
-        .golden
-        .iter()
-        .find(|g| g.graph == "head")
-        .unwrap();
+    assert_eq!(bundle.graph_entry("backbone", "ort").unwrap().precision, "int8");
+    let golden = bundle.manifest().golden.iter().find(|g| g.graph == "head").unwrap();
     assert_eq!(bundle.tensor(&golden.output.blob), [0.0, 0.25, 0.5]);
     assert_eq!(bundle.digest(), <[u8; 32]>::from(Sha256::digest(&bytes)));
     assert_eq!(bundle.as_bytes(), bytes);
@@ -41,11 +33,7 @@ fn a_bundle_comes_back_as_it_was_written() {
 #[test]
 fn equal_blobs_are_stored_once_and_payloads_repeat() {
     let (builder, manifest) = sample();
-    let heads: Vec<_> = manifest
-        .graphs
-        .iter()
-        .filter(|g| g.name == "head")
-        .collect();
+    let heads: Vec<_> = manifest.graphs.iter().filter(|g| g.name == "head").collect();
     assert_eq!(heads[0].blob, heads[1].blob);
     assert_eq!(builder.payload(&manifest).unwrap(), payload(&sample()));
 }
@@ -58,9 +46,7 @@ fn trust_is_in_the_keys_given() {
     open(Trust::Keys(vec![others.1, keys.1])).unwrap();
     open(Trust::Embedded).unwrap();
     for trust in [Trust::Keys(vec![others.1]), Trust::Keys(vec![])] {
-        let Err(Error::UntrustedKey { key }) = open(trust) else {
-            panic!("accepted")
-        };
+        let Err(Error::UntrustedKey { key }) = open(trust) else { panic!("accepted") };
         assert_eq!(key, keys.1.id());
     }
 }
@@ -85,15 +71,9 @@ fn a_signature_of_another_payload_is_refused_by_the_writer_too() {
     let keys = key_pair();
     let payload = payload(&minimal());
     let other = sign(b"something else", &keys.0);
-    assert!(matches!(
-        payload.finish(&other, &keys.1),
-        Err(Error::BadSignature)
-    ));
+    assert!(matches!(payload.finish(&other, &keys.1), Err(Error::BadSignature)));
     let signature = sign(payload.as_bytes(), &keys.0);
-    assert!(matches!(
-        payload.finish(&signature, &key_pair().1),
-        Err(Error::BadSignature)
-    ));
+    assert!(matches!(payload.finish(&signature, &key_pair().1), Err(Error::BadSignature)));
 }
 
 #[test]
@@ -120,47 +100,28 @@ fn device_class_and_epoch_are_checked() {
         "bundle is for devices of class orin-nano, generic-linux, this one is xavier"
     );
     bundle.check_epoch(3).unwrap();
-    assert!(matches!(
-        bundle.check_epoch(4),
-        Err(Error::EpochTooOld { epoch: 3, min: 4 })
-    ));
+    assert!(matches!(bundle.check_epoch(4), Err(Error::EpochTooOld { epoch: 3, min: 4 })));
 
     let (builder, mut manifest) = minimal();
     manifest.device_classes = vec!["any".into()];
     let bytes = finish(&builder.payload(&manifest).unwrap(), &keys);
-    Bundle::from_bytes(bytes, &Trust::Embedded)
-        .unwrap()
-        .check_device("xavier")
-        .unwrap();
+    Bundle::from_bytes(bytes, &Trust::Embedded).unwrap().check_device("xavier").unwrap();
 }
 
 #[test]
 fn foreign_files_and_formats_are_named() {
     let open = |bytes: &[u8]| Bundle::from_bytes(bytes.to_vec(), &Trust::Embedded).unwrap_err();
-    for other in [
-        &b""[..],
-        b"PK\x03\x04",
-        b"\x89PNG\r\n\x1a\n and more",
-        &[0; 4096],
-    ] {
+    for other in [&b""[..], b"PK\x03\x04", b"\x89PNG\r\n\x1a\n and more", &[0; 4096]] {
         assert!(matches!(open(other), Error::NotABundle), "{other:?}");
     }
     let mut bytes = finish(&payload(&minimal()), &key_pair());
     bytes[8] = 2;
-    assert!(matches!(
-        open(&bytes),
-        Error::UnsupportedFormat { version: 2 }
-    ));
+    assert!(matches!(open(&bytes), Error::UnsupportedFormat { version: 2 }));
     bytes[8] = 1;
     bytes.push(0);
     assert!(matches!(open(&bytes), Error::TrailingBytes { extra: 1 }));
     let missing = Bundle::open("no/such/file.pavad".as_ref(), &Trust::Embedded).unwrap_err();
-    assert!(
-        missing
-            .to_string()
-            .starts_with("cannot read no/such/file.pavad: "),
-        "{missing}"
-    );
+    assert!(missing.to_string().starts_with("cannot read no/such/file.pavad: "), "{missing}");
 }
 
 #[test]
@@ -169,30 +130,15 @@ fn lengths_are_limited_before_anything_is_allocated() {
     let open = |bytes: Vec<u8>| Bundle::from_bytes(bytes, &Trust::Embedded).unwrap_err();
     let mut long_signature = bytes.clone();
     long_signature[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(matches!(
-        open(long_signature),
-        Error::TooLarge {
-            what: "signature",
-            ..
-        }
-    ));
+    assert!(matches!(open(long_signature), Error::TooLarge { what: "signature", .. }));
     let mut long_payload = bytes.clone();
     long_payload[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
-    assert!(matches!(
-        open(long_payload),
-        Error::TooLarge {
-            what: "payload",
-            ..
-        }
-    ));
+    assert!(matches!(open(long_payload), Error::TooLarge { what: "payload", .. }));
 
     // A sparse file: one byte over the limit on disk, none in memory.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("huge.pavad");
-    std::fs::File::create(&path)
-        .unwrap()
-        .set_len(MAX_FILE_SIZE + 1)
-        .unwrap();
+    std::fs::File::create(&path).unwrap().set_len(MAX_FILE_SIZE + 1).unwrap();
     let error = Bundle::open(&path, &Trust::Embedded).unwrap_err();
     assert!(matches!(error, Error::TooLarge { what: "file", .. }));
 }
@@ -208,42 +154,15 @@ fn a_validly_signed_payload_is_still_checked() {
     let blobs = good.as_bytes()[4 + json.len()..].to_vec();
     open(&raw_payload(&json, &blobs)).unwrap();
 
-    assert!(matches!(
-        open(b"abc"),
-        Err(Error::Truncated {
-            what: "manifest",
-            ..
-        })
-    ));
-    assert!(matches!(
-        open(&[0xff, 0, 0, 0]),
-        Err(Error::Truncated {
-            what: "manifest",
-            ..
-        })
-    ));
+    assert!(matches!(open(b"abc"), Err(Error::Truncated { what: "manifest", .. })));
+    assert!(matches!(open(&[0xff, 0, 0, 0]), Err(Error::Truncated { what: "manifest", .. })));
     let too_long = (MAX_MANIFEST_SIZE as u32 + 1).to_le_bytes();
-    assert!(matches!(
-        open(&too_long),
-        Err(Error::TooLarge {
-            what: "manifest",
-            ..
-        })
-    ));
-    assert!(matches!(
-        open(&raw_payload(b"{}", b"")),
-        Err(Error::BadManifest { .. })
-    ));
+    assert!(matches!(open(&too_long), Err(Error::TooLarge { what: "manifest", .. })));
+    assert!(matches!(open(&raw_payload(b"{}", b"")), Err(Error::BadManifest { .. })));
     let deep = "[".repeat(100_000);
-    assert!(matches!(
-        open(&raw_payload(deep.as_bytes(), b"")),
-        Err(Error::BadManifest { .. })
-    ));
+    assert!(matches!(open(&raw_payload(deep.as_bytes(), b"")), Err(Error::BadManifest { .. })));
     let future = br#"{"schema": 2, "something": "new"}"#;
-    assert!(matches!(
-        open(&raw_payload(future, b"")),
-        Err(Error::UnknownSchema { schema: 2 })
-    ));
+    assert!(matches!(open(&raw_payload(future, b"")), Err(Error::UnknownSchema { schema: 2 })));
 
     let mut changed = blobs.clone();
     changed[0] ^= 1;
@@ -252,9 +171,6 @@ fn a_validly_signed_payload_is_still_checked() {
     };
     assert_eq!(name, "graphs[0] (local for ort)");
     for blobs in [&blobs[..blobs.len() - 1], &[&blobs[..], &[0]].concat()] {
-        assert!(matches!(
-            open(&raw_payload(&json, blobs)),
-            Err(Error::BadManifest { .. })
-        ));
+        assert!(matches!(open(&raw_payload(&json, blobs)), Err(Error::BadManifest { .. })));
     }
 }

@@ -12,11 +12,9 @@ use super::{Usage, print, write_file};
 
 /// Build a backbone's ONNX graph (fp32, static shapes) from its published weights
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  model-export backbone i3d --out i3d.onnx\n  model-export \
+#[command(after_help = "Examples:\n  model-export backbone i3d --out i3d.onnx\n  model-export \
                         backbone i3d --out grid.onnx --endpoint Mixed_3c --width 176 --height \
-                        120\n\nWeights are fetched by `cargo xtask weights`."
-)]
+                        120\n\nWeights are fetched by `cargo xtask weights`.")]
 pub struct Args {
     /// The network.
     #[arg(value_enum)]
@@ -77,34 +75,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(path) => Weights::read(path)?,
         None => Weights::fetched(args.name.weights_file())?,
     };
-    let Args {
-        frames,
-        width,
-        height,
-        ..
-    } = *args;
+    let Args { frames, width, height, .. } = *args;
     let model = match args.name {
         Backbone::I3d => {
             let grid = args.endpoint.clone();
             let features = grid.is_none();
-            let config = i3d::Config {
-                frames,
-                width,
-                height,
-                features,
-                logits: false,
-                grid,
-            };
+            let config = i3d::Config { frames, width, height, features, logits: false, grid };
             i3d::build(&weights, &config)
         }
-        Backbone::MobileNetV2 => mobilenetv2::build(
-            &weights,
-            &mobilenetv2::Config {
-                frames,
-                width,
-                height,
-            },
-        ),
+        Backbone::MobileNetV2 => {
+            mobilenetv2::build(&weights, &mobilenetv2::Config { frames, width, height })
+        }
     }
     .with_context(|| format!("backbone {:?}", args.name))?;
     let bytes = onnx::to_bytes(&model);

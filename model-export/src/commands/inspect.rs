@@ -10,10 +10,8 @@ use super::{TrustArgs, open, print};
 
 /// Show what a bundle says of itself; it must be undamaged
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  model-export inspect model.pavad\n  model-export inspect \
-                        model.pavad --json | jq .manifest.detectors.calibration"
-)]
+#[command(after_help = "Examples:\n  model-export inspect model.pavad\n  model-export inspect \
+                        model.pavad --json | jq .manifest.detectors.calibration")]
 pub struct Args {
     /// The bundle.
     file: PathBuf,
@@ -53,28 +51,16 @@ fn summary(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     row("sha256", bundle.digest_hex())?;
     row("size", format!("{} bytes", bundle.as_bytes().len()))?;
     let input = &detectors.input;
-    row(
-        "input",
-        format!(
-            "{}x{} at {} fps",
-            input.width, input.height, input.frame_rate
-        ),
-    )?;
+    row("input", format!("{}x{} at {} fps", input.width, input.height, input.frame_rate))?;
     if let Some(local) = &detectors.local {
         let kinds = local.kinds.join(", ");
         row(
             "local",
-            format!(
-                "weight {}, frames {:?}, kinds {kinds}",
-                local.weight, local.offsets
-            ),
+            format!("weight {}, frames {:?}, kinds {kinds}", local.weight, local.offsets),
         )?;
     }
     if let Some(motion) = &detectors.motion {
-        row(
-            "motion",
-            format!("weight {}, box {} px", motion.weight, motion.box_size),
-        )?;
+        row("motion", format!("weight {}, box {} px", motion.weight, motion.box_size))?;
     }
     if let Some(semantic) = &detectors.semantic {
         let snippet = &semantic.snippet;
@@ -96,10 +82,7 @@ fn summary(bundle: &Bundle) -> Result<String, std::fmt::Error> {
         ),
     )?;
     let lag = f64::from(detectors.smoothing.lag);
-    row(
-        "latency",
-        format!("{lag} frames, {:.2} s", lag / input.frame_rate),
-    )?;
+    row("latency", format!("{lag} frames, {:.2} s", lag / input.frame_rate))?;
     for graph in &manifest.graphs {
         let what = format!(
             "{} for {} in {}, {} bytes",
@@ -108,10 +91,7 @@ fn summary(bundle: &Bundle) -> Result<String, std::fmt::Error> {
         row("graph", what)?;
     }
     for entry in &manifest.golden {
-        let what = format!(
-            "{} on {}, tolerance {}",
-            entry.graph, entry.backend, entry.tolerance
-        );
+        let what = format!("{} on {}, tolerance {}", entry.graph, entry.backend, entry.tolerance);
         row("golden", what)?;
     }
     for (key, value) in &manifest.provenance {

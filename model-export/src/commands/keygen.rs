@@ -12,11 +12,9 @@ use super::print;
 /// The secret key is not encrypted, so that bundles can be signed unattended; its file has mode
 /// 0600. Keep it off cameras and out of version control.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  model-export keygen --out keys/site      keys/site.key, \
+#[command(after_help = "Examples:\n  model-export keygen --out keys/site      keys/site.key, \
                         keys/site.pub\n  model-export keygen --out keys/          keys/pavad.key, \
-                        keys/pavad.pub"
-)]
+                        keys/pavad.pub")]
 pub struct Args {
     /// Where to: a folder, or the path of both files without their extension.
     #[arg(short, long, value_name = "DIR|PREFIX")]
@@ -29,11 +27,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let is_dir = args.out.is_dir() || args.out.as_os_str().as_encoded_bytes().ends_with(b"/");
-    let prefix = if is_dir {
-        args.out.join("pavad")
-    } else {
-        args.out.clone()
-    };
+    let prefix = if is_dir { args.out.join("pavad") } else { args.out.clone() };
     if let Some(parent) = prefix.parent() {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;

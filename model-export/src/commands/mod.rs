@@ -34,6 +34,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
                 PackError::Checkpoint { .. } | PackError::Key { .. } => 2,
                 PackError::Graph { .. } | PackError::Golden { .. } => 3,
                 PackError::Bundle(error) => bundle_code(error),
+                PackError::Io { source, .. } => io_code(source),
                 _ => 1,
             };
         }
@@ -42,11 +43,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<inference::Error>() {
             use inference::Error::{NoBackend, NoLibrary};
-            return if matches!(error, NoLibrary { .. } | NoBackend { .. }) {
-                4
-            } else {
-                3
-            };
+            return if matches!(error, NoLibrary { .. } | NoBackend { .. }) { 4 } else { 3 };
         }
         if let Some(error) = cause.downcast_ref::<weights::Error>() {
             return weights_code(error);
@@ -58,10 +55,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<video::Error>() {
             use video::Error::{Io, Missing};
-            return if matches!(error, Missing { .. } | Io { .. }) {
-                1
-            } else {
-                3
+            return match error {
+                Missing { .. } => 2,
+                Io { .. } => 1,
+                _ => 3,
             };
         }
         if cause.is::<onnx::Error>() {
@@ -73,16 +70,21 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn weights_code(error: &weights::Error) -> u8 {
     use weights::Error::{Io, NotFound};
-    if matches!(error, NotFound { .. } | Io { .. }) {
-        1
-    } else {
-        3
+    match error {
+        NotFound { .. } => 4,
+        Io { .. } => 1,
+        _ => 3,
     }
+}
+
+/// A path that leads nowhere is a mistake in the command.
+fn io_code(error: &std::io::Error) -> u8 {
+    if error.kind() == std::io::ErrorKind::NotFound { 2 } else { 1 }
 }
 
 fn bundle_code(error: &model_bundle::Error) -> u8 {
     match error {
-        model_bundle::Error::Io { .. } => 1,
+        model_bundle::Error::Io { source, .. } => io_code(source),
         model_bundle::Error::BadPublicKey => 2,
         _ => 3,
     }
@@ -120,11 +122,8 @@ impl TrustArgs {
         if self.public_key.is_empty() {
             return Ok(Trust::Embedded);
         }
-        let keys: anyhow::Result<Vec<PublicKey>> = self
-            .public_key
-            .iter()
-            .map(|text| read_public_key(text))
-            .collect();
+        let keys: anyhow::Result<Vec<PublicKey>> =
+            self.public_key.iter().map(|text| read_public_key(text)).collect();
         Ok(Trust::Keys(keys?))
     }
 }

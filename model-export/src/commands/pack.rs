@@ -15,10 +15,8 @@ use super::{Usage, print, write_file};
 /// Every graph is run on the backend that it is for, to record what it computes here; the bundle
 /// is then loaded the way a camera loads it. The same checkpoint and key give the same file.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  model-export pack checkpoints/gate-3 --key site.key --out \
-                        gate-3.pavad --name gate-3 --version 1.0.0"
-)]
+#[command(after_help = "Example:\n  model-export pack checkpoints/gate-3 --key site.key --out \
+                        gate-3.pavad --name gate-3 --version 1.0.0")]
 pub struct Args {
     /// Checkpoint directory: config.toml, graphs/, golden/.
     checkpoint: PathBuf,
@@ -63,10 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         provenance: checkpoint.provenance,
         tolerances: Tolerances::default(),
     };
-    let options = BackendOptions {
-        ort_library: args.ort_library.clone(),
-        threads: 0,
-    };
+    let options = BackendOptions { ort_library: args.ort_library.clone(), threads: 0 };
     if let Some(parity) = golden_clip(&args.checkpoint, &input, &options)? {
         input.provenance.insert("int8_score_difference_mean".into(), parity.mean.to_string());
         input.provenance.insert("int8_score_difference_max".into(), parity.max.to_string());

@@ -19,12 +19,10 @@ use super::{Usage, print, write_file};
 /// The frames become the graph's input the way the camera makes it: a `stack` needs --config, a
 /// `snippet` needs --config or --backbone.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  model-export quantize i3d.onnx --backbone i3d --calibration \
+#[command(after_help = "Examples:\n  model-export quantize i3d.onnx --backbone i3d --calibration \
                         normal/ --out i3d.int8.onnx\n  model-export quantize local.onnx --config \
                         checkpoint/config.toml --calibration normal/ --out local.int8.onnx \
-                        --report report.json"
-)]
+                        --report report.json")]
 pub struct Args {
     /// The fp32 graph.
     model: PathBuf,
@@ -91,13 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(name) => BackendKind::from_name(name).into_iter().collect(),
         None => vec![BackendKind::Ort, BackendKind::Tract],
     };
-    let backend = best_backend(
-        &kinds,
-        &BackendOptions {
-            threads: 0,
-            ..Default::default()
-        },
-    )?;
+    let backend = best_backend(&kinds, &BackendOptions { threads: 0, ..Default::default() })?;
     let preprocessing = preprocessing(args, backend.as_ref(), &bytes)?;
     let clips = video::list_clips(&args.calibration)?;
     let samples = Samples::new(&clips, preprocessing, args.samples)?;
@@ -162,32 +154,18 @@ fn preprocessing(
     };
     let detectors = args.config.as_deref().map(read_detectors).transpose()?;
     let chosen = match (input.name.as_str(), &input.shape[..], detectors) {
-        ("stack", _, Some(detectors)) => detectors.local.map(|local| Preprocessing::Stack {
-            local,
-            input: detectors.input,
-        }),
+        ("stack", _, Some(detectors)) => {
+            detectors.local.map(|local| Preprocessing::Stack { local, input: detectors.input })
+        }
         ("snippet", _, Some(detectors)) => detectors.semantic.map(|semantic| {
             let frame_rate = Some(detectors.input.frame_rate);
-            Preprocessing::Snippet {
-                snippet: semantic.snippet,
-                frame_rate,
-            }
+            Preprocessing::Snippet { snippet: semantic.snippet, frame_rate }
         }),
         ("snippet", &[1, 3, frames, height, width], None) => args.backbone.map(|backbone| {
             let (mean, std) = backbone.normalisation();
             let [frames, width, height] = [frames, width, height].map(|n| n as u32);
-            let snippet = SnippetSpec {
-                frames,
-                stride: frames,
-                width,
-                height,
-                mean,
-                std,
-            };
-            Preprocessing::Snippet {
-                snippet,
-                frame_rate: None,
-            }
+            let snippet = SnippetSpec { frames, stride: frames, width, height, mean, std };
+            Preprocessing::Snippet { snippet, frame_rate: None }
         }),
         _ => None,
     };

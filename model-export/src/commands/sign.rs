@@ -11,10 +11,8 @@ use super::{TrustArgs, open, print, write_file};
 ///
 /// The content stays the same; the signature and the public key in the file are replaced.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  model-export sign model.pavad --public-key vendor.pub --key \
-                        site.key --out site.pavad"
-)]
+#[command(after_help = "Example:\n  model-export sign model.pavad --public-key vendor.pub --key \
+                        site.key --out site.pavad")]
 pub struct Args {
     /// The bundle.
     file: PathBuf,
@@ -33,18 +31,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let key = SigningKey::read(&args.key)?;
     let trust = args.trust.trust()?;
     if matches!(trust, Trust::Embedded) {
-        log::warn!(
-            "no --public-key: you sign whatever is in {}",
-            args.file.display()
-        );
+        log::warn!("no --public-key: you sign whatever is in {}", args.file.display());
     }
     let bundle = open(&args.file, &trust)?;
     let bytes = key.finish(&bundle.payload(), &signing::comment(bundle.manifest()))?;
     let out = args.out.as_ref().unwrap_or(&args.file);
     write_file(out, &bytes)?;
-    print(&format!(
-        "{}: signed by key {}\n",
-        out.display(),
-        key.public().id()
-    ))
+    print(&format!("{}: signed by key {}\n", out.display(), key.public().id()))
 }

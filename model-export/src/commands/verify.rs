@@ -9,10 +9,8 @@ use super::{TrustArgs, open, print};
 
 /// Check a bundle's signature, checksums and manifest
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  model-export verify model.pavad --public-key site.pub\n  \
-                        model-export verify model.pavad --device-class generic-linux --min-epoch 2"
-)]
+#[command(after_help = "Examples:\n  model-export verify model.pavad --public-key site.pub\n  \
+                        model-export verify model.pavad --device-class generic-linux --min-epoch 2")]
 pub struct Args {
     /// The bundle.
     file: PathBuf,
@@ -56,11 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return print(&format!("{report}\n"));
     }
     let signer = bundle.signer().id();
-    let whose = if trusted {
-        "trusted key"
-    } else {
-        "key (not checked)"
-    };
+    let whose = if trusted { "trusted key" } else { "key (not checked)" };
     print(&format!(
         "{}: good, {} {}, signed by {whose} {signer}\n",
         args.file.display(),

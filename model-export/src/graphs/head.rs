@@ -27,10 +27,7 @@ pub struct Config {
 impl Config {
     /// The published network's [`HEADS`] over a window of snippets.
     pub fn new(window: usize) -> Self {
-        Self {
-            window,
-            heads: HEADS,
-        }
+        Self { window, heads: HEADS }
     }
 }
 
@@ -44,31 +41,18 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let Config { window, heads } = *config;
     if window == 0 || heads == 0 {
         let reason = format!("a window of {window} snippets and {heads} heads must not be empty");
-        return Err(Error::Config {
-            graph: "head",
-            reason,
-        });
+        return Err(Error::Config { graph: "head", reason });
     }
     let &[width, inputs, kernel] = &shape::<3>(weights, "embedding.conv_1.0.weight")?;
-    let mut net = Net {
-        graph: GraphBuilder::new("head"),
-        weights,
-    };
+    let mut net = Net { graph: GraphBuilder::new("head"), weights };
     let x = net.graph.input("features", &[1, window, inputs])?;
     let mut x = net.embedding(&x, width, kernel)?; // [1, window, width]
     let mut layer = 0;
-    while weights
-        .get(&format!("selfatt.layers.{layer}.0.fn.to_qkv.weight"))
-        .is_some()
-    {
+    while weights.get(&format!("selfatt.layers.{layer}.0.fn.to_qkv.weight")).is_some() {
         let attention = net.attention(layer, heads, &x)?;
-        x = net
-            .graph
-            .add(&format!("selfatt.layers.{layer}.0/sum"), &x, &attention)?;
+        x = net.graph.add(&format!("selfatt.layers.{layer}.0/sum"), &x, &attention)?;
         let forward = net.feed_forward(layer, &x)?;
-        x = net
-            .graph
-            .add(&format!("selfatt.layers.{layer}.1/sum"), &x, &forward)?;
+        x = net.graph.add(&format!("selfatt.layers.{layer}.1/sum"), &x, &forward)?;
         layer += 1;
     }
     let abnormal = net.memory("Amemory", &x)?;
@@ -93,9 +77,7 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
 /// checkpoints expect that.
 pub fn local_attention(window: usize) -> Vec<f32> {
     let near = |i: usize, j: usize| (-(i.abs_diff(j) as f64) / std::f64::consts::E).exp();
-    let sums: Vec<f64> = (0..window)
-        .map(|j| (0..window).map(|i| near(i, j)).sum())
-        .collect();
+    let sums: Vec<f64> = (0..window).map(|j| (0..window).map(|i| near(i, j)).sum()).collect();
     let rows = (0..window).flat_map(|i| (0..window).map(move |j| (i, j)));
     rows.map(|(i, j)| (near(i, j) / sums[j]) as f32).collect()
 }
@@ -111,39 +93,25 @@ impl Net<'_> {
         let name = "embedding.conv_1.0";
         let shape = [width, x.shape()[2], kernel];
         let weight = self.weights.tensor(&format!("{name}.weight"), &shape)?;
-        let weight = self
-            .graph
-            .constant(&format!("{name}.weight"), &shape, weight)?;
+        let weight = self.graph.constant(&format!("{name}.weight"), &shape, weight)?;
         let bias = self.weights.tensor(&format!("{name}.bias"), &[width])?;
-        let bias = self
-            .graph
-            .constant(&format!("{name}.bias"), &[width], bias)?;
-        let x = self
-            .graph
-            .transpose("embedding/channels_first", x, &[0, 2, 1])?;
+        let bias = self.graph.constant(&format!("{name}.bias"), &[width], bias)?;
+        let x = self.graph.transpose("embedding/channels_first", x, &[0, 2, 1])?;
         let window = Window::new(&[kernel]).padded(kernel / 2);
-        let x = self
-            .graph
-            .conv(&format!("{name}/conv"), &x, &weight, Some(&bias), &window)?;
+        let x = self.graph.conv(&format!("{name}/conv"), &x, &weight, Some(&bias), &window)?;
         let x = self.graph.relu("embedding.conv_1.1", &x)?;
-        Ok(self
-            .graph
-            .transpose("embedding/channels_last", &x, &[0, 2, 1])?)
+        Ok(self.graph.transpose("embedding/channels_last", &x, &[0, 2, 1])?)
     }
 
     /// Pre-norm attention with a global branch (softmax) and a local one (distance).
     fn attention(&mut self, layer: usize, heads: usize, x: &Value) -> Result<Value, Error> {
         let name = format!("selfatt.layers.{layer}.0");
-        let &[_, window, width] = x.shape() else {
-            unreachable!("the embedding has three axes")
-        };
+        let &[_, window, width] = x.shape() else { unreachable!("the embedding has three axes") };
         let qkvt_name = format!("{name}.fn.to_qkv.weight");
         let &[rows, _] = &shape::<2>(self.weights, &qkvt_name)?;
         let per_branch = rows / 4;
         let size = per_branch / heads;
-        let qkvt = self
-            .weights
-            .tensor(&qkvt_name, &[4 * heads * size, width])?;
+        let qkvt = self.weights.tensor(&qkvt_name, &[4 * heads * size, width])?;
         let scale = 1.0 / (size as f32).sqrt();
 
         let x = self.norm(&format!("{name}.norm"), x)?;
@@ -156,38 +124,22 @@ impl Net<'_> {
             let weight = turned(block, per_branch, width, scale);
             let to = format!("{name}.fn/to_{branch}");
             let weight =
-                self.graph
-                    .constant(&format!("{to}.weight"), &[width, per_branch], &weight)?;
+                self.graph.constant(&format!("{to}.weight"), &[width, per_branch], &weight)?;
             let y = self.graph.matmul(&to, &x, &weight)?;
-            let y = self
-                .graph
-                .reshape(&format!("{to}/heads"), &y, &[1, window, heads, size])?;
-            branches.push(
-                self.graph
-                    .transpose(&format!("{name}.fn/{branch}"), &y, &turn)?,
-            );
+            let y = self.graph.reshape(&format!("{to}/heads"), &y, &[1, window, heads, size])?;
+            branches.push(self.graph.transpose(&format!("{name}.fn/{branch}"), &y, &turn)?);
         }
-        let [q, k, v, t] = &branches[..] else {
-            unreachable!("four branches were made")
-        };
+        let [q, k, v, t] = &branches[..] else { unreachable!("four branches were made") };
         let dots = self.graph.matmul(&format!("{name}.fn/dots"), q, k)?; // [1, heads, window, window]
         let far = self.graph.softmax(&format!("{name}.fn/attend"), &dots, 3)?;
         let far = self.graph.matmul(&format!("{name}.fn/global"), &far, v)?; // [1, heads, window, size]
         let near = format!("{name}.fn/distance");
-        let near = self
-            .graph
-            .constant(&near, &[1, 1, window, window], &local_attention(window))?;
+        let near = self.graph.constant(&near, &[1, 1, window, window], &local_attention(window))?;
         let near = self.graph.matmul(&format!("{name}.fn/local"), &near, t)?;
-        let both = self
-            .graph
-            .concat(&format!("{name}.fn/concat"), &[&far, &near], 3)?;
-        let both = self
-            .graph
-            .transpose(&format!("{name}.fn/joined"), &both, &[0, 2, 1, 3])?;
+        let both = self.graph.concat(&format!("{name}.fn/concat"), &[&far, &near], 3)?;
+        let both = self.graph.transpose(&format!("{name}.fn/joined"), &both, &[0, 2, 1, 3])?;
         let shape = [1, window, 2 * heads * size];
-        let both = self
-            .graph
-            .reshape(&format!("{name}.fn/out"), &both, &shape)?;
+        let both = self.graph.reshape(&format!("{name}.fn/out"), &both, &shape)?;
         self.linear(&format!("{name}.fn.to_out.0"), &both, width, 1.0)
     }
 
@@ -211,27 +163,19 @@ impl Net<'_> {
         let memory = self.weights.tensor(&block, &[slots, width])?;
         let scale = 1.0 / (width as f32).sqrt();
         let keys = turned(memory, slots, width, scale);
-        let keys = self
-            .graph
-            .constant(&format!("{name}.keys"), &[width, slots], &keys)?;
+        let keys = self.graph.constant(&format!("{name}.keys"), &[width, slots], &keys)?;
         let values = self.graph.constant(&block, &[slots, width], memory)?;
         let read = self.graph.matmul(&format!("{name}/dots"), x, &keys)?; // [1, window, slots]
         let read = self.graph.sigmoid(&format!("{name}/sigmoid"), &read)?;
-        Ok(self
-            .graph
-            .matmul(&format!("{name}/augment"), &read, &values)?)
+        Ok(self.graph.matmul(&format!("{name}/augment"), &read, &values)?)
     }
 
     fn norm(&mut self, name: &str, x: &Value) -> Result<Value, Error> {
         let width = x.shape()[2];
         let scale = self.weights.tensor(&format!("{name}.weight"), &[width])?;
-        let scale = self
-            .graph
-            .constant(&format!("{name}.weight"), &[width], scale)?;
+        let scale = self.graph.constant(&format!("{name}.weight"), &[width], scale)?;
         let bias = self.weights.tensor(&format!("{name}.bias"), &[width])?;
-        let bias = self
-            .graph
-            .constant(&format!("{name}.bias"), &[width], bias)?;
+        let bias = self.graph.constant(&format!("{name}.bias"), &[width], bias)?;
         Ok(self.graph.layer_norm(name, x, &scale, &bias, EPSILON)?)
     }
 
@@ -244,18 +188,12 @@ impl Net<'_> {
         times: f32,
     ) -> Result<Value, Error> {
         let inputs = x.shape()[2];
-        let weight = self
-            .weights
-            .tensor(&format!("{name}.weight"), &[outputs, inputs])?;
+        let weight = self.weights.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         let weight = turned(weight, outputs, inputs, 1.0);
-        let weight = self
-            .graph
-            .constant(&format!("{name}.weight"), &[inputs, outputs], &weight)?;
+        let weight = self.graph.constant(&format!("{name}.weight"), &[inputs, outputs], &weight)?;
         let bias = self.weights.tensor(&format!("{name}.bias"), &[outputs])?;
         let bias: Vec<_> = bias.iter().map(|b| b * times).collect();
-        let bias = self
-            .graph
-            .constant(&format!("{name}.bias"), &[outputs], &bias)?;
+        let bias = self.graph.constant(&format!("{name}.bias"), &[outputs], &bias)?;
         let y = self.graph.matmul(&format!("{name}/product"), x, &weight)?;
         Ok(self.graph.add(name, &y, &bias)?)
     }
@@ -293,9 +231,6 @@ mod tests {
 
     #[test]
     fn matrices_are_turned() {
-        assert_eq!(
-            turned(&[1., 2., 3., 4., 5., 6.], 2, 3, 2.0),
-            [2., 8., 4., 10., 6., 12.]
-        );
+        assert_eq!(turned(&[1., 2., 3., 4., 5., 6.], 2, 3, 2.0), [2., 8., 4., 10., 6., 12.]);
     }
 }

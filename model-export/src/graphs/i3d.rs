@@ -45,14 +45,7 @@ pub struct Config {
 impl Default for Config {
     /// 16 frames of 224×224, features only.
     fn default() -> Self {
-        Self {
-            frames: 16,
-            width: 224,
-            height: 224,
-            features: true,
-            logits: false,
-            grid: None,
-        }
+        Self { frames: 16, width: 224, height: 224, features: true, logits: false, grid: None }
     }
 }
 
@@ -96,37 +89,20 @@ const TRUNK: [(&str, Layer); 16] = [
 /// [`Error::Weights`] names the tensor that is missing or misshapen, [`Error::Config`] if no output
 /// is asked for, the grid's endpoint is unknown or a size is zero.
 pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
-    let wrong = |reason| Error::Config {
-        graph: "i3d",
-        reason,
-    };
-    if let Some(grid) = config
-        .grid
-        .as_deref()
-        .filter(|grid| TRUNK.iter().all(|(n, _)| n != grid))
-    {
+    let wrong = |reason| Error::Config { graph: "i3d", reason };
+    if let Some(grid) = config.grid.as_deref().filter(|grid| TRUNK.iter().all(|(n, _)| n != grid)) {
         let names: Vec<_> = TRUNK.iter().map(|(name, _)| *name).collect();
-        return Err(wrong(format!(
-            "no endpoint {grid}; there are {}",
-            names.join(", ")
-        )));
+        return Err(wrong(format!("no endpoint {grid}; there are {}", names.join(", "))));
     }
     if !config.features && !config.logits && config.grid.is_none() {
-        return Err(wrong(
-            "no output is asked for: features, logits or a grid".into(),
-        ));
+        return Err(wrong("no output is asked for: features, logits or a grid".into()));
     }
     let size = [config.frames, config.height, config.width];
     if size.contains(&0) {
-        return Err(wrong(format!(
-            "a snippet of {size:?} (frames, height, width) is empty"
-        )));
+        return Err(wrong(format!("a snippet of {size:?} (frames, height, width) is empty")));
     }
 
-    let mut net = Net {
-        graph: GraphBuilder::new("i3d"),
-        weights,
-    };
+    let mut net = Net { graph: GraphBuilder::new("i3d"), weights };
     let mut x = net.graph.input("snippet", &[&[1, 3], &size[..]].concat())?;
     let mut outputs = Vec::new();
     let pooled = config.features || config.logits;
@@ -142,14 +118,9 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     }
     if pooled {
         // [1, 1024, t, h, w] -> [1, 1024]
-        let window: Vec<_> = [2, 7, 7]
-            .iter()
-            .zip(&x.shape()[2..])
-            .map(|(&k, &d)| k.min(d))
-            .collect();
-        let x = net
-            .graph
-            .average_pool("Logits/AvgPool3d_0a_7x7", &x, &Window::new(&window))?;
+        let window: Vec<_> =
+            [2, 7, 7].iter().zip(&x.shape()[2..]).map(|(&k, &d)| k.min(d)).collect();
+        let x = net.graph.average_pool("Logits/AvgPool3d_0a_7x7", &x, &Window::new(&window))?;
         let features = net.graph.spatial_mean("Logits/Mean", &x)?;
         if config.logits {
             outputs.push((net.logits(&features)?, "logits"));
@@ -194,13 +165,9 @@ impl Net<'_> {
         let b2 = self.unit(&at("Branch_2/Conv3d_0a_1x1"), x, c2a, ones, ones)?;
         let b2 = self.unit(&at("Branch_2/Conv3d_0b_3x3"), &b2, c2b, threes, ones)?;
         let window = Window::same(&threes, &ones, &x.shape()[2..]);
-        let b3 = self
-            .graph
-            .max_pool(&at("Branch_3/MaxPool3d_0a_3x3"), x, &window)?;
+        let b3 = self.graph.max_pool(&at("Branch_3/MaxPool3d_0a_3x3"), x, &window)?;
         let b3 = self.unit(&at("Branch_3/Conv3d_0b_1x1"), &b3, c3, ones, ones)?;
-        Ok(self
-            .graph
-            .concat(&format!("{name}/concat"), &[&b0, &b1, &b2, &b3], 1)?)
+        Ok(self.graph.concat(&format!("{name}/concat"), &[&b0, &b1, &b2, &b3], 1)?)
     }
 
     /// Convolution without bias, batch norm without scale, ReLU.
@@ -214,38 +181,25 @@ impl Net<'_> {
     ) -> Result<Value, Error> {
         let [kt, kh, kw] = kernel;
         let inputs = x.shape()[1];
-        let stored = self.weights.tensor(
-            &format!("params/{name}/Conv_0/kernel"),
-            &[kt, kh, kw, inputs, channels],
-        )?;
+        let stored = self
+            .weights
+            .tensor(&format!("params/{name}/Conv_0/kernel"), &[kt, kh, kw, inputs, channels])?;
         let weight = channels_first(stored, inputs, channels);
         let statistics = format!("batch_stats/{name}/BatchNorm_0");
         let per_channel = [1, 1, 1, 1, channels];
         let norm = BatchNorm {
-            mean: self
-                .weights
-                .tensor(&format!("{statistics}/mean"), &per_channel)?,
-            variance: self
-                .weights
-                .tensor(&format!("{statistics}/var"), &per_channel)?,
+            mean: self.weights.tensor(&format!("{statistics}/mean"), &per_channel)?,
+            variance: self.weights.tensor(&format!("{statistics}/var"), &per_channel)?,
             scale: None,
-            bias: self
-                .weights
-                .tensor(&format!("params/{name}/BatchNorm_0/bias"), &[channels])?,
+            bias: self.weights.tensor(&format!("params/{name}/BatchNorm_0/bias"), &[channels])?,
             epsilon: EPSILON,
         };
         let (weight, bias) = norm.fold(&weight, None);
         let shape = [channels, inputs, kt, kh, kw];
-        let weight = self
-            .graph
-            .constant(&format!("{name}.weight"), &shape, &weight)?;
-        let bias = self
-            .graph
-            .constant(&format!("{name}.bias"), &[channels], &bias)?;
+        let weight = self.graph.constant(&format!("{name}.weight"), &shape, &weight)?;
+        let bias = self.graph.constant(&format!("{name}.bias"), &[channels], &bias)?;
         let window = Window::same(&kernel, &stride, &x.shape()[2..]);
-        let y = self
-            .graph
-            .conv(&format!("{name}/conv"), x, &weight, Some(&bias), &window)?;
+        let y = self.graph.conv(&format!("{name}/conv"), x, &weight, Some(&bias), &window)?;
         Ok(self.graph.relu(&format!("{name}/relu"), &y)?)
     }
 
@@ -253,21 +207,11 @@ impl Net<'_> {
     fn logits(&mut self, features: &Value) -> Result<Value, Error> {
         let name = "Logits/Conv3d_0c_1x1";
         let shape = [1, 1, 1, FEATURE_SIZE, CLASSES];
-        let weight = self
-            .weights
-            .tensor(&format!("params/{name}/Conv_0/kernel"), &shape)?;
-        let bias = self
-            .weights
-            .tensor(&format!("params/{name}/Conv_0/bias"), &[CLASSES])?;
-        let weight = self
-            .graph
-            .constant(&format!("{name}.weight"), &shape[3..], weight)?;
-        let bias = self
-            .graph
-            .constant(&format!("{name}.bias"), &[CLASSES], bias)?;
-        let y = self
-            .graph
-            .matmul(&format!("{name}/product"), features, &weight)?;
+        let weight = self.weights.tensor(&format!("params/{name}/Conv_0/kernel"), &shape)?;
+        let bias = self.weights.tensor(&format!("params/{name}/Conv_0/bias"), &[CLASSES])?;
+        let weight = self.graph.constant(&format!("{name}.weight"), &shape[3..], weight)?;
+        let bias = self.graph.constant(&format!("{name}.bias"), &[CLASSES], bias)?;
+        let y = self.graph.matmul(&format!("{name}/product"), features, &weight)?;
         Ok(self.graph.add(name, &y, &bias)?)
     }
 }
@@ -306,29 +250,14 @@ mod tests {
     fn what_is_wrong_is_named() {
         let none = Weights::new("empty.ckpt", BTreeMap::new());
         let text = build(&none, &Config::default()).unwrap_err().to_string();
-        assert!(
-            text.contains("params/Conv3d_1a_7x7/Conv_0/kernel"),
-            "{text}"
-        );
+        assert!(text.contains("params/Conv3d_1a_7x7/Conv_0/kernel"), "{text}");
         assert!(text.contains("empty.ckpt"), "{text}");
-        let config = Config {
-            grid: Some("Mixed_9z".into()),
-            ..Config::default()
-        };
+        let config = Config { grid: Some("Mixed_9z".into()), ..Config::default() };
         let text = build(&none, &config).unwrap_err().to_string();
-        assert!(
-            text.contains("Mixed_9z") && text.contains("Mixed_5c"),
-            "{text}"
-        );
-        let config = Config {
-            features: false,
-            ..Config::default()
-        };
+        assert!(text.contains("Mixed_9z") && text.contains("Mixed_5c"), "{text}");
+        let config = Config { features: false, ..Config::default() };
         assert!(matches!(build(&none, &config), Err(Error::Config { .. })));
-        let config = Config {
-            width: 0,
-            ..Config::default()
-        };
+        let config = Config { width: 0, ..Config::default() };
         assert!(matches!(build(&none, &config), Err(Error::Config { .. })));
     }
 }

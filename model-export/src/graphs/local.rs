@@ -33,15 +33,9 @@ pub struct Config {
 /// is no multiple of [`MAP_STRIDE`].
 pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let Config { width, height } = *config;
-    if [width, height]
-        .iter()
-        .any(|&size| size == 0 || !size.is_multiple_of(MAP_STRIDE))
-    {
+    if [width, height].iter().any(|&size| size == 0 || !size.is_multiple_of(MAP_STRIDE)) {
         let reason = format!("{width}x{height} is no multiple of {MAP_STRIDE} along both axes");
-        return Err(Error::Config {
-            graph: "local",
-            reason,
-        });
+        return Err(Error::Config { graph: "local", reason });
     }
     // [n, channels, h, w] of the first and the last convolution tell all sizes.
     let &[_, channels, _, _] = &rank_4(weights, "local.stem.0.weight")?;
@@ -64,13 +58,7 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let weight = graph.constant("local.head.weight", &shape, weight)?;
     let bias = weights.tensor("local.head.bias", &[kinds])?;
     let bias = graph.constant("local.head.bias", &[kinds], bias)?;
-    let maps = graph.conv(
-        "local.head/conv",
-        &x,
-        &weight,
-        Some(&bias),
-        &Window::new(&[1, 1]),
-    )?;
+    let maps = graph.conv("local.head/conv", &x, &weight, Some(&bias), &Window::new(&[1, 1]))?;
     Ok(graph.finish(&[(&maps, "maps")])?)
 }
 

@@ -46,11 +46,7 @@ pub struct Config {
 impl Default for Config {
     /// 16 frames of 224×224.
     fn default() -> Self {
-        Self {
-            frames: 16,
-            width: 224,
-            height: 224,
-        }
+        Self { frames: 16, width: 224, height: 224 }
     }
 }
 
@@ -61,30 +57,16 @@ impl Default for Config {
 /// [`Error::Weights`] names the tensor that is missing or misshapen, [`Error::Config`] if a size is
 /// zero.
 pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
-    let Config {
-        frames,
-        width,
-        height,
-    } = *config;
+    let Config { frames, width, height } = *config;
     if [frames, width, height].contains(&0) {
         let reason = format!("a snippet of {frames} frames of {width}x{height} is empty");
-        return Err(Error::Config {
-            graph: "mobilenetv2",
-            reason,
-        });
+        return Err(Error::Config { graph: "mobilenetv2", reason });
     }
-    let mut net = Net {
-        graph: GraphBuilder::new("mobilenetv2"),
-        weights,
-    };
+    let mut net = Net { graph: GraphBuilder::new("mobilenetv2"), weights };
     let snippet = net.graph.input("snippet", &[1, 3, frames, height, width])?;
     // Frames become the batch: [1, 3, t, h, w] -> [t, 3, h, w].
-    let x = net
-        .graph
-        .transpose("frames/transpose", &snippet, &[0, 2, 1, 3, 4])?;
-    let x = net
-        .graph
-        .reshape("frames", &x, &[frames, 3, height, width])?;
+    let x = net.graph.transpose("frames/transpose", &snippet, &[0, 2, 1, 3, 4])?;
+    let x = net.graph.reshape("frames", &x, &[frames, 3, height, width])?;
 
     let half = Window::new(&[3, 3]).strided(&[2, 2]).padded(1);
     let x = net.conv("features.0.0", "features.0.1", &x, STEM, &half)?;
@@ -94,24 +76,12 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
         for block in 0..blocks {
             index += 1;
             let stride = if block == 0 { stride } else { 1 };
-            x = net.block(
-                &format!("features.{index}"),
-                &x,
-                expansion,
-                channels,
-                stride,
-            )?;
+            x = net.block(&format!("features.{index}"), &x, expansion, channels, stride)?;
         }
     }
     let name = format!("features.{}", index + 1);
     let one = Window::new(&[1, 1]);
-    let x = net.conv(
-        &format!("{name}.0"),
-        &format!("{name}.1"),
-        &x,
-        FEATURE_SIZE,
-        &one,
-    )?;
+    let x = net.conv(&format!("{name}.0"), &format!("{name}.1"), &x, FEATURE_SIZE, &one)?;
     let x = net.graph.relu6(&format!("{name}/relu6"), &x)?;
 
     // [t, 1280, h / 32, w / 32] -> [t, 1280] -> [1280] -> [1, 1280]
@@ -150,17 +120,8 @@ impl Net<'_> {
             part = 1;
         }
         let conv = format!("{name}.conv.{part}");
-        let window = Window::new(&[3, 3])
-            .strided(&[stride, stride])
-            .padded(1)
-            .grouped(hidden);
-        y = self.conv(
-            &format!("{conv}.0"),
-            &format!("{conv}.1"),
-            &y,
-            hidden,
-            &window,
-        )?;
+        let window = Window::new(&[3, 3]).strided(&[stride, stride]).padded(1).grouped(hidden);
+        y = self.conv(&format!("{conv}.0"), &format!("{conv}.1"), &y, hidden, &window)?;
         y = self.graph.relu6(&format!("{conv}/relu6"), &y)?;
         let (conv, norm) = (part + 1, part + 2);
         let (conv, norm) = (format!("{name}.conv.{conv}"), format!("{name}.conv.{norm}"));
@@ -184,14 +145,8 @@ impl Net<'_> {
         let shape = [channels, inputs, window.kernel[0], window.kernel[1]];
         let weight = self.weights.tensor(&format!("{conv}.weight"), &shape)?;
         let (weight, bias) = BatchNorm::torch(self.weights, norm, channels)?.fold(weight, None);
-        let weight = self
-            .graph
-            .constant(&format!("{conv}.weight"), &shape, &weight)?;
-        let bias = self
-            .graph
-            .constant(&format!("{conv}.bias"), &[channels], &bias)?;
-        Ok(self
-            .graph
-            .conv(&format!("{conv}/conv"), x, &weight, Some(&bias), window)?)
+        let weight = self.graph.constant(&format!("{conv}.weight"), &shape, &weight)?;
+        let bias = self.graph.constant(&format!("{conv}.bias"), &[channels], &bias)?;
+        Ok(self.graph.conv(&format!("{conv}/conv"), x, &weight, Some(&bias), window)?)
     }
 }

@@ -84,14 +84,8 @@ pub struct GraphBuilder {
 impl GraphBuilder {
     /// Starts an empty graph.
     pub fn new(name: &str) -> Self {
-        let graph = GraphProto {
-            name: name.to_owned(),
-            ..GraphProto::default()
-        };
-        Self {
-            graph,
-            shapes: BTreeMap::new(),
-        }
+        let graph = GraphProto { name: name.to_owned(), ..GraphProto::default() };
+        Self { graph, shapes: BTreeMap::new() }
     }
 
     /// Declares an `f32` input of the graph.
@@ -118,9 +112,7 @@ impl GraphBuilder {
         }
         let value = self.declare(name, shape)?;
         let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.graph
-            .initializer
-            .push(tensor(name, shape, DataType::Float, raw_data));
+        self.graph.initializer.push(tensor(name, shape, DataType::Float, raw_data));
         Ok(value)
     }
 
@@ -132,36 +124,22 @@ impl GraphBuilder {
     pub fn finish(mut self, outputs: &[(&Value, &str)]) -> Result<ModelProto, Error> {
         for (value, name) in outputs {
             self.rename(value.name(), name)?;
-            let output = Value {
-                name: (*name).to_owned(),
-                shape: value.shape.clone(),
-            };
+            let output = Value { name: (*name).to_owned(), shape: value.shape.clone() };
             self.graph.output.push(value_info(&output));
         }
-        let outputs: Vec<_> = self
-            .graph
-            .output
-            .iter()
-            .map(|info| info.name.clone())
-            .collect();
+        let outputs: Vec<_> = self.graph.output.iter().map(|info| info.name.clone()).collect();
         // Shapes of everything in between, for tools that look into the graph.
         for node in &self.graph.node {
             for name in node.output.iter().filter(|name| !outputs.contains(name)) {
                 if let Some(shape) = self.shapes.get(name) {
-                    let value = Value {
-                        name: name.clone(),
-                        shape: shape.clone(),
-                    };
+                    let value = Value { name: name.clone(), shape: shape.clone() };
                     self.graph.value_info.push(value_info(&value));
                 }
             }
         }
         Ok(ModelProto {
             ir_version: IR_VERSION,
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: OPSET,
-            }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
             producer_name: env!("CARGO_PKG_NAME").to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
@@ -173,9 +151,7 @@ impl GraphBuilder {
     fn integers(&mut self, name: &str, data: &[i64]) -> Result<Value, Error> {
         let value = self.declare(name, &[data.len()])?;
         let raw_data = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.graph
-            .initializer
-            .push(tensor(name, value.shape(), DataType::Int64, raw_data));
+        self.graph.initializer.push(tensor(name, value.shape(), DataType::Int64, raw_data));
         Ok(value)
     }
 
@@ -207,31 +183,16 @@ impl GraphBuilder {
     }
 
     fn declare(&mut self, name: &str, shape: &[usize]) -> Result<Value, Error> {
-        if self
-            .shapes
-            .insert(name.to_owned(), shape.to_vec())
-            .is_some()
-        {
+        if self.shapes.insert(name.to_owned(), shape.to_vec()).is_some() {
             return Err(self.duplicate(name));
         }
-        Ok(Value {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-        })
+        Ok(Value { name: name.to_owned(), shape: shape.to_vec() })
     }
 
     /// Gives the result of a node another name, wherever it is used.
     fn rename(&mut self, from: &str, to: &str) -> Result<(), Error> {
-        if !self
-            .graph
-            .node
-            .iter()
-            .any(|node| node.output.iter().any(|name| name == from))
-        {
-            return Err(shape_error(
-                from,
-                "is made an output but is no result of a node".into(),
-            ));
+        if !self.graph.node.iter().any(|node| node.output.iter().any(|name| name == from)) {
+            return Err(shape_error(from, "is made an output but is no result of a node".into()));
         }
         if from == to {
             return Ok(());
@@ -252,10 +213,7 @@ impl GraphBuilder {
     }
 
     fn duplicate(&self, name: &str) -> Error {
-        Error::DuplicateName {
-            graph: self.graph.name.clone(),
-            name: name.to_owned(),
-        }
+        Error::DuplicateName { graph: self.graph.name.clone(), name: name.to_owned() }
     }
 }
 
@@ -270,18 +228,11 @@ pub fn to_bytes(model: &ModelProto) -> Vec<u8> {
 /// [`Error::Decode`] if the bytes are no ONNX model, [`Error::NoGraph`] if it has no graph.
 pub fn load(bytes: &[u8]) -> Result<ModelProto, Error> {
     let model = ModelProto::decode(bytes)?;
-    if model.graph.is_none() {
-        Err(Error::NoGraph)
-    } else {
-        Ok(model)
-    }
+    if model.graph.is_none() { Err(Error::NoGraph) } else { Ok(model) }
 }
 
 fn shape_error(node: &str, reason: String) -> Error {
-    Error::Shape {
-        node: node.to_owned(),
-        reason,
-    }
+    Error::Shape { node: node.to_owned(), reason }
 }
 
 fn tensor(name: &str, shape: &[usize], data_type: DataType, raw_data: Vec<u8>) -> TensorProto {
@@ -346,9 +297,7 @@ mod tests {
     fn small() -> ModelProto {
         let mut graph = GraphBuilder::new("small");
         let x = graph.input("x", &[1, 2, 5, 5]).unwrap();
-        let weight = graph
-            .constant("c.weight", &[3, 2, 3, 3], &[0.5; 54])
-            .unwrap();
+        let weight = graph.constant("c.weight", &[3, 2, 3, 3], &[0.5; 54]).unwrap();
         let window = Window::same(&[3, 3], &[2, 2], &[5, 5]);
         let y = graph.conv("c", &x, &weight, None, &window).unwrap();
         assert_eq!(y.shape(), [1, 3, 3, 3]);
@@ -374,20 +323,12 @@ mod tests {
     fn wrong_shapes_are_told_with_the_node() {
         let mut graph = GraphBuilder::new("bad");
         let x = graph.input("x", &[1, 4, 5, 5]).unwrap();
-        let weight = graph
-            .constant("c.weight", &[3, 2, 3, 3], &[0.5; 54])
-            .unwrap();
+        let weight = graph.constant("c.weight", &[3, 2, 3, 3], &[0.5; 54]).unwrap();
         let window = Window::new(&[3, 3]);
-        let error = graph
-            .conv("c", &x, &weight, None, &window)
-            .unwrap_err()
-            .to_string();
+        let error = graph.conv("c", &x, &weight, None, &window).unwrap_err().to_string();
         assert!(error.starts_with("node c: "), "{error}");
         assert!(graph.constant("w", &[2, 2], &[0.0; 3]).is_err());
-        assert!(matches!(
-            graph.input("x", &[1]),
-            Err(Error::DuplicateName { .. })
-        ));
+        assert!(matches!(graph.input("x", &[1]), Err(Error::DuplicateName { .. })));
     }
 
     #[test]
@@ -395,17 +336,11 @@ mod tests {
         let mut graph = GraphBuilder::new("g");
         let x = graph.input("x", &[1, 4]).unwrap();
         let y = graph.relu("y", &x).unwrap();
-        assert!(matches!(
-            graph.finish(&[(&y, "x")]),
-            Err(Error::DuplicateName { .. })
-        ));
+        assert!(matches!(graph.finish(&[(&y, "x")]), Err(Error::DuplicateName { .. })));
         let mut graph = GraphBuilder::new("g");
         let x = graph.input("x", &[1, 4]).unwrap();
         graph.relu("y", &x).unwrap();
-        assert!(matches!(
-            graph.finish(&[(&x, "x")]),
-            Err(Error::Shape { .. })
-        ));
+        assert!(matches!(graph.finish(&[(&x, "x")]), Err(Error::Shape { .. })));
     }
 
     #[test]

@@ -86,11 +86,7 @@ impl GraphBuilder {
             let reason = format!("no axes {axes:?} in input {:?}", x.shape());
             return Err(shape_error(name, reason));
         }
-        let kept = x
-            .shape()
-            .iter()
-            .enumerate()
-            .filter(|(axis, _)| !axes.contains(axis));
+        let kept = x.shape().iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
         let shape: Vec<_> = kept.map(|(_, &d)| d).collect();
         let attributes = vec![ints("axes", axes.iter().copied()), int("keepdims", 0)];
         self.node("ReduceMean", name, &[x], attributes, &shape)
@@ -153,18 +149,9 @@ impl GraphBuilder {
     /// See the module.
     pub fn softmax(&mut self, name: &str, x: &Value, axis: usize) -> Result<Value, Error> {
         if axis >= x.shape().len() {
-            return Err(shape_error(
-                name,
-                format!("no axis {axis} in input {:?}", x.shape()),
-            ));
+            return Err(shape_error(name, format!("no axis {axis} in input {:?}", x.shape())));
         }
-        self.node(
-            "Softmax",
-            name,
-            &[x],
-            vec![int("axis", axis as i64)],
-            x.shape(),
-        )
+        self.node("Softmax", name, &[x], vec![int("axis", axis as i64)], x.shape())
     }
 
     /// Normalises the last axis to mean 0 and variance 1, then applies `scale` and `bias`, both
@@ -183,20 +170,11 @@ impl GraphBuilder {
         let last = x.shape().last().copied().unwrap_or(0);
         if scale.shape() != [last] || bias.shape() != [last] {
             let (s, b) = (scale.shape(), bias.shape());
-            let reason = format!(
-                "scale {s:?} and bias {b:?} do not fit input {:?}",
-                x.shape()
-            );
+            let reason = format!("scale {s:?} and bias {b:?} do not fit input {:?}", x.shape());
             return Err(shape_error(name, reason));
         }
         let attributes = vec![int("axis", -1), float("epsilon", epsilon)];
-        self.node(
-            "LayerNormalization",
-            name,
-            &[x, scale, bias],
-            attributes,
-            x.shape(),
-        )
+        self.node("LayerNormalization", name, &[x, scale, bias], attributes, x.shape())
     }
 
     /// `a + b`, broadcast like NumPy.
@@ -223,10 +201,7 @@ impl GraphBuilder {
     /// See the module.
     pub fn matmul(&mut self, name: &str, a: &Value, b: &Value) -> Result<Value, Error> {
         let (&[ref outer_a @ .., m, k], &[ref outer_b @ .., k2, n]) = (a.shape(), b.shape()) else {
-            return Err(shape_error(
-                name,
-                "a matrix product needs two matrices".into(),
-            ));
+            return Err(shape_error(name, "a matrix product needs two matrices".into()));
         };
         if k != k2 {
             let reason = format!("{:?} cannot be multiplied by {:?}", a.shape(), b.shape());
@@ -250,19 +225,10 @@ impl GraphBuilder {
         };
         if axis >= first.len() || !parts.iter().all(alike) {
             let shapes: Vec<_> = parts.iter().map(|part| part.shape()).collect();
-            return Err(shape_error(
-                name,
-                format!("{shapes:?} cannot be joined along {axis}"),
-            ));
+            return Err(shape_error(name, format!("{shapes:?} cannot be joined along {axis}")));
         }
         shape[axis] = parts.iter().map(|part| part.shape()[axis]).sum();
-        self.node(
-            "Concat",
-            name,
-            parts,
-            vec![int("axis", axis as i64)],
-            &shape,
-        )
+        self.node("Concat", name, parts, vec![int("axis", axis as i64)], &shape)
     }
 
     /// The same values in row-major order under another shape.
@@ -291,13 +257,7 @@ impl GraphBuilder {
             return Err(shape_error(name, reason));
         }
         let shape: Vec<_> = order.iter().map(|&axis| x.shape()[axis]).collect();
-        self.node(
-            "Transpose",
-            name,
-            &[x],
-            vec![ints("perm", order.iter().copied())],
-            &shape,
-        )
+        self.node("Transpose", name, &[x], vec![ints("perm", order.iter().copied())], &shape)
     }
 
     /// Puts zeros before and after along each axis.
@@ -312,12 +272,7 @@ impl GraphBuilder {
         let sides = pads.iter().map(|p| p.0).chain(pads.iter().map(|p| p.1));
         let sides: Vec<_> = sides.map(|side| side as i64).collect();
         let sides = self.integers(&format!("{name}.pads"), &sides)?;
-        let shape: Vec<_> = x
-            .shape()
-            .iter()
-            .zip(pads)
-            .map(|(&d, p)| p.0 + d + p.1)
-            .collect();
+        let shape: Vec<_> = x.shape().iter().zip(pads).map(|(&d, p)| p.0 + d + p.1).collect();
         self.node("Pad", name, &[x, &sides], vec![], &shape)
     }
 }
@@ -348,13 +303,7 @@ mod tests {
         assert_eq!(y.shape(), [2, 4, 3]);
         assert_eq!(graph.matmul("m", &x, &y).unwrap().shape(), [2, 3, 3]);
         assert_eq!(graph.concat("c", &[&x, &x], 1).unwrap().shape(), [2, 6, 4]);
-        assert_eq!(
-            graph
-                .pad("p", &x, &[(0, 0), (1, 2), (0, 1)])
-                .unwrap()
-                .shape(),
-            [2, 6, 5]
-        );
+        assert_eq!(graph.pad("p", &x, &[(0, 0), (1, 2), (0, 1)]).unwrap().shape(), [2, 6, 5]);
         assert_eq!(graph.mean("a", &x, &[0, 2]).unwrap().shape(), [3]);
         assert_eq!(graph.reshape("r", &x, &[6, 4]).unwrap().shape(), [6, 4]);
         let row = graph.constant("row", &[4], &[0.0; 4]).unwrap();

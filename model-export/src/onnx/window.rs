@@ -32,20 +32,12 @@ impl Window {
     /// TensorFlow's `SAME` padding for an input of `size`: `ceil(size / stride)` results, the odd
     /// element of the padding at the end.
     pub fn same(kernel: &[usize], stride: &[usize], size: &[usize]) -> Self {
-        let pads = kernel
-            .iter()
-            .zip(stride)
-            .zip(size)
-            .map(|((&kernel, &stride), &size)| {
-                let reach = (size.div_ceil(stride).max(1) - 1) * stride + kernel;
-                let total = reach.saturating_sub(size);
-                (total / 2, total - total / 2)
-            });
-        Self {
-            pads: pads.collect(),
-            ..Self::new(kernel)
-        }
-        .strided(stride)
+        let pads = kernel.iter().zip(stride).zip(size).map(|((&kernel, &stride), &size)| {
+            let reach = (size.div_ceil(stride).max(1) - 1) * stride + kernel;
+            let total = reach.saturating_sub(size);
+            (total / 2, total - total / 2)
+        });
+        Self { pads: pads.collect(), ..Self::new(kernel) }.strided(stride)
     }
 
     /// The same window with another stride.
@@ -79,13 +71,7 @@ impl Window {
     /// Size of the result for an input of `size`.
     pub(super) fn output(&self, node: &str, size: &[usize]) -> Result<Vec<usize>, Error> {
         let rank = self.kernel.len();
-        if [
-            size.len(),
-            self.stride.len(),
-            self.dilation.len(),
-            self.pads.len(),
-        ] != [rank; 4]
-        {
+        if [size.len(), self.stride.len(), self.dilation.len(), self.pads.len()] != [rank; 4] {
             let reason = format!("a window of {rank} axes does not fit an input of size {size:?}");
             return Err(shape_error(node, reason));
         }
@@ -96,10 +82,7 @@ impl Window {
             Some(room.checked_div(self.stride[axis])? + 1)
         });
         axes.collect::<Option<_>>().ok_or_else(|| {
-            let reason = format!(
-                "a window of {:?} does not fit an input of {size:?}",
-                self.kernel
-            );
+            let reason = format!("a window of {:?} does not fit an input of {size:?}", self.kernel);
             shape_error(node, reason)
         })
     }

@@ -59,12 +59,7 @@ impl Checkpoint {
             .into_iter()
             .map(|name| read_golden(&dir.join("golden"), name))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            detectors: config.detectors,
-            provenance: config.provenance,
-            graphs,
-            golden,
-        })
+        Ok(Self { detectors: config.detectors, provenance: config.provenance, graphs, golden })
     }
 }
 
@@ -87,10 +82,7 @@ fn read_config(path: &Path) -> Result<Config, Error> {
 pub fn write_golden(dir: &Path, golden: &GoldenInput) -> Result<(), Error> {
     let dir = dir.join("golden");
     std::fs::create_dir_all(&dir).map_err(io("write", &dir))?;
-    let header = GoldenHeader {
-        name: golden.name.clone(),
-        shape: golden.shape.clone(),
-    };
+    let header = GoldenHeader { name: golden.name.clone(), shape: golden.shape.clone() };
     let path = dir.join(format!("{}.json", golden.graph));
     let text = serde_json::to_string(&header).map_err(|e| wrong(&path, e.to_string()))?;
     std::fs::write(&path, text).map_err(io("write", &path))?;
@@ -106,18 +98,12 @@ fn read_graphs(dir: &Path) -> Result<Vec<GraphInput>, Error> {
         return Ok(Vec::new());
     }
     let entries: Result<Vec<_>, _> = std::fs::read_dir(dir).map_err(io("read", dir))?.collect();
-    let mut paths: Vec<_> = entries
-        .map_err(io("read", dir))?
-        .into_iter()
-        .map(|entry| entry.path())
-        .collect();
+    let mut paths: Vec<_> =
+        entries.map_err(io("read", dir))?.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
     let mut graphs = Vec::new();
     for path in paths {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(stem) = name.strip_suffix(".onnx") else {
             continue;
         };
@@ -128,19 +114,11 @@ fn read_graphs(dir: &Path) -> Result<Vec<GraphInput>, Error> {
             _ => None,
         };
         let Some((name, backend, precision)) = parsed else {
-            return Err(wrong(
-                &path,
-                "is not named NAME.(ort|tract).(int8|fp32).onnx",
-            ));
+            return Err(wrong(&path, "is not named NAME.(ort|tract).(int8|fp32).onnx"));
         };
         let (name, precision) = (name.to_owned(), precision.to_owned());
         let onnx = std::fs::read(&path).map_err(io("read", &path))?;
-        graphs.push(GraphInput {
-            name,
-            backend,
-            precision,
-            onnx,
-        });
+        graphs.push(GraphInput { name, backend, precision, onnx });
     }
     Ok(graphs)
 }
@@ -152,37 +130,18 @@ fn read_golden(dir: &Path, graph: &str) -> Result<GoldenInput, Error> {
         serde_json::from_str(&text).map_err(|e| wrong(&path, e.to_string()))?;
     let path = dir.join(format!("{graph}.input.bin"));
     let bytes = std::fs::read(&path).map_err(io("read", &path))?;
-    let needed = header
-        .shape
-        .iter()
-        .try_fold(4usize, |size, extent| size.checked_mul(*extent));
+    let needed = header.shape.iter().try_fold(4usize, |size, extent| size.checked_mul(*extent));
     if needed != Some(bytes.len()) {
-        let problem = format!(
-            "has {} bytes, which is not 4 a value of {:?}",
-            bytes.len(),
-            header.shape
-        );
+        let problem =
+            format!("has {} bytes, which is not 4 a value of {:?}", bytes.len(), header.shape);
         return Err(wrong(&path, problem));
     }
-    let values = bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|c| f32::from_le_bytes(*c))
-        .collect();
-    Ok(GoldenInput {
-        graph: graph.to_owned(),
-        name: header.name,
-        shape: header.shape,
-        values,
-    })
+    let values = bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c)).collect();
+    Ok(GoldenInput { graph: graph.to_owned(), name: header.name, shape: header.shape, values })
 }
 
 fn wrong(path: &Path, problem: impl Into<String>) -> Error {
-    Error::Checkpoint {
-        path: path.to_path_buf(),
-        problem: problem.into(),
-    }
+    Error::Checkpoint { path: path.to_path_buf(), problem: problem.into() }
 }
 
 /// A TOML error's message and line; its own text draws the line over several.

@@ -33,17 +33,12 @@ impl SigningKey {
     /// Reads an unencrypted minisign secret key file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(io("read", path))?;
-        let key = |problem| Error::Key {
-            path: path.to_path_buf(),
-            problem,
-        };
+        let key = |problem| Error::Key { path: path.to_path_buf(), problem };
         let read = minisign::SecretKeyBox::from_string(&text)
             .and_then(minisign::SecretKeyBox::into_unencrypted_secret_key)
             .map_err(|_| {
-                key(
-                    "is not an unencrypted minisign secret key (`model-export keygen` makes one)"
-                        .to_owned(),
-                )
+                key("is not an unencrypted minisign secret key (`model-export keygen` makes one)"
+                    .to_owned())
             })?;
         Self::from_minisign(read).map_err(key)
     }
@@ -59,11 +54,7 @@ impl SigningKey {
             .get(SECRET)
             .and_then(|secret| ed25519_compact::SecretKey::from_slice(secret).ok())
             .ok_or("does not hold an Ed25519 key")?;
-        Ok(Self {
-            minisign,
-            secret,
-            public,
-        })
+        Ok(Self { minisign, secret, public })
     }
 
     /// The public half.
@@ -96,10 +87,7 @@ impl SigningKey {
                 }
             } else if path.exists() {
                 let problem = "exists already; --force replaces it".to_owned();
-                return Err(Error::Key {
-                    path: path.clone(),
-                    problem,
-                });
+                return Err(Error::Key { path: path.clone(), problem });
             }
         }
         create(&key, 0o600, &text)?;
@@ -118,29 +106,18 @@ impl SigningKey {
         first[10..].copy_from_slice(&signature);
         let commented = [&signature[..], trusted_comment.as_bytes()].concat();
         let global_signature = *self.secret.sign(commented, None);
-        SignatureText {
-            signature: first,
-            trusted_comment,
-            global_signature,
-        }
-        .to_canonical()
+        SignatureText { signature: first, trusted_comment, global_signature }.to_canonical()
     }
 
     /// The bundle file of a payload, signed by this key.
     pub fn finish(&self, payload: &Payload, trusted_comment: &str) -> Result<Vec<u8>, Error> {
-        Ok(payload.finish(
-            &self.sign(payload.as_bytes(), trusted_comment),
-            &self.public,
-        )?)
+        Ok(payload.finish(&self.sign(payload.as_bytes(), trusted_comment), &self.public)?)
     }
 }
 
 /// The trusted comment of a bundle's signature: what was signed, and no time.
 pub fn comment(manifest: &Manifest) -> String {
-    format!(
-        "{} {} epoch {}",
-        manifest.name, manifest.version, manifest.security_epoch
-    )
+    format!("{} {} epoch {}", manifest.name, manifest.version, manifest.security_epoch)
 }
 
 fn create(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
@@ -155,11 +132,7 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
 
 /// Gives an I/O error its file and what was tried.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Io {
-        action,
-        path: path.to_path_buf(),
-        source,
-    }
+    move |source| Error::Io { action, path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
@@ -174,14 +147,7 @@ mod tests {
         let public = minisign::PublicKey::from_base64(&key.public().to_string()).unwrap();
         let signature = minisign::SignatureBox::from_string(&text).unwrap();
         let verify = |data: &'static [u8]| {
-            minisign::verify(
-                &public,
-                &signature,
-                std::io::Cursor::new(data),
-                true,
-                false,
-                false,
-            )
+            minisign::verify(&public, &signature, std::io::Cursor::new(data), true, false, false)
         };
         verify(b"payload").unwrap();
         verify(b"Payload").unwrap_err();
@@ -196,19 +162,13 @@ mod tests {
         let prefix = dir.path().join("site.v1");
         let (secret, public) = key.write(&prefix, false).unwrap();
         assert_eq!(secret, dir.path().join("site.v1.key"));
-        assert_eq!(
-            std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(PublicKey::read(&public).unwrap(), *key.public());
         let again = SigningKey::read(&secret).unwrap();
         assert_eq!(again.sign(b"x", "y"), key.sign(b"x", "y"));
 
         assert!(matches!(key.write(&prefix, false), Err(Error::Key { .. })));
-        SigningKey::generate()
-            .unwrap()
-            .write(&prefix, true)
-            .unwrap();
+        SigningKey::generate().unwrap().write(&prefix, true).unwrap();
         assert_ne!(PublicKey::read(&public).unwrap(), *key.public());
         assert!(matches!(SigningKey::read(&public), Err(Error::Key { .. })));
     }
@@ -222,19 +182,8 @@ mod tests {
         bytes[..6].copy_from_slice(b"EdScB2");
         use base64::Engine as _;
         let text = base64::engine::general_purpose::STANDARD.encode(bytes);
-        std::fs::write(
-            &path,
-            format!("untrusted comment: minisign encrypted\n{text}\n"),
-        )
-        .unwrap();
-        let Err(error) = SigningKey::read(&path) else {
-            panic!("accepted")
-        };
-        assert!(
-            error
-                .to_string()
-                .contains("not an unencrypted minisign secret key"),
-            "{error}"
-        );
+        std::fs::write(&path, format!("untrusted comment: minisign encrypted\n{text}\n")).unwrap();
+        let Err(error) = SigningKey::read(&path) else { panic!("accepted") };
+        assert!(error.to_string().contains("not an unencrypted minisign secret key"), "{error}");
     }
 }

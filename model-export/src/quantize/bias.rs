@@ -25,10 +25,7 @@ pub struct ChannelMeans {
 impl ChannelMeans {
     /// Zero sums for a tensor of this shape.
     pub(super) fn zero(shape: &[usize], axis: usize) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            means: vec![0.0; shape.get(axis).copied().unwrap_or(0)],
-        }
+        Self { shape: shape.to_vec(), means: vec![0.0; shape.get(axis).copied().unwrap_or(0)] }
     }
 
     /// Adds the channel means of one sample.
@@ -102,14 +99,8 @@ pub(super) fn correction(
 fn tap_shares(node: &NodeProto, dims: &[usize], shape: &[usize]) -> Option<Vec<f64>> {
     let rank = dims.len().checked_sub(2)?;
     let list = |name: &str, default: i64, length: usize| {
-        let found = node
-            .attribute
-            .iter()
-            .find(|a| a.name == name)
-            .map(|a| a.ints.clone());
-        found
-            .or_else(|| Some(vec![default; length]))
-            .filter(|v| v.len() == length)
+        let found = node.attribute.iter().find(|a| a.name == name).map(|a| a.ints.clone());
+        found.or_else(|| Some(vec![default; length])).filter(|v| v.len() == length)
     };
     let auto_pad = node.attribute.iter().find(|a| a.name == "auto_pad");
     if shape.len() != dims.len() || auto_pad.is_some_and(|a| a.s != b"NOTSET") {
@@ -132,10 +123,7 @@ fn tap_shares(node: &NodeProto, dims: &[usize], shape: &[usize]) -> Option<Vec<f
             (0..outputs).filter(inside).count() as f64 / outputs as f64
         };
         let along: Vec<f64> = (0..kernel).map(share).collect();
-        shares = shares
-            .iter()
-            .flat_map(|s| along.iter().map(move |a| s * a))
-            .collect();
+        shares = shares.iter().flat_map(|s| along.iter().map(move |a| s * a)).collect();
     }
     Some(shares)
 }
@@ -152,11 +140,8 @@ mod tests {
             ints,
             ..AttributeProto::default()
         };
-        let group = AttributeProto {
-            name: "group".to_owned(),
-            i: group,
-            ..AttributeProto::default()
-        };
+        let group =
+            AttributeProto { name: "group".to_owned(), i: group, ..AttributeProto::default() };
         NodeProto {
             op_type: "Conv".to_owned(),
             attribute: vec![ints("pads", pads), group],
@@ -174,24 +159,15 @@ mod tests {
     #[test]
     fn the_correction_restores_the_mean() {
         // Grouped 1-D convolution, constant channels: the corrected sums equal the float ones.
-        let layout = ChannelLayout {
-            channels: 2,
-            inner: 2,
-        };
+        let layout = ChannelLayout { channels: 2, inner: 2 };
         let weights = [1.0, 0.3, -0.7, 0.123];
         let quantized = quantize_weights(&weights, layout, 7, None);
         let mut input = ChannelMeans::zero(&[1, 2, 5], 1);
         input.add(&[2.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0, 3.0], 1);
         assert_eq!(input.means, [2.0, 3.0]);
-        let shift = correction(
-            &conv(vec![0, 0], 2),
-            &[2, 1, 2],
-            layout,
-            &weights,
-            &quantized,
-            &input,
-        )
-        .unwrap();
+        let shift =
+            correction(&conv(vec![0, 0], 2), &[2, 1, 2], layout, &weights, &quantized, &input)
+                .unwrap();
         for (channel, mean) in [2.0, 3.0].into_iter().enumerate() {
             let sum = |f: &dyn Fn(usize) -> f64| (2 * channel..2 * channel + 2).map(f).sum::<f64>();
             let float = sum(&|i| f64::from(weights[i]) * mean);

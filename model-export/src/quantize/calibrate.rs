@@ -106,15 +106,9 @@ pub(super) fn gather(
         let is_conv = index.node(layer.node).op_type == "Conv";
         statistics.entry(layer.input.clone()).or_default().layer = Some(is_conv);
     }
-    let inside: Vec<String> = statistics
-        .keys()
-        .filter(|t| !index.is_input(t))
-        .cloned()
-        .collect();
+    let inside: Vec<String> = statistics.keys().filter(|t| !index.is_input(t)).cloned().collect();
     let mut passes = Pass::load(model, &inside, options.memory_limit, backend)?;
-    let infos = passes
-        .iter()
-        .flat_map(|p| p.graph.inputs().iter().chain(p.graph.outputs()));
+    let infos = passes.iter().flat_map(|p| p.graph.inputs().iter().chain(p.graph.outputs()));
     for info in infos {
         if let Some(s) = statistics.get_mut(&info.name) {
             s.expect(&info.shape);
@@ -125,10 +119,8 @@ pub(super) fn gather(
     let mut kept: VecDeque<Kept> = VecDeque::new();
     let mut count = 0;
     for sample in samples {
-        let not_finite = |tensor: &str| Error::NotFinite {
-            tensor: tensor.to_owned(),
-            sample: count,
-        };
+        let not_finite =
+            |tensor: &str| Error::NotFinite { tensor: tensor.to_owned(), sample: count };
         check_sample(passes[0].graph.as_ref(), &sample, count)?;
         for (name, values) in input_names.iter().zip(&sample) {
             if let Some(s) = statistics.get_mut(*name)
@@ -140,30 +132,22 @@ pub(super) fn gather(
         let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); output_names.len()];
         for pass in &mut passes {
             pass.run(&sample)?;
-            let values: BTreeMap<&str, &Vec<f32>> = pass
-                .names
-                .iter()
-                .map(String::as_str)
-                .zip(&pass.values)
-                .collect();
+            let values: BTreeMap<&str, &Vec<f32>> =
+                pass.names.iter().map(String::as_str).zip(&pass.values).collect();
             let here = &pass.extra;
-            statistics
-                .par_iter_mut()
-                .filter(|(name, _)| here.contains(name))
-                .try_for_each(|(name, s)| match values.get(name.as_str()) {
+            statistics.par_iter_mut().filter(|(name, _)| here.contains(name)).try_for_each(
+                |(name, s)| match values.get(name.as_str()) {
                     Some(values) if !s.add(values) => Err(not_finite(name)),
                     _ => Ok(()),
-                })?;
+                },
+            )?;
             for (slot, name) in outputs.iter_mut().zip(&output_names) {
                 if slot.is_empty() {
                     slot.extend_from_slice(values[name]);
                 }
             }
         }
-        kept.push_back(Kept {
-            inputs: sample,
-            outputs,
-        });
+        kept.push_back(Kept { inputs: sample, outputs });
         if kept.len() > options.compare_samples {
             kept.pop_front();
         }
@@ -202,14 +186,7 @@ pub(super) fn gather(
             Some((name, means))
         })
         .collect();
-    Ok((
-        Ranges {
-            samples: count,
-            tensors,
-            inputs,
-        },
-        kept,
-    ))
+    Ok((Ranges { samples: count, tensors, inputs }, kept))
 }
 
 /// What is gathered of one tensor.
@@ -225,9 +202,7 @@ struct Statistics {
 impl Statistics {
     /// Tells the tensor's shape.
     fn expect(&mut self, shape: &[usize]) {
-        self.means = self
-            .axis(shape.len())
-            .map(|axis| ChannelMeans::zero(shape, axis));
+        self.means = self.axis(shape.len()).map(|axis| ChannelMeans::zero(shape, axis));
     }
 
     /// The axis of the channels, if their means are wanted.
@@ -272,12 +247,7 @@ impl Pass {
             .graph
             .outputs()
             .iter()
-            .map(|o| {
-                (
-                    o.name.as_str(),
-                    o.shape.iter().product::<usize>() * size_of::<f32>(),
-                )
-            })
+            .map(|o| (o.name.as_str(), o.shape.iter().product::<usize>() * size_of::<f32>()))
             .collect();
         let mut parts: Vec<Vec<String>> = vec![Vec::new()];
         let mut used = 0;
@@ -288,31 +258,20 @@ impl Pass {
                 used = 0;
             }
             used += size;
-            parts
-                .last_mut()
-                .expect("there is a first part")
-                .push(tensor.clone());
+            parts.last_mut().expect("there is a first part").push(tensor.clone());
         }
         if parts.len() == 1 {
             return Ok(vec![all]);
         }
         drop(all);
-        parts
-            .iter()
-            .map(|part| Self::one(model, part, backend))
-            .collect()
+        parts.iter().map(|part| Self::one(model, part, backend)).collect()
     }
 
     fn one(model: &ModelProto, tensors: &[String], backend: &dyn Backend) -> Result<Self, Error> {
         let graph = backend.load("calibration", &with_outputs(model, tensors).encode_to_vec())?;
         let names: Vec<String> = graph.outputs().iter().map(|o| o.name.clone()).collect();
         let values = vec![Vec::new(); names.len()];
-        Ok(Self {
-            graph,
-            names,
-            values,
-            extra: tensors.to_vec(),
-        })
+        Ok(Self { graph, names, values, extra: tensors.to_vec() })
     }
 
     /// Runs one sample; the outputs are then in `values`.
@@ -324,28 +283,16 @@ impl Pass {
 
     /// The last value of an output.
     pub fn value(&self, tensor: &str) -> Option<&[f32]> {
-        self.names
-            .iter()
-            .position(|n| n == tensor)
-            .map(|i| self.values[i].as_slice())
+        self.names.iter().position(|n| n == tensor).map(|i| self.values[i].as_slice())
     }
 }
 
 /// Whether a sample has a buffer of the right length for each input.
 fn check_sample(graph: &dyn Graph, sample: &[Vec<f32>], number: usize) -> Result<(), Error> {
     let inputs = graph.inputs();
-    let wrong = |reason| {
-        Err(Error::Sample {
-            sample: number,
-            reason,
-        })
-    };
+    let wrong = |reason| Err(Error::Sample { sample: number, reason });
     if inputs.len() != sample.len() {
-        return wrong(format!(
-            "has {} inputs, the graph {}",
-            sample.len(),
-            inputs.len()
-        ));
+        return wrong(format!("has {} inputs, the graph {}", sample.len(), inputs.len()));
     }
     for (info, values) in inputs.iter().zip(sample) {
         let expected: usize = info.shape.iter().product();

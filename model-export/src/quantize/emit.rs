@@ -33,27 +33,17 @@ pub(super) fn emit(
     flavour: Flavour,
     options: &Options,
 ) -> Result<(ModelProto, Vec<LayerReport>), Error> {
-    let mut writer = Writer {
-        flavour,
-        names: used_names(index.graph),
-        ..Writer::default()
-    };
+    let mut writer = Writer { flavour, names: used_names(index.graph), ..Writer::default() };
     let mut params = Vec::with_capacity(plan.groups.len());
     for group in &plan.groups {
         let range = ranges
             .tensors
             .get(&group.name)
-            .ok_or_else(|| Error::Range {
-                tensor: group.name.clone(),
-            })?;
+            .ok_or_else(|| Error::Range { tensor: group.name.clone() })?;
         params.push(range.params(flavour));
     }
-    let group_names: Vec<(String, String)> = plan
-        .groups
-        .iter()
-        .zip(&params)
-        .map(|(g, p)| writer.scale(&g.name, p))
-        .collect();
+    let group_names: Vec<(String, String)> =
+        plan.groups.iter().zip(&params).map(|(g, p)| writer.scale(&g.name, p)).collect();
 
     let layers: HashMap<usize, &Layer> = plan.layers.iter().map(|l| (l.node, l)).collect();
     let mut reports = Vec::new();
@@ -72,10 +62,7 @@ pub(super) fn emit(
         if let Some(layer) = layers.get(&i) {
             let input = Input {
                 params: &params[plan.tensors[&layer.input]],
-                means: ranges
-                    .inputs
-                    .get(&layer.input)
-                    .filter(|_| options.correct_bias),
+                means: ranges.inputs.get(&layer.input).filter(|_| options.correct_bias),
             };
             reports.push(writer.layer(index, layer, &input, &mut node, options)?);
         }
@@ -98,14 +85,8 @@ pub(super) fn emit(
         .map(String::as_str)
         .collect();
     // Subgraphs may read any tensor of the outer graph.
-    let has_subgraphs = index
-        .graph
-        .node
-        .iter()
-        .any(|n| n.attribute.iter().any(|a| a.g.is_some()));
-    graph
-        .initializer
-        .retain(|t| has_subgraphs || used.contains(t.name.as_str()));
+    let has_subgraphs = index.graph.node.iter().any(|n| n.attribute.iter().any(|a| a.g.is_some()));
+    graph.initializer.retain(|t| has_subgraphs || used.contains(t.name.as_str()));
     let left: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let gone = |name: &str| index.constant(name).is_some() && !left.contains(name);
     graph.input.retain(|v| !gone(&v.name));
@@ -121,16 +102,11 @@ pub(super) fn emit(
 /// that compute in float.
 fn reads_quantized(index: &Index<'_>, plan: &Plan, node: usize, tensor: &str) -> bool {
     plan.quantized.contains(&node)
-        || index
-            .producer(tensor)
-            .is_some_and(|p| plan.quantized.contains(&p))
+        || index.producer(tensor).is_some_and(|p| plan.quantized.contains(&p))
 }
 
 fn used_names(graph: &GraphProto) -> BTreeSet<String> {
-    let tensors = graph
-        .node
-        .iter()
-        .flat_map(|n| n.input.iter().chain(&n.output));
+    let tensors = graph.node.iter().flat_map(|n| n.input.iter().chain(&n.output));
     let inputs = graph.input.iter().map(|v| &v.name);
     let initializers = graph.initializer.iter().map(|t| &t.name);
     tensors.chain(inputs).chain(initializers).cloned().collect()
@@ -161,13 +137,7 @@ impl Writer {
     /// `wanted`, or with a number behind it where that name is taken.
     fn fresh(&mut self, wanted: &str) -> String {
         let name = (0..)
-            .map(|i| {
-                if i == 0 {
-                    wanted.to_owned()
-                } else {
-                    format!("{wanted}_{i}")
-                }
-            })
+            .map(|i| if i == 0 { wanted.to_owned() } else { format!("{wanted}_{i}") })
             .find(|n| !self.names.contains(n))
             .expect("the numbers do not end");
         self.names.insert(name.clone());
@@ -188,8 +158,7 @@ impl Writer {
             Flavour::U8S8 => DataType::Uint8,
             Flavour::S8S8 => DataType::Int8,
         };
-        self.initializers
-            .push(raw_tensor(&zero, &[], kind, vec![params.zero_point as u8]));
+        self.initializers.push(raw_tensor(&zero, &[], kind, vec![params.zero_point as u8]));
         (scale, zero)
     }
 
@@ -230,21 +199,14 @@ impl Writer {
         let mut bias = layer.bias.as_deref().map(float).transpose()?;
         // TensorRT reads the bias as float; ONNX Runtime's fused kernels want 32-bit integers.
         let integer_bias = bias.as_deref().filter(|_| self.flavour == Flavour::U8S8);
-        let limit = if options.reduce_range {
-            REDUCED_LIMIT
-        } else {
-            FULL_LIMIT
-        };
+        let limit = if options.reduce_range { REDUCED_LIMIT } else { FULL_LIMIT };
         let quantized = quantize_weights(
             &weights,
             layer.layout,
             limit,
             integer_bias.map(|b| (b, input.params.scale)),
         );
-        let dims = index
-            .constant(&layer.weight)
-            .map(|t| t.dims.clone())
-            .unwrap_or_default();
+        let dims = index.constant(&layer.weight).map(|t| t.dims.clone()).unwrap_or_default();
         let channels = layer.layout.channels as i64;
         let key = (
             layer.weight.clone(),
@@ -259,12 +221,7 @@ impl Writer {
                     &layer.weight,
                     raw_tensor("", &dims, DataType::Int8, values),
                     &quantized.scales,
-                    raw_tensor(
-                        "",
-                        &[channels],
-                        DataType::Int8,
-                        vec![0; layer.layout.channels],
-                    ),
+                    raw_tensor("", &[channels], DataType::Int8, vec![0; layer.layout.channels]),
                     layer.weight_axis,
                 );
                 self.weights.insert(key, name.clone());
@@ -273,14 +230,7 @@ impl Writer {
         };
         let sizes: Vec<usize> = dims.iter().map(|d| *d as usize).collect();
         let shift = input.means.and_then(|means| {
-            correction(
-                index.node(layer.node),
-                &sizes,
-                layer.layout,
-                &weights,
-                &quantized,
-                means,
-            )
+            correction(index.node(layer.node), &sizes, layer.layout, &weights, &quantized, means)
         });
         for (b, s) in bias.iter_mut().flatten().zip(shift.iter().flatten()) {
             *b = (f64::from(*b) + s) as f32;
@@ -299,12 +249,7 @@ impl Writer {
                 name,
                 raw_tensor("", &[channels], DataType::Int32, bytes(&values)),
                 &scales,
-                raw_tensor(
-                    "",
-                    &[channels],
-                    DataType::Int32,
-                    bytes(&vec![0; scales.len()]),
-                ),
+                raw_tensor("", &[channels], DataType::Int32, bytes(&vec![0; scales.len()])),
                 0,
             );
         }

@@ -32,23 +32,15 @@ pub(super) struct Index<'a> {
 impl<'a> Index<'a> {
     /// Indexes the graph of a model; an error names the node that is malformed.
     pub fn new(model: &'a ModelProto) -> Result<Self, Error> {
-        let opset = model
-            .opset_import
-            .iter()
-            .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+        let opset =
+            model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
         let version = opset.map_or(0, |o| o.version);
         if version < LEAST_OPSET {
-            return Err(Error::Opset {
-                found: version,
-                least: LEAST_OPSET,
-            });
+            return Err(Error::Opset { found: version, least: LEAST_OPSET });
         }
         let graph = model.graph.as_ref().ok_or(Error::NoGraph)?;
-        let mut constants: HashMap<&str, &TensorProto> = graph
-            .initializer
-            .iter()
-            .map(|t| (t.name.as_str(), t))
-            .collect();
+        let mut constants: HashMap<&str, &TensorProto> =
+            graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let inputs: HashSet<&str> = graph
             .input
             .iter()
@@ -65,10 +57,7 @@ impl<'a> Index<'a> {
                     || inputs.contains(name)
                     || producers.insert(name, i).is_some()
                 {
-                    return Err(Error::Duplicate {
-                        node: label(node),
-                        tensor: name.to_owned(),
-                    });
+                    return Err(Error::Duplicate { node: label(node), tensor: name.to_owned() });
                 }
             }
             for name in node.input.iter().filter(|n| !n.is_empty()) {
@@ -79,11 +68,8 @@ impl<'a> Index<'a> {
             }
         }
         for node in graph.node.iter().filter(|n| n.op_type == "Constant") {
-            let value = node
-                .attribute
-                .iter()
-                .find(|a| a.name == "value")
-                .and_then(|a| a.t.as_ref());
+            let value =
+                node.attribute.iter().find(|a| a.name == "value").and_then(|a| a.t.as_ref());
             if let (Some(value), Some(name)) = (value, node.output.first()) {
                 constants.insert(name, value);
             }
@@ -95,32 +81,21 @@ impl<'a> Index<'a> {
                     && !constants.contains_key(name)
                     && !inputs.contains(name)
                 {
-                    return Err(Error::Missing {
-                        node: label(node),
-                        tensor: name.to_owned(),
-                    });
+                    return Err(Error::Missing { node: label(node), tensor: name.to_owned() });
                 }
             }
         }
         let outputs: HashSet<&str> = graph.output.iter().map(|v| v.name.as_str()).collect();
-        if let Some(name) = outputs
-            .iter()
-            .find(|n| !producers.contains_key(**n) && !inputs.contains(**n))
+        if let Some(name) =
+            outputs.iter().find(|n| !producers.contains_key(**n) && !inputs.contains(**n))
         {
             return Err(Error::Missing {
                 node: "the graph's output".to_owned(),
                 tensor: (*name).to_owned(),
             });
         }
-        let mut index = Self {
-            graph,
-            order: Vec::new(),
-            producers,
-            consumers,
-            constants,
-            inputs,
-            outputs,
-        };
+        let mut index =
+            Self { graph, order: Vec::new(), producers, consumers, constants, inputs, outputs };
         index.order = index.sort()?;
         Ok(index)
     }
@@ -139,19 +114,13 @@ impl<'a> Index<'a> {
                 made.len()
             })
             .collect();
-        let mut ready: BinaryHeap<Reverse<usize>> = (0..nodes.len())
-            .filter(|i| waiting[*i] == 0)
-            .map(Reverse)
-            .collect();
+        let mut ready: BinaryHeap<Reverse<usize>> =
+            (0..nodes.len()).filter(|i| waiting[*i] == 0).map(Reverse).collect();
         let mut order = Vec::with_capacity(nodes.len());
         while let Some(Reverse(i)) = ready.pop() {
             order.push(i);
-            let followers: HashSet<usize> = nodes[i]
-                .output
-                .iter()
-                .flat_map(|o| self.consumers(o))
-                .copied()
-                .collect();
+            let followers: HashSet<usize> =
+                nodes[i].output.iter().flat_map(|o| self.consumers(o)).copied().collect();
             for follower in followers {
                 waiting[follower] -= 1;
                 if waiting[follower] == 0 {
@@ -160,9 +129,7 @@ impl<'a> Index<'a> {
             }
         }
         match waiting.iter().position(|n| *n > 0) {
-            Some(i) => Err(Error::Cycle {
-                node: label(&nodes[i]),
-            }),
+            Some(i) => Err(Error::Cycle { node: label(&nodes[i]) }),
             None => Ok(order),
         }
     }
@@ -192,10 +159,7 @@ impl<'a> Index<'a> {
         self.constant(tensor)
             .filter(|t| t.data_type == DataType::Float as i32)
             .map(|t| {
-                floats(t).map_err(|reason| Error::Initializer {
-                    tensor: tensor.to_owned(),
-                    reason,
-                })
+                floats(t).map_err(|reason| Error::Initializer { tensor: tensor.to_owned(), reason })
             })
             .transpose()
     }
@@ -212,11 +176,7 @@ impl<'a> Index<'a> {
 
     /// Shapes of the inputs, where all dimensions are given.
     pub fn input_names(&self) -> impl Iterator<Item = &'a str> + '_ {
-        self.graph
-            .input
-            .iter()
-            .map(|v| v.name.as_str())
-            .filter(|n| self.inputs.contains(n))
+        self.graph.input.iter().map(|v| v.name.as_str()).filter(|n| self.inputs.contains(n))
     }
 }
 
@@ -251,18 +211,12 @@ fn floats(tensor: &TensorProto) -> Result<Vec<f32>, String> {
     } else {
         let (values, rest) = tensor.raw_data.as_chunks::<4>();
         if !rest.is_empty() {
-            return Err(format!(
-                "has {} bytes, no multiple of 4",
-                tensor.raw_data.len()
-            ));
+            return Err(format!("has {} bytes, no multiple of 4", tensor.raw_data.len()));
         }
         values.iter().map(|b| f32::from_le_bytes(*b)).collect()
     };
     if values.len() as i64 != expected {
-        return Err(format!(
-            "has {} values where its shape needs {expected}",
-            values.len()
-        ));
+        return Err(format!("has {} values where its shape needs {expected}", values.len()));
     }
     match values.iter().position(|v| !v.is_finite()) {
         Some(i) => Err(format!("holds {} at element {i}", values[i])),
@@ -277,10 +231,7 @@ pub(super) fn with_outputs(model: &ModelProto, extra: &[String]) -> ModelProto {
     let mut model = model.clone();
     let graph = model.graph.get_or_insert_default();
     let known: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-    let (known, first) = (
-        extra.iter().filter(|t| !known.contains(t.as_str())),
-        known.len(),
-    );
+    let (known, first) = (extra.iter().filter(|t| !known.contains(t.as_str())), known.len());
     let added: Vec<ValueInfoProto> = known
         .map(|name| {
             let given = graph.value_info.iter().find(|v| v.name == *name).cloned();
@@ -304,14 +255,7 @@ fn output_shapes(model: &ModelProto) -> Option<Vec<Vec<i64>>> {
     let outlets = inferred.output_outlets().ok()?;
     outlets
         .iter()
-        .map(|o| {
-            inferred
-                .outlet_fact(*o)
-                .ok()?
-                .shape
-                .as_concrete_finite()
-                .ok()?
-        })
+        .map(|o| inferred.outlet_fact(*o).ok()?.shape.as_concrete_finite().ok()?)
         .map(|shape| Some(shape?.iter().map(|d| *d as i64).collect()))
         .collect()
 }
@@ -323,9 +267,7 @@ fn float_value(name: &str, shape: Option<&[i64]>) -> ValueInfoProto {
     };
     let tensor = type_proto::Tensor {
         elem_type: DataType::Float as i32,
-        shape: shape.map(|s| TensorShapeProto {
-            dim: s.iter().map(dimension).collect(),
-        }),
+        shape: shape.map(|s| TensorShapeProto { dim: s.iter().map(dimension).collect() }),
     };
     ValueInfoProto {
         name: name.to_owned(),

@@ -221,17 +221,13 @@ mod tests {
         // Span 2.5: the smallest power of two that needs at most 2048 bins is 2^-9.
         assert_eq!(h.width(), 1.0 / 512.0);
         let centres: Vec<f64> = h.bins().map(|(c, _)| c).collect();
-        assert_eq!(
-            centres,
-            [-0.5 + 0.5 / 512.0, 1.0 + 0.5 / 512.0, 2.0 + 0.5 / 512.0]
-        );
+        assert_eq!(centres, [-0.5 + 0.5 / 512.0, 1.0 + 0.5 / 512.0, 2.0 + 0.5 / 512.0]);
     }
 
     #[test]
     fn is_the_same_however_the_values_are_cut() {
-        let values: Vec<f32> = (0..20_000)
-            .map(|i| ((i as f32) * 0.37).sin() * (i as f32).sqrt())
-            .collect();
+        let values: Vec<f32> =
+            (0..20_000).map(|i| ((i as f32) * 0.37).sin() * (i as f32).sqrt()).collect();
         let whole = of(&[&values]);
         let reversed: Vec<f32> = values.iter().rev().copied().collect();
         let parts: Vec<&[f32]> = reversed.chunks(77).collect();
@@ -278,10 +274,7 @@ mod tests {
     #[test]
     fn all_zero_is_fine() {
         let h = of(&[&[0.0; 10]]);
-        assert_eq!(
-            (h.min(), h.max(), h.zeros(), h.quantile(0.99)),
-            (0.0, 0.0, 10, 0.0)
-        );
+        assert_eq!((h.min(), h.max(), h.zeros(), h.quantile(0.99)), (0.0, 0.0, 10, 0.0));
         assert_eq!(h.bins().count(), 0);
     }
 }

@@ -227,10 +227,7 @@ pub fn quantize_flavours(
                 layers,
                 outputs,
             };
-            Ok(Quantized {
-                model: quantized,
-                report,
-            })
+            Ok(Quantized { model: quantized, report })
         })
         .collect()
 }
@@ -254,11 +251,7 @@ pub fn emit(
 
 /// The float model in the form that is calibrated and quantized.
 fn prepare<'a>(model: &'a ModelProto, options: &Options) -> Result<Cow<'a, ModelProto>, Error> {
-    let folded = if options.fold_stem {
-        stem::fold(model)?
-    } else {
-        None
-    };
+    let folded = if options.fold_stem { stem::fold(model)? } else { None };
     Ok(folded.map_or(Cow::Borrowed(model), Cow::Owned))
 }
 

@@ -45,18 +45,12 @@ impl ActivationParams {
         let (scale, zero_point) = match flavour {
             Flavour::U8S8 => {
                 let scale = positive((high - low) / 255.0);
-                let zero_point = (-low / f64::from(scale))
-                    .round_ties_even()
-                    .clamp(0.0, 255.0);
+                let zero_point = (-low / f64::from(scale)).round_ties_even().clamp(0.0, 255.0);
                 (scale, zero_point as i32)
             }
             Flavour::S8S8 => (positive(high.max(-low) / 127.0), 0),
         };
-        Self {
-            flavour,
-            scale,
-            zero_point,
-        }
+        Self { flavour, scale, zero_point }
     }
 
     /// The quantized value nearest to `x`, saturated.
@@ -75,11 +69,7 @@ impl ActivationParams {
 /// A usable scale: 1 where the range is empty or too small for `f32`.
 fn positive(scale: f64) -> f32 {
     let scale = scale as f32;
-    if scale >= f32::MIN_POSITIVE {
-        scale
-    } else {
-        1.0
-    }
+    if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
 }
 
 /// A weight tensor with one scale for each output channel.
@@ -153,11 +143,7 @@ pub fn quantize_weights(
             q as i8
         })
         .collect();
-    QuantizedWeights {
-        values,
-        scales,
-        sqnr_db: decibel(signal, noise),
-    }
+    QuantizedWeights { values, scales, sqnr_db: decibel(signal, noise) }
 }
 
 /// A bias in steps of `input_scale * weight_scale` of each channel.
@@ -166,10 +152,8 @@ pub fn quantize_bias(
     input_scale: f32,
     weight_scales: &[f32],
 ) -> (Vec<i32>, Vec<f32>) {
-    let scales: Vec<f32> = weight_scales
-        .iter()
-        .map(|s| positive((s * input_scale).into()))
-        .collect();
+    let scales: Vec<f32> =
+        weight_scales.iter().map(|s| positive((s * input_scale).into())).collect();
     let values = bias
         .iter()
         .zip(&scales)
@@ -217,16 +201,9 @@ mod tests {
 
     #[test]
     fn rounds_half_to_even_and_saturates() {
-        let p = ActivationParams {
-            flavour: Flavour::U8S8,
-            scale: 0.5,
-            zero_point: 10,
-        };
+        let p = ActivationParams { flavour: Flavour::U8S8, scale: 0.5, zero_point: 10 };
         // 0.25 is half a step: to even 0; 0.75 is one and a half: to even 2.
-        assert_eq!(
-            [0.25, 0.75, 1.25, -0.25, -0.75].map(|x| p.quantize(x)),
-            [10, 12, 12, 10, 8]
-        );
+        assert_eq!([0.25, 0.75, 1.25, -0.25, -0.75].map(|x| p.quantize(x)), [10, 12, 12, 10, 8]);
         assert_eq!([-100.0, 1000.0].map(|x| p.quantize(x)), [0, 255]);
         assert_eq!(p.dequantize(12), 1.0);
     }
@@ -242,25 +219,16 @@ mod tests {
     #[test]
     fn weights_per_channel_by_hand() {
         // Axis 0: channel maxima 1.27 and 12.7, scales 0.01 and 0.1.
-        let layout = ChannelLayout {
-            channels: 2,
-            inner: 2,
-        };
+        let layout = ChannelLayout { channels: 2, inner: 2 };
         let q = quantize_weights(&[1.27, -0.64, 12.7, 0.25], layout, 127, None);
         assert_eq!(q.values, [127, -64, 127, 2]); // 0.25 / 0.1 = 2.5, half to even
         assert!((q.scales[0] - 0.01).abs() < 1e-9 && (q.scales[1] - 0.1).abs() < 1e-8);
         // Axis 1: the same channels, columns of a matrix.
-        let layout = ChannelLayout {
-            channels: 2,
-            inner: 1,
-        };
+        let layout = ChannelLayout { channels: 2, inner: 1 };
         let q = quantize_weights(&[1.27, 12.7, -0.64, 0.25], layout, 127, None);
         assert_eq!(q.values, [127, 127, -64, 2]);
         // Reduced range.
-        let layout = ChannelLayout {
-            channels: 1,
-            inner: 2,
-        };
+        let layout = ChannelLayout { channels: 1, inner: 2 };
         let q = quantize_weights(&[-0.64, 0.32], layout, 64, None);
         assert_eq!(q.values, [-64, 32]);
         assert!(q.sqnr_db > 100.0);
@@ -268,10 +236,7 @@ mod tests {
 
     #[test]
     fn a_large_bias_raises_the_scale_of_a_tiny_channel() {
-        let layout = ChannelLayout {
-            channels: 2,
-            inner: 1,
-        };
+        let layout = ChannelLayout { channels: 2, inner: 1 };
         let q = quantize_weights(&[1e-9, 1.0], layout, 127, Some((&[100.0, 1.0], 0.01)));
         let (bias, scales) = quantize_bias(&[100.0, 1.0], 0.01, &q.scales);
         assert!(bias[0].abs() <= (1 << 30) + (1 << 8));

@@ -74,12 +74,7 @@ const MOVES: &[&str] = &["Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueez
 
 /// Plans the quantization of a graph.
 pub(super) fn plan(index: &Index<'_>, options: &Options) -> Result<Plan, Error> {
-    let kept = |i: usize| {
-        options
-            .keep_float
-            .iter()
-            .any(|p| matches(p, &label(index.node(i))))
-    };
+    let kept = |i: usize| options.keep_float.iter().any(|p| matches(p, &label(index.node(i))));
     let mut layers = Vec::new();
     let mut float_layers = Vec::new();
     let mut wanted: BTreeSet<String> = BTreeSet::new();
@@ -124,13 +119,7 @@ pub(super) fn plan(index: &Index<'_>, options: &Options) -> Result<Plan, Error> 
     }
 
     let (tensors, groups) = groups(index, &wanted, &ties);
-    Ok(Plan {
-        tensors,
-        groups,
-        layers,
-        quantized,
-        float_layers,
-    })
+    Ok(Plan { tensors, groups, layers, quantized, float_layers })
 }
 
 /// Partitions the quantized tensors by the nodes that tie them.
@@ -141,12 +130,7 @@ fn groups(
 ) -> (BTreeMap<String, usize>, Vec<Group>) {
     let ordered: Vec<&str> = index
         .input_names()
-        .chain(
-            index
-                .order
-                .iter()
-                .flat_map(|i| index.node(*i).output.iter().map(String::as_str)),
-        )
+        .chain(index.order.iter().flat_map(|i| index.node(*i).output.iter().map(String::as_str)))
         .filter(|t| wanted.contains(*t))
         .collect();
     let position: BTreeMap<&str, usize> =
@@ -160,9 +144,7 @@ fn groups(
         for input in joined(index, i).unwrap_or_default() {
             let (a, b) = (root[output], root[position[input]]);
             let (first, other) = (a.min(b), a.max(b));
-            root.iter_mut()
-                .filter(|r| **r == other)
-                .for_each(|r| *r = first);
+            root.iter_mut().filter(|r| **r == other).for_each(|r| *r = first);
         }
     }
     let mut groups: Vec<Group> = Vec::new();
@@ -170,10 +152,7 @@ fn groups(
     let mut tensors = BTreeMap::new();
     for (i, tensor) in ordered.iter().enumerate() {
         let group = *number.entry(root[i]).or_insert_with(|| {
-            groups.push(Group {
-                name: (*tensor).to_owned(),
-                measured: Vec::new(),
-            });
+            groups.push(Group { name: (*tensor).to_owned(), measured: Vec::new() });
             groups.len() - 1
         });
         tensors.insert((*tensor).to_owned(), group);
@@ -198,9 +177,7 @@ fn layer(index: &Index<'_>, i: usize) -> Result<Option<Layer>, Error> {
         return Ok(None);
     }
     let dims = |t: &str| -> Option<Vec<usize>> {
-        index
-            .constant(t)
-            .map(|t| t.dims.iter().map(|d| *d as usize).collect())
+        index.constant(t).map(|t| t.dims.iter().map(|d| *d as usize).collect())
     };
     let Some(shape) = dims(&weight).filter(|s| s.iter().all(|d| *d > 0)) else {
         return Ok(None);
@@ -240,10 +217,7 @@ fn layer(index: &Index<'_>, i: usize) -> Result<Option<Layer>, Error> {
         output: folded_output(index, output),
         weight,
         weight_axis: axis as i64,
-        layout: ChannelLayout {
-            channels,
-            inner: inner(axis),
-        },
+        layout: ChannelLayout { channels, inner: inner(axis) },
         bias,
     }))
 }
@@ -272,9 +246,8 @@ fn folded_output(index: &Index<'_>, tensor: &str) -> String {
     match index.consumers(tensor) {
         [only] if !index.is_output(tensor) => {
             let node = index.node(*only);
-            let bounds_known = node.input[1..]
-                .iter()
-                .all(|b| b.is_empty() || index.constant(b).is_some());
+            let bounds_known =
+                node.input[1..].iter().all(|b| b.is_empty() || index.constant(b).is_some());
             if matches!(node.op_type.as_str(), "Relu" | "Clip") && bounds_known {
                 return node.output[0].clone();
             }

@@ -53,32 +53,16 @@ pub fn choose(histogram: &Histogram, flavour: Flavour, method: Method, percentil
         Method::Mse => least_squares(histogram, flavour),
         Method::Best => {
             // Simplest first: on a tie it stays.
-            return [
-                Method::MinMax,
-                Method::Percentile,
-                Method::Entropy,
-                Method::Mse,
-            ]
-            .map(|m| choose(histogram, flavour, m, percentile))
-            .into_iter()
-            .reduce(|best, next| {
-                if next.sqnr_db > best.sqnr_db {
-                    next
-                } else {
-                    best
-                }
-            })
-            .expect("the list of methods is not empty");
+            return [Method::MinMax, Method::Percentile, Method::Entropy, Method::Mse]
+                .map(|m| choose(histogram, flavour, m, percentile))
+                .into_iter()
+                .reduce(|best, next| if next.sqnr_db > best.sqnr_db { next } else { best })
+                .expect("the list of methods is not empty");
         }
     };
     let params = ActivationParams::from_range(flavour, low, high);
     let (signal, noise) = error(histogram, &params);
-    Range {
-        low,
-        high,
-        method,
-        sqnr_db: decibel(signal, noise),
-    }
+    Range { low, high, method, sqnr_db: decibel(signal, noise) }
 }
 
 fn min_max(histogram: &Histogram) -> (f64, f64) {
@@ -93,10 +77,8 @@ fn central(histogram: &Histogram, percentile: f64) -> (f64, f64) {
     } else if histogram.max() == 0.0 {
         (histogram.quantile(outside), 0.0)
     } else {
-        let (low, high) = (
-            histogram.quantile(outside / 2.0),
-            histogram.quantile(1.0 - outside / 2.0),
-        );
+        let (low, high) =
+            (histogram.quantile(outside / 2.0), histogram.quantile(1.0 - outside / 2.0));
         (low.min(0.0), high.max(0.0))
     }
 }
@@ -125,10 +107,8 @@ pub fn error(histogram: &Histogram, params: &ActivationParams) -> (f64, f64) {
             * if miss > 0.0 {
                 miss * miss + width * width / 12.0
             } else {
-                let (from, to) = (
-                    (centre - width / 2.0) * inverse,
-                    (centre + width / 2.0) * inverse,
-                );
+                let (from, to) =
+                    ((centre - width / 2.0) * inverse, (centre + width / 2.0) * inverse);
                 step * step * (integral(to) - integral(from)) / (to - from)
             };
     }
@@ -141,11 +121,7 @@ fn least_squares(histogram: &Histogram, flavour: Flavour) -> (f64, f64) {
     let (min, max) = min_max(histogram);
     let noise =
         |low: f64, high: f64| error(histogram, &ActivationParams::from_range(flavour, low, high)).1;
-    let shares = || {
-        (1..=MSE_STEPS)
-            .rev()
-            .map(|i| f64::from(i) / f64::from(MSE_STEPS))
-    };
+    let shares = || (1..=MSE_STEPS).rev().map(|i| f64::from(i) / f64::from(MSE_STEPS));
     let best = |candidates: &mut dyn Iterator<Item = (f64, f64)>| {
         let mut best = (f64::INFINITY, (min, max));
         for (low, high) in candidates {
@@ -176,11 +152,7 @@ fn entropy(histogram: &Histogram, flavour: Flavour) -> (f64, f64) {
     let counts = histogram.folded();
     // A one-sided unsigned tensor has all 256 steps on its side, any other one half of them.
     let one_sided = min == 0.0 || max == 0.0;
-    let levels = if flavour == Flavour::U8S8 && one_sided {
-        256
-    } else {
-        128
-    };
+    let levels = if flavour == Flavour::U8S8 && one_sided { 256 } else { 128 };
     if counts.len() <= levels {
         return (min, max);
     }
@@ -242,9 +214,8 @@ mod tests {
     /// A Laplace-like one-sided distribution (mean 1) by its quantiles, with one far outlier.
     fn heavy_tail() -> Histogram {
         let n = 1_000_000;
-        let mut values: Vec<f32> = (0..n)
-            .map(|i| -(1.0 - (i as f32 + 0.5) / n as f32).ln())
-            .collect();
+        let mut values: Vec<f32> =
+            (0..n).map(|i| -(1.0 - (i as f32 + 0.5) / n as f32).ln()).collect();
         values.push(60.0);
         let mut histogram = Histogram::new();
         assert!(histogram.add(&values));
@@ -262,32 +233,19 @@ mod tests {
             let percentile = get(Method::Percentile);
             assert!((percentile.high - 9.21).abs() < 0.1, "{percentile:?}");
             let entropy = get(Method::Entropy);
-            assert!(
-                entropy.low == 0.0 && entropy.high > 4.0 && entropy.high < 16.0,
-                "{entropy:?}"
-            );
+            assert!(entropy.low == 0.0 && entropy.high > 4.0 && entropy.high < 16.0, "{entropy:?}");
             // Noise of a threshold T: rounding n (T / steps)^2 / 12, the outlier (60 - T)^2, the
             // exponential's tail n * 2 e^-T.
             let steps = f64::from(flavour.limits().1);
             let noise =
                 |t: f64| 1e6 * ((t / steps).powi(2) / 12.0 + 2.0 * (-t).exp()) + (60.0 - t).powi(2);
             let thresholds = (1..6000).map(|i| f64::from(i) / 100.0);
-            let least = thresholds
-                .min_by(|a, b| noise(*a).total_cmp(&noise(*b)))
-                .unwrap();
+            let least = thresholds.min_by(|a, b| noise(*a).total_cmp(&noise(*b))).unwrap();
             let mse = get(Method::Mse);
-            assert!(
-                mse.low == 0.0 && (mse.high - least).abs() < 0.5,
-                "{mse:?} {least}"
-            );
+            assert!(mse.low == 0.0 && (mse.high - least).abs() < 0.5, "{mse:?} {least}");
             assert!(mse.sqnr_db > plain.sqnr_db + 1.0, "{mse:?} {plain:?}");
             let best = get(Method::Best);
-            for method in [
-                Method::MinMax,
-                Method::Percentile,
-                Method::Entropy,
-                Method::Mse,
-            ] {
+            for method in [Method::MinMax, Method::Percentile, Method::Entropy, Method::Mse] {
                 assert!(best.sqnr_db >= get(method).sqnr_db);
             }
             assert_eq!(best.method, Method::Mse);
@@ -319,11 +277,9 @@ mod tests {
             .collect();
         let mut h = Histogram::new();
         assert!(h.add(&values));
-        for (flavour, low, high) in [
-            (Flavour::U8S8, -0.2, 2.0),
-            (Flavour::S8S8, -1.5, 1.5),
-            (Flavour::U8S8, -0.3, 4.0),
-        ] {
+        for (flavour, low, high) in
+            [(Flavour::U8S8, -0.2, 2.0), (Flavour::S8S8, -1.5, 1.5), (Flavour::U8S8, -0.3, 4.0)]
+        {
             let params = ActivationParams::from_range(flavour, low, high);
             let exact: f64 = values
                 .iter()
@@ -338,12 +294,7 @@ mod tests {
     fn a_constant_zero_tensor_has_a_range() {
         let mut h = Histogram::new();
         assert!(h.add(&[0.0; 16]));
-        for method in [
-            Method::Percentile,
-            Method::Entropy,
-            Method::Mse,
-            Method::Best,
-        ] {
+        for method in [Method::Percentile, Method::Entropy, Method::Mse, Method::Best] {
             let range = choose(&h, Flavour::U8S8, method, 99.99);
             assert_eq!((range.low, range.high), (0.0, 0.0));
         }

@@ -122,11 +122,8 @@ pub(super) fn outputs(
     kept: &VecDeque<Kept>,
     backend: &dyn Backend,
 ) -> Result<Vec<OutputReport>, Error> {
-    let names: Vec<&str> = model
-        .graph
-        .iter()
-        .flat_map(|g| g.output.iter().map(|o| o.name.as_str()))
-        .collect();
+    let names: Vec<&str> =
+        model.graph.iter().flat_map(|g| g.output.iter().map(|o| o.name.as_str())).collect();
     let mut sums = vec![Difference::default(); names.len()];
     if kept.is_empty() {
         return Ok(Vec::new());
@@ -139,11 +136,7 @@ pub(super) fn outputs(
             }
         }
     }
-    Ok(names
-        .iter()
-        .zip(&sums)
-        .map(|(name, sum)| sum.report(name))
-        .collect())
+    Ok(names.iter().zip(&sums).map(|(name, sum)| sum.report(name)).collect())
 }
 
 /// Fills the output error of each layer, from one sample through both models.
@@ -156,11 +149,8 @@ pub(super) fn layer_errors(
     options: &Options,
     backend: &dyn Backend,
 ) -> Result<(), Error> {
-    let float: Vec<String> = layers
-        .iter()
-        .map(|l| l.output.clone())
-        .filter(|t| plan.tensors.contains_key(t))
-        .collect();
+    let float: Vec<String> =
+        layers.iter().map(|l| l.output.clone()).filter(|t| plan.tensors.contains_key(t)).collect();
     let stand_ins: Vec<String> = float.iter().map(|t| dequantized(t)).collect();
     // The same split in both models, because the tensors have the same sizes.
     let originals = Pass::load(model, &float, options.memory_limit / 2, backend)?;
@@ -195,14 +185,7 @@ struct Difference {
 
 impl Default for Difference {
     fn default() -> Self {
-        Self {
-            signal: 0.0,
-            noise: 0.0,
-            absolute: 0.0,
-            magnitude: 0.0,
-            count: 0,
-            cosine: 1.0,
-        }
+        Self { signal: 0.0, noise: 0.0, absolute: 0.0, magnitude: 0.0, count: 0, cosine: 1.0 }
     }
 }
 

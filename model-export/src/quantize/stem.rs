@@ -111,37 +111,21 @@ fn fold_node(index: &Index<'_>, node: &NodeProto) -> Result<Option<Replacement>,
     };
 
     let name = |what: &str| format!("{weight_name}_folded_{what}");
-    let weight = TensorProto {
-        name: name("weight"),
-        ..fold_weights(&values, &kernel, &axes)
-    };
+    let weight = TensorProto { name: name("weight"), ..fold_weights(&values, &kernel, &axes) };
     let size = |f: &dyn Fn(&Axis) -> Vec<usize>| axes.iter().flat_map(f).collect::<Vec<usize>>();
     let split = [&shape[..2], &size(&|a| vec![a.size / a.stride, a.stride])].concat();
     let blocks: usize = axes.iter().map(|a| a.stride).product();
-    let joined = [
-        &[shape[0], blocks * shape[1]][..],
-        &size(&|a| vec![a.size / a.stride]),
-    ]
-    .concat();
+    let joined = [&[shape[0], blocks * shape[1]][..], &size(&|a| vec![a.size / a.stride])].concat();
     // [n, c, d0, s0, d1, s1, ..] -> [n, s0, s1, .., c, d0, d1, ..]
     let rank = axes.len() as i64;
     let strides = (0..rank).map(|i| 3 + 2 * i);
     let places = (0..rank).map(|i| 2 + 2 * i);
-    let order: Vec<i64> = [0]
-        .into_iter()
-        .chain(strides)
-        .chain([1])
-        .chain(places)
-        .collect();
+    let order: Vec<i64> = [0].into_iter().chain(strides).chain([1]).chain(places).collect();
 
     let step = |what: &str, op: &str, inputs: [&str; 2]| NodeProto {
         name: name(what),
         op_type: op.to_owned(),
-        input: inputs
-            .iter()
-            .filter(|i| !i.is_empty())
-            .map(|i| (*i).to_owned())
-            .collect(),
+        input: inputs.iter().filter(|i| !i.is_empty()).map(|i| (*i).to_owned()).collect(),
         output: vec![name(what)],
         ..NodeProto::default()
     };
@@ -151,17 +135,11 @@ fn fold_node(index: &Index<'_>, node: &NodeProto) -> Result<Option<Replacement>,
     conv.input[0] = name("join");
     conv.input[1] = name("weight");
     conv.attribute = vec![
-        ints(
-            "kernel_shape",
-            axes.iter().map(|a| a.folded_kernel as i64).collect(),
-        ),
+        ints("kernel_shape", axes.iter().map(|a| a.folded_kernel as i64).collect()),
         ints("strides", vec![1; axes.len()]),
         ints(
             "pads",
-            axes.iter()
-                .map(|a| a.folded_begin)
-                .chain(axes.iter().map(|a| a.folded_end))
-                .collect(),
+            axes.iter().map(|a| a.folded_begin).chain(axes.iter().map(|a| a.folded_end)).collect(),
         ),
     ];
     let nodes = vec![
@@ -181,17 +159,8 @@ fn fold_node(index: &Index<'_>, node: &NodeProto) -> Result<Option<Replacement>,
 /// The spatial axes of a convolution that is worth folding and can be.
 fn axes(node: &NodeProto, shape: &[usize], kernel: &[usize]) -> Option<Vec<Axis>> {
     let rank = kernel.len().checked_sub(2)?;
-    let list = |name: &str| {
-        node.attribute
-            .iter()
-            .find(|a| a.name == name)
-            .map(|a| a.ints.clone())
-    };
-    let auto_pad = node
-        .attribute
-        .iter()
-        .find(|a| a.name == "auto_pad")
-        .map(|a| a.s.as_slice());
+    let list = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.ints.clone());
+    let auto_pad = node.attribute.iter().find(|a| a.name == "auto_pad").map(|a| a.s.as_slice());
     let strides = list("strides").unwrap_or_else(|| vec![1; rank]);
     let pads = list("pads").unwrap_or_else(|| vec![0; 2 * rank]);
     let dilated = list("dilations").is_some_and(|d| d.iter().any(|d| *d != 1));
@@ -253,11 +222,7 @@ fn fold_weights(values: &[f32], kernel: &[usize], axes: &[Axis]) -> TensorProto 
 
 /// The shape of a graph input, if all of it is known.
 fn input_shape(index: &Index<'_>, tensor: &str) -> Option<Vec<usize>> {
-    let value = index
-        .graph
-        .input
-        .iter()
-        .find(|v| v.name == tensor && index.is_input(tensor))?;
+    let value = index.graph.input.iter().find(|v| v.name == tensor && index.is_input(tensor))?;
     let type_proto::Value::TensorType(tensor) = value.r#type.as_ref()?.value.as_ref()?;
     let dims = &tensor.shape.as_ref()?.dim;
     dims.iter()
@@ -269,10 +234,7 @@ fn input_shape(index: &Index<'_>, tensor: &str) -> Option<Vec<usize>> {
 }
 
 fn shape_tensor(name: &str, shape: &[usize]) -> TensorProto {
-    let bytes = shape
-        .iter()
-        .flat_map(|d| (*d as i64).to_le_bytes())
-        .collect();
+    let bytes = shape.iter().flat_map(|d| (*d as i64).to_le_bytes()).collect();
     raw_tensor(name, &[shape.len() as i64], DataType::Int64, bytes)
 }
 

@@ -31,13 +31,7 @@ pub fn check(model: &ModelProto) -> Result<Vec<String>, Error> {
         let name = label(node);
         let mut fail = |what: &str| broken.push(format!("node `{name}`: {what}"));
         zero_point(&index, node, &mut fail);
-        let scales = match node
-            .input
-            .get(1)
-            .map(|s| index.floats(s))
-            .transpose()?
-            .flatten()
-        {
+        let scales = match node.input.get(1).map(|s| index.floats(s)).transpose()?.flatten() {
             Some(scales) => scales,
             None => {
                 fail("the scale is no constant");
@@ -53,10 +47,7 @@ pub fn check(model: &ModelProto) -> Result<Vec<String>, Error> {
                 fail("an activation is quantized per channel");
             }
             let readers = node.output.iter().flat_map(|o| index.consumers(o));
-            if readers
-                .into_iter()
-                .any(|r| index.node(*r).op_type != "DequantizeLinear")
-            {
+            if readers.into_iter().any(|r| index.node(*r).op_type != "DequantizeLinear") {
                 fail("a quantized tensor is read by something else than DequantizeLinear");
             }
         } else if let Some(values) = of_constant {
@@ -102,11 +93,7 @@ pub fn check(model: &ModelProto) -> Result<Vec<String>, Error> {
         if scales.map(|s| s.dims.as_slice()) != channels.as_ref().map(std::slice::from_ref) {
             fail("the weights do not have one scale for each output channel");
         }
-        if node
-            .input
-            .first()
-            .is_none_or(|t| !activations.contains_key(t.as_str()))
-        {
+        if node.input.first().is_none_or(|t| !activations.contains_key(t.as_str())) {
             fail("the weights are quantized but the input is not");
         }
     }

@@ -23,11 +23,7 @@ pub fn find(name: &str) -> Result<PathBuf, Error> {
         Some(directory) => vec![PathBuf::from(directory)],
         None => {
             let starts = [env::current_dir().ok(), env::current_exe().ok()];
-            starts
-                .iter()
-                .flatten()
-                .flat_map(|start| candidates(start))
-                .collect()
+            starts.iter().flatten().flat_map(|start| candidates(start)).collect()
         }
     };
     look(name, &directories)
@@ -35,31 +31,19 @@ pub fn find(name: &str) -> Result<PathBuf, Error> {
 
 /// `target/weights` of a directory and of all above it.
 fn candidates(start: &Path) -> Vec<PathBuf> {
-    start
-        .ancestors()
-        .map(|directory| directory.join("target/weights"))
-        .collect()
+    start.ancestors().map(|directory| directory.join("target/weights")).collect()
 }
 
 fn look(name: &str, directories: &[PathBuf]) -> Result<PathBuf, Error> {
     let paths = directories.iter().map(|directory| directory.join(name));
-    paths
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            let mut searched: Vec<_> = directories.iter().filter(|d| d.is_dir()).collect();
-            searched.dedup();
-            let searched: Vec<_> = searched.iter().map(|d| d.display().to_string()).collect();
-            let searched = if searched.is_empty() {
-                "any target/weights".into()
-            } else {
-                searched.join(", ")
-            };
-            Error::NotFound {
-                name: name.to_owned(),
-                searched,
-            }
-        })
+    paths.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let mut searched: Vec<_> = directories.iter().filter(|d| d.is_dir()).collect();
+        searched.dedup();
+        let searched: Vec<_> = searched.iter().map(|d| d.display().to_string()).collect();
+        let searched =
+            if searched.is_empty() { "any target/weights".into() } else { searched.join(", ") };
+        Error::NotFound { name: name.to_owned(), searched }
+    })
 }
 
 #[cfg(test)]
@@ -76,21 +60,10 @@ mod tests {
             std::fs::create_dir_all(directory).unwrap();
         }
         std::fs::write(far.join("w.pth"), b"far").unwrap();
-        assert_eq!(
-            look("w.pth", &candidates(&deep)).unwrap(),
-            far.join("w.pth")
-        );
+        assert_eq!(look("w.pth", &candidates(&deep)).unwrap(), far.join("w.pth"));
         std::fs::write(near.join("w.pth"), b"near").unwrap();
-        assert_eq!(
-            look("w.pth", &candidates(&deep)).unwrap(),
-            near.join("w.pth")
-        );
-        let text = look("other.pth", &candidates(&deep))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            text.contains("other.pth") && text.contains("cargo xtask weights"),
-            "{text}"
-        );
+        assert_eq!(look("w.pth", &candidates(&deep)).unwrap(), near.join("w.pth"));
+        let text = look("other.pth", &candidates(&deep)).unwrap_err().to_string();
+        assert!(text.contains("other.pth") && text.contains("cargo xtask weights"), "{text}");
     }
 }

@@ -100,10 +100,7 @@ pub struct Weights {
 impl Weights {
     /// Weights made in memory; `source` stands for the file name in errors.
     pub fn new(source: &str, tensors: BTreeMap<String, Array>) -> Self {
-        Self {
-            source: source.to_owned(),
-            tensors,
-        }
+        Self { source: source.to_owned(), tensors }
     }
 
     /// Reads a weights file, whichever of the known kinds it is.
@@ -111,10 +108,8 @@ impl Weights {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is damaged or of another kind.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         Self::from_bytes(&path.display().to_string(), &bytes)
     }
 
@@ -139,14 +134,8 @@ impl Weights {
             }
             _ => from_safetensors(bytes),
         };
-        let format = |reason| Error::Format {
-            file: source.to_owned(),
-            reason,
-        };
-        Ok(Self {
-            source: source.to_owned(),
-            tensors: tensors.map_err(format)?,
-        })
+        let format = |reason| Error::Format { file: source.to_owned(), reason };
+        Ok(Self { source: source.to_owned(), tensors: tensors.map_err(format)? })
     }
 
     /// Reads a safetensors file.
@@ -154,16 +143,11 @@ impl Weights {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no safetensors file of `f32`.
     pub fn from_safetensors(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let file = path.display().to_string();
         match from_safetensors(&bytes) {
-            Ok(tensors) => Ok(Self {
-                source: file,
-                tensors,
-            }),
+            Ok(tensors) => Ok(Self { source: file, tensors }),
             Err(reason) => Err(Error::Format { file, reason }),
         }
     }
@@ -180,9 +164,7 @@ impl Weights {
 
     /// All tensors in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
-        self.tensors
-            .iter()
-            .map(|(name, array)| (name.as_str(), array))
+        self.tensors.iter().map(|(name, array)| (name.as_str(), array))
     }
 
     /// A tensor that has to be there, of any shape, and finite.
@@ -194,11 +176,7 @@ impl Weights {
         match self.tensors.get(name) {
             None => Err(Error::Missing { file, tensor }),
             Some(array) => match array.data.iter().position(|v| !v.is_finite()) {
-                Some(element) => Err(Error::NotFinite {
-                    file,
-                    tensor,
-                    element,
-                }),
+                Some(element) => Err(Error::NotFinite { file, tensor, element }),
                 None => Ok(array),
             },
         }
@@ -237,10 +215,7 @@ fn from_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
     for (name, view) in file.iter() {
         match view.dtype() {
             Dtype::F32 => {
-                let array = Array {
-                    shape: view.shape().to_vec(),
-                    data: floats(view.data()),
-                };
+                let array = Array { shape: view.shape().to_vec(), data: floats(view.data()) };
                 tensors.insert(name.to_owned(), array);
             }
             Dtype::I64 | Dtype::I32 | Dtype::U32 | Dtype::U8 => {}
@@ -253,10 +228,7 @@ fn from_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
 /// Little-endian `f32`; a rest of less than four bytes is left out.
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let chunks = bytes.as_chunks::<4>().0;
-    chunks
-        .iter()
-        .map(|chunk| f32::from_le_bytes(*chunk))
-        .collect()
+    chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
 }
 
 #[cfg(test)]
@@ -264,14 +236,8 @@ mod tests {
     use super::*;
 
     fn weights(shape: &[usize], data: Vec<f32>) -> Weights {
-        let array = Array {
-            shape: shape.to_vec(),
-            data,
-        };
-        Weights::new(
-            "w.safetensors",
-            BTreeMap::from([("a.weight".to_owned(), array)]),
-        )
+        let array = Array { shape: shape.to_vec(), data };
+        Weights::new("w.safetensors", BTreeMap::from([("a.weight".to_owned(), array)]))
     }
 
     #[test]
@@ -280,33 +246,20 @@ mod tests {
         assert_eq!(good.tensor("a.weight", &[2]).unwrap(), [1.0, 2.0]);
         for error in [
             good.tensor("a.weight", &[1, 2]).unwrap_err(),
-            weights(&[2], vec![0.0, f32::NAN])
-                .tensor("a.weight", &[2])
-                .unwrap_err(),
-            weights(&[2], vec![0.0])
-                .tensor("a.weight", &[2])
-                .unwrap_err(),
+            weights(&[2], vec![0.0, f32::NAN]).tensor("a.weight", &[2]).unwrap_err(),
+            weights(&[2], vec![0.0]).tensor("a.weight", &[2]).unwrap_err(),
         ] {
             let text = error.to_string();
-            assert!(
-                text.contains("a.weight") && text.contains("w.safetensors"),
-                "{text}"
-            );
+            assert!(text.contains("a.weight") && text.contains("w.safetensors"), "{text}");
         }
         let text = good.tensor("b.bias", &[2]).unwrap_err().to_string();
-        assert!(
-            text.contains("b.bias") && text.contains("w.safetensors"),
-            "{text}"
-        );
+        assert!(text.contains("b.bias") && text.contains("w.safetensors"), "{text}");
     }
 
     #[test]
     fn safetensors_are_read() {
         use safetensors::{Dtype, serialize, tensor::TensorView};
-        let data: Vec<u8> = [1.5f32, -2.0]
-            .iter()
-            .flat_map(|v| v.to_le_bytes())
-            .collect();
+        let data: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         let view = TensorView::new(Dtype::F32, vec![1, 2], &data).unwrap();
         let count = TensorView::new(Dtype::I64, vec![1], &[0; 8]).unwrap();
         let bytes = serialize([("w", view), ("steps", count)], None).unwrap();
@@ -317,16 +270,8 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_by_name() {
-        for bytes in [
-            &b""[..],
-            b"PK\x03\x04",
-            b"hello, world",
-            &[0x80],
-            &[0x80, 4, b'}'],
-        ] {
-            let text = Weights::from_bytes("f.ckpt", bytes)
-                .unwrap_err()
-                .to_string();
+        for bytes in [&b""[..], b"PK\x03\x04", b"hello, world", &[0x80], &[0x80, 4, b'}']] {
+            let text = Weights::from_bytes("f.ckpt", bytes).unwrap_err().to_string();
             assert!(text.contains("f.ckpt"), "{text}");
         }
     }

@@ -17,10 +17,7 @@ const MAX_DEPTH: usize = 16;
 pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
     let pickle = Pickle::decode(bytes)?;
     if pickle.length != bytes.len() {
-        return Err(format!(
-            "{} bytes after the end of the pickle",
-            bytes.len() - pickle.length
-        ));
+        return Err(format!("{} bytes after the end of the pickle", bytes.len() - pickle.length));
     }
     let mut tensors = BTreeMap::new();
     // A dictionary that is used twice would be read twice: stop where there is more than the file.
@@ -51,20 +48,13 @@ fn walk(
                 let Value::Text(key) = key else {
                     return Err(format!("a key under {path:?} is no text"));
                 };
-                let path = if path.is_empty() {
-                    (*key).to_owned()
-                } else {
-                    format!("{path}/{key}")
-                };
+                let path =
+                    if path.is_empty() { (*key).to_owned() } else { format!("{path}/{key}") };
                 walk(pickle, *value, &path, depth + 1, budget, tensors)?;
             }
             Ok(())
         }
-        Some(Object::Call {
-            callable,
-            state: Some(state),
-            ..
-        }) if is_array(*callable) => {
+        Some(Object::Call { callable, state: Some(state), .. }) if is_array(*callable) => {
             let array = array(pickle, *state).map_err(|why| format!("tensor {path}: {why}"))?;
             spend(array.data.len())?;
             tensors.insert(path.to_owned(), array);
@@ -77,10 +67,7 @@ fn walk(
 fn is_array(callable: Value<'_>) -> bool {
     matches!(
         callable,
-        Value::Global(
-            "numpy.core.multiarray" | "numpy._core.multiarray",
-            "_reconstruct"
-        )
+        Value::Global("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct")
     )
 }
 
@@ -97,22 +84,12 @@ fn array(pickle: &Pickle<'_>, state: Value<'_>) -> Result<Array, String> {
     if !is_float(pickle, dtype) {
         return Err("not little-endian float32".into());
     }
-    let shape = pickle
-        .sizes(shape)
-        .ok_or("its shape is no tuple of sizes")?;
-    let count = shape
-        .iter()
-        .try_fold(1usize, |count, &size| count.checked_mul(size));
+    let shape = pickle.sizes(shape).ok_or("its shape is no tuple of sizes")?;
+    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
     if count.and_then(|count| count.checked_mul(size_of::<f32>())) != Some(bytes.len()) {
-        return Err(format!(
-            "shape {shape:?} does not fit its {} bytes",
-            bytes.len()
-        ));
+        return Err(format!("shape {shape:?} does not fit its {} bytes", bytes.len()));
     }
-    Ok(Array {
-        shape,
-        data: floats(bytes),
-    })
+    Ok(Array { shape, data: floats(bytes) })
 }
 
 /// Whether a dtype is `dtype("f4", ...)` with the state `(version, "<", ...)`.
@@ -144,13 +121,7 @@ mod tests {
     #[test]
     fn arrays_are_named_by_their_path() {
         let tensors = read(ARRAY).unwrap();
-        assert_eq!(
-            tensors["a/b"],
-            Array {
-                shape: vec![1, 2],
-                data: vec![1.5, -2.0]
-            }
-        );
+        assert_eq!(tensors["a/b"], Array { shape: vec![1, 2], data: vec![1.5, -2.0] });
     }
 
     #[test]

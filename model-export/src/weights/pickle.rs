@@ -65,20 +65,13 @@ pub struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// Decodes the pickle at the start of `bytes`.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, String> {
-        let mut machine = Machine {
-            bytes,
-            ..Machine::default()
-        };
+        let mut machine = Machine { bytes, ..Machine::default() };
         loop {
             let at = machine.at;
             match machine.step() {
                 Ok(None) => {}
                 Ok(Some(root)) => {
-                    return Ok(Self {
-                        objects: machine.objects,
-                        root,
-                        length: machine.at,
-                    });
+                    return Ok(Self { objects: machine.objects, root, length: machine.at });
                 }
                 Err(reason) => return Err(format!("damaged pickle at byte {at}: {reason}")),
             }
@@ -105,13 +98,7 @@ impl<'a> Pickle<'a> {
     pub fn sizes(&self, value: Value<'_>) -> Option<Vec<usize>> {
         let parts = self.sequence(value)?.iter();
         parts
-            .map(|part| {
-                if let Value::Int(i) = part {
-                    usize::try_from(*i).ok()
-                } else {
-                    None
-                }
-            })
+            .map(|part| if let Value::Int(i) = part { usize::try_from(*i).ok() } else { None })
             .collect()
     }
 }
@@ -205,12 +192,7 @@ impl<'a> Machine<'a> {
             }
             b'R' => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
-                self.make(Object::Call {
-                    callable,
-                    arguments,
-                    state: None,
-                    items: vec![],
-                });
+                self.make(Object::Call { callable, arguments, state: None, items: vec![] });
             }
             b'b' => {
                 let new = self.pop()?;
@@ -281,10 +263,7 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&mut self, slot: usize) -> Result<(), String> {
-        let value = self
-            .memo
-            .get(&slot)
-            .ok_or_else(|| format!("nothing remembered as {slot}"))?;
+        let value = self.memo.get(&slot).ok_or_else(|| format!("nothing remembered as {slot}"))?;
         self.stack.push(*value);
         Ok(())
     }
@@ -312,18 +291,12 @@ impl<'a> Machine<'a> {
     /// A length of `N` bytes, little-endian.
     fn length<const N: usize>(&mut self) -> Result<usize, String> {
         let bytes: [u8; N] = self.array()?;
-        Ok(bytes
-            .iter()
-            .rev()
-            .fold(0, |sum, &byte| sum << 8 | usize::from(byte)))
+        Ok(bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte)))
     }
 
     fn line(&mut self) -> Result<&'a str, String> {
         let rest = &self.bytes[self.at..];
-        let end = rest
-            .iter()
-            .position(|&b| b == b'\n')
-            .ok_or("a line without an end")?;
+        let end = rest.iter().position(|&b| b == b'\n').ok_or("a line without an end")?;
         self.at += end + 1;
         std::str::from_utf8(&rest[..end]).map_err(|_| "text is not UTF-8".into())
     }
@@ -370,9 +343,7 @@ mod tests {
         assert_eq!(pickle.length, bytes.len() - 4);
         let list = pickle.sequence(pickle.root).unwrap();
         assert_eq!(list[0], list[1]);
-        let Some(Object::Dict(items)) = pickle.object(list[1]) else {
-            panic!("no dictionary")
-        };
+        let Some(Object::Dict(items)) = pickle.object(list[1]) else { panic!("no dictionary") };
         assert_eq!(items[..], [(Value::Text("a"), Value::Int(-2))]);
     }
 

@@ -34,18 +34,15 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
 
     // The size of an element is known from the tensors only.
     let keys = order.sequence(order.root).ok_or("no list of storages")?;
-    let users: HashMap<_, _> = tensors
-        .iter()
-        .map(|(name, tensor)| (tensor.storage, (name, tensor)))
-        .collect();
+    let users: HashMap<_, _> =
+        tensors.iter().map(|(name, tensor)| (tensor.storage, (name, tensor))).collect();
     let mut storages = HashMap::new();
     for key in keys {
         let Value::Text(key) = key else {
             return Err("the key of a storage is no text".into());
         };
-        let (name, user) = users
-            .get(key)
-            .ok_or_else(|| format!("storage {key} is of no tensor"))?;
+        let (name, user) =
+            users.get(key).ok_or_else(|| format!("storage {key} is of no tensor"))?;
         let (count, after) = rest
             .split_first_chunk::<8>()
             .ok_or_else(|| format!("file ends before tensor {name}"))?;
@@ -65,9 +62,7 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
     for (name, tensor) in &tensors {
         if tensor.float {
             let storage = storages.get(tensor.storage).copied().unwrap_or_default();
-            let array = tensor
-                .array(storage)
-                .map_err(|why| format!("tensor {name}: {why}"))?;
+            let array = tensor.array(storage).map_err(|why| format!("tensor {name}: {why}"))?;
             budget = budget
                 .checked_sub(array.data.len())
                 .ok_or_else(|| format!("tensor {name}: more values than the file holds"))?;
@@ -87,28 +82,18 @@ struct Tensor<'a> {
 
 impl Tensor<'_> {
     fn element_size(&self) -> usize {
-        if self.float {
-            size_of::<f32>()
-        } else {
-            size_of::<i64>()
-        }
+        if self.float { size_of::<f32>() } else { size_of::<i64>() }
     }
 
     fn array(&self, storage: &[u8]) -> Result<Array, String> {
-        let count = self
-            .shape
-            .iter()
-            .try_fold(1usize, |count, &size| count.checked_mul(size));
+        let count = self.shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let bytes = count.and_then(|count| {
             let start = self.offset.checked_mul(size_of::<f32>())?;
             let end = start.checked_add(count.checked_mul(size_of::<f32>())?)?;
             storage.get(start..end)
         });
         let bytes = bytes.ok_or_else(|| format!("shape {:?} exceeds its storage", self.shape))?;
-        Ok(Array {
-            shape: self.shape.clone(),
-            data: floats(bytes),
-        })
+        Ok(Array { shape: self.shape.clone(), data: floats(bytes) })
     }
 }
 
@@ -117,11 +102,7 @@ fn tensors<'a>(state: &Pickle<'a>) -> Result<Vec<(&'a str, Tensor<'a>)>, String>
     let items = match state.object(state.root) {
         Some(
             Object::Dict(items)
-            | Object::Call {
-                callable: Value::Global("collections", "OrderedDict"),
-                items,
-                ..
-            },
+            | Object::Call { callable: Value::Global("collections", "OrderedDict"), items, .. },
         ) => items,
         _ => return Err("not a state dictionary: save `model.state_dict()`".into()),
     };
@@ -130,10 +111,7 @@ fn tensors<'a>(state: &Pickle<'a>) -> Result<Vec<(&'a str, Tensor<'a>)>, String>
             return Err("a key is no text".to_owned());
         };
         let tensor = tensor(state, *value);
-        Ok((
-            name,
-            tensor.ok_or_else(|| format!("{name} is no contiguous float tensor"))?,
-        ))
+        Ok((name, tensor.ok_or_else(|| format!("{name} is no contiguous float tensor"))?))
     };
     items.iter().map(tensor).collect()
 }
@@ -159,12 +137,8 @@ fn tensor<'a>(state: &Pickle<'a>, value: Value<'a>) -> Option<Tensor<'a>> {
     let Object::Persistent(id) = state.object(storage)? else {
         return None;
     };
-    let &[
-        Value::Text("storage"),
-        Value::Global("torch", kind),
-        Value::Text(key),
-        ..,
-    ] = state.sequence(*id)?
+    let &[Value::Text("storage"), Value::Global("torch", kind), Value::Text(key), ..] =
+        state.sequence(*id)?
     else {
         return None;
     };
@@ -173,12 +147,7 @@ fn tensor<'a>(state: &Pickle<'a>, value: Value<'a>) -> Option<Tensor<'a>> {
         "LongStorage" => false,
         _ => return None,
     };
-    Some(Tensor {
-        storage: key,
-        float,
-        offset: usize::try_from(offset).ok()?,
-        shape,
-    })
+    Some(Tensor { storage: key, float, offset: usize::try_from(offset).ok()?, shape })
 }
 
 fn is_row_major(shape: &[usize], stride: &[usize]) -> bool {
@@ -207,13 +176,7 @@ mod tests {
     fn a_state_dictionary_is_read() {
         assert!(recognises(FILE));
         let tensors = read(FILE).unwrap();
-        assert_eq!(
-            tensors["w"],
-            Array {
-                shape: vec![1, 2],
-                data: vec![1.5, -2.0]
-            }
-        );
+        assert_eq!(tensors["w"], Array { shape: vec![1, 2], data: vec![1.5, -2.0] });
     }
 
     #[test]

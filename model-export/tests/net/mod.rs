@@ -64,10 +64,8 @@ impl Net {
     }
 
     pub fn max_pool(&mut self, input: &str, output: &str, kernel: &[usize], pad: usize) {
-        let attributes = vec![
-            ints("kernel_shape", kernel),
-            ints("pads", &vec![pad; 2 * kernel.len()]),
-        ];
+        let attributes =
+            vec![ints("kernel_shape", kernel), ints("pads", &vec![pad; 2 * kernel.len()])];
         self.push(output, "MaxPool", &[input], output, attributes);
     }
 
@@ -79,26 +77,14 @@ impl Net {
         let (low_name, high_name) = (format!("{output}.low"), format!("{output}.high"));
         self.constant(&low_name, &[], &[low]);
         self.constant(&high_name, &[], &[high]);
-        self.push(
-            output,
-            "Clip",
-            &[input, &low_name, &high_name],
-            output,
-            Vec::new(),
-        );
+        self.push(output, "Clip", &[input, &low_name, &high_name], output, Vec::new());
     }
 
     pub fn finish(mut self, outputs: &[(&str, &[usize])]) -> ModelProto {
-        self.graph.output = outputs
-            .iter()
-            .map(|(name, shape)| value(name, shape))
-            .collect();
+        self.graph.output = outputs.iter().map(|(name, shape)| value(name, shape)).collect();
         ModelProto {
             ir_version: 8,
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: 17,
-            }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 17 }],
             graph: Some(self.graph),
             ..ModelProto::default()
         }
@@ -125,9 +111,8 @@ impl Net {
     /// Bell-shaped weights that keep the variance, and small biases.
     fn weights(&mut self, name: &str, shape: &[usize], outputs: usize, fan_in: usize) {
         let scale = (2.0 / fan_in as f32).sqrt();
-        let weights: Vec<f32> = (0..shape.iter().product())
-            .map(|_| self.normal() * scale)
-            .collect();
+        let weights: Vec<f32> =
+            (0..shape.iter().product()).map(|_| self.normal() * scale).collect();
         let bias: Vec<f32> = (0..outputs).map(|_| self.normal() * 0.1).collect();
         self.constant(&format!("{name}.weight"), shape, &weights);
         self.constant(&format!("{name}.bias"), &[outputs], &bias);
@@ -136,10 +121,7 @@ impl Net {
     /// The sum of twelve uniform numbers: nearly normal.
     fn normal(&mut self) -> f32 {
         let mut uniform = || {
-            self.seed = self
-                .seed
-                .wrapping_mul(1_664_525)
-                .wrapping_add(1_013_904_223);
+            self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (self.seed >> 8) as f32 / (1 << 24) as f32
         };
         (0..12).map(|_| uniform()).sum::<f32>() - 6.0
@@ -163,9 +145,7 @@ fn value(name: &str, shape: &[usize]) -> ValueInfoProto {
     };
     let tensor = type_proto::Tensor {
         elem_type: DataType::Float as i32,
-        shape: Some(TensorShapeProto {
-            dim: shape.iter().map(dimension).collect(),
-        }),
+        shape: Some(TensorShapeProto { dim: shape.iter().map(dimension).collect() }),
     };
     ValueInfoProto {
         name: name.to_owned(),

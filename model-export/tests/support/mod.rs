@@ -12,9 +12,7 @@ use model_export::{
 
 /// The golden file of this name, as weights.
 pub fn golden(name: &str) -> Weights {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     Weights::from_safetensors(&path).unwrap()
 }
 
@@ -38,10 +36,7 @@ pub fn pattern(count: usize) -> Vec<f32> {
 
 /// Every backend that this machine has: tract always, ONNX Runtime where its library is.
 pub fn backends() -> Vec<Box<dyn Backend>> {
-    let options = BackendOptions {
-        threads: 2,
-        ..BackendOptions::default()
-    };
+    let options = BackendOptions { threads: 2, ..BackendOptions::default() };
     let tract = open_backend(BackendKind::Tract, &options).unwrap();
     let mut backends = vec![tract];
     match open_backend(BackendKind::Ort, &options) {
@@ -61,12 +56,7 @@ pub fn run(model: &ModelProto, backend: &dyn Backend) -> Vec<(String, Vec<f32>)>
     let start = std::time::Instant::now();
     graph.run(&[&input], &mut outputs).unwrap();
     eprintln!("{} in {:?}", backend.describe(), start.elapsed());
-    graph
-        .outputs()
-        .iter()
-        .map(|info| info.name.clone())
-        .zip(outputs)
-        .collect()
+    graph.outputs().iter().map(|info| info.name.clone()).zip(outputs).collect()
 }
 
 /// Fails if an output is further from the golden tensor than `tolerance`, relative to the largest
@@ -76,9 +66,6 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32)
     let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     assert!(largest > 0.01, "{what}: the golden file says nothing");
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!(
-            (f - e).abs() <= tolerance * largest,
-            "{what}[{i}] is {f} and should be {e}"
-        );
+        assert!((f - e).abs() <= tolerance * largest, "{what}[{i}] is {f} and should be {e}");
     }
 }

@@ -12,11 +12,8 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     weights::ensure(no_install)?;
     build()?;
 
-    let mut words: Vec<OsString> = args
-        .iter()
-        .filter(|a| *a != "--no-install")
-        .map(OsString::from)
-        .collect();
+    let mut words: Vec<OsString> =
+        args.iter().filter(|a| *a != "--no-install").map(OsString::from).collect();
     // Paths of the user are relative to where the user stands, not to the workspace root.
     let here = std::env::current_dir().unwrap_or_else(|_| root());
     if !args.iter().any(|a| a == "--out" || a.starts_with("--out=")) {

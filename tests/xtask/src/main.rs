@@ -23,6 +23,7 @@ commands:
              --normal DIR    the site's normal videos (default: a procedural scene)
              --test DIR      videos that the camera watches (with --normal)
              --labels FILE   ground truth of the test videos, JSON
+             --config FILE   training configuration, TOML
              --seed N        default 1
              --out DIR       default target/demo
              --no-install    refuse to install or fetch anything
@@ -53,9 +54,7 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        other => Err(Failure::usage(format!(
-            "no command '{other}': try 'cargo xtask help'"
-        ))),
+        other => Err(Failure::usage(format!("no command '{other}': try 'cargo xtask help'"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

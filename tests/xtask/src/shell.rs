@@ -15,34 +15,22 @@ pub struct Failure {
 impl Failure {
     /// The work failed (exit code 1).
     pub fn work(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: 1,
-        }
+        Self { message: message.into(), code: 1 }
     }
 
     /// Wrong usage (exit code 2).
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: 2,
-        }
+        Self { message: message.into(), code: 2 }
     }
 
     /// Damaged input (exit code 3).
     pub fn damaged(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: 3,
-        }
+        Self { message: message.into(), code: 3 }
     }
 
     /// Something is not there (exit code 4).
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: 4,
-        }
+        Self { message: message.into(), code: 4 }
     }
 }
 
@@ -80,14 +68,8 @@ pub fn execute(command: &mut Command) -> Result<(), Failure> {
     if status.success() {
         Ok(())
     } else {
-        let code = status
-            .code()
-            .and_then(|c| u8::try_from(c).ok())
-            .unwrap_or(1);
-        Err(Failure {
-            message: format!("'{}' failed ({status})", line(command)),
-            code,
-        })
+        let code = status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
+        Err(Failure { message: format!("'{}' failed ({status})", line(command)), code })
     }
 }
 
@@ -103,25 +85,15 @@ pub fn quiet(command: &mut Command) -> bool {
 
 /// The standard output of a command.
 pub fn output(command: &mut Command) -> Result<String, Failure> {
-    let out = command
-        .stderr(Stdio::null())
-        .output()
-        .map_err(|e| not_started(command, &e))?;
+    let out = command.stderr(Stdio::null()).output().map_err(|e| not_started(command, &e))?;
     if !out.status.success() {
-        return Err(Failure::work(format!(
-            "'{}' failed ({})",
-            line(command),
-            out.status
-        )));
+        return Err(Failure::work(format!("'{}' failed ({})", line(command), out.status)));
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 fn not_started(command: &Command, error: &std::io::Error) -> Failure {
-    Failure::unavailable(format!(
-        "cannot start '{}': {error}",
-        command.get_program().display()
-    ))
+    Failure::unavailable(format!("cannot start '{}': {error}", command.get_program().display()))
 }
 
 fn line(command: &Command) -> String {

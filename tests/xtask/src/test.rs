@@ -49,9 +49,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         doc.env("RUSTDOCFLAGS", "-D warnings");
         execute(&mut doc)
     })?;
-    step("tests", || {
-        run_cargo(&["test", "--release", "--locked", "--workspace"])
-    })?;
+    step("tests", || run_cargo(&["test", "--release", "--locked", "--workspace"]))?;
     eprintln!("All tests passed.");
     Ok(())
 }
@@ -67,13 +65,8 @@ fn deny(no_install: bool) -> Result<(), Failure> {
         return Ok(());
     };
     let check = |what: &[&str]| {
-        let mut words = vec![
-            "--workspace",
-            "--locked",
-            "--offline",
-            "check",
-            "--hide-inclusion-graph",
-        ];
+        let mut words =
+            vec!["--workspace", "--locked", "--offline", "check", "--hide-inclusion-graph"];
         words.extend(what);
         command(&program.to_string_lossy(), words)
     };

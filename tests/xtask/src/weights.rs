@@ -84,21 +84,15 @@ pub fn ensure(no_install: bool) -> Result<(), Failure> {
 }
 
 fn needed() -> impl Iterator<Item = Pinned> {
-    let runtime = if cfg!(target_arch = "aarch64") {
-        ONNX_RUNTIME_AARCH64
-    } else {
-        ONNX_RUNTIME_X86_64
-    };
+    let runtime =
+        if cfg!(target_arch = "aarch64") { ONNX_RUNTIME_AARCH64 } else { ONNX_RUNTIME_X86_64 };
     [runtime, I3D, MOBILENETV2].into_iter()
 }
 
 /// Where programs find what was fetched, whatever folder cargo builds to.
 pub fn environment() -> [(&'static str, std::path::PathBuf); 2] {
     [
-        (
-            "ORT_DYLIB_PATH",
-            root().join("target").join(ONNX_RUNTIME_X86_64.to),
-        ),
+        ("ORT_DYLIB_PATH", root().join("target").join(ONNX_RUNTIME_X86_64.to)),
         ("PAVAD_WEIGHTS", root().join("target/weights")),
     ]
 }

@@ -37,7 +37,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         None => Labels::default(),
     };
     let clips = read_scores(&args.videos, &args.scores)?;
-    let alerts = args.events.as_ref().map(|path| read_alerts(path)).transpose()?.unwrap_or_default();
+    let alerts =
+        args.events.as_ref().map(|path| read_alerts(path)).transpose()?.unwrap_or_default();
     let announced: Vec<_> = incidents(&alerts).into_iter().map(|(event, _)| event).collect();
     let evaluation = evaluate(&clips, &labels, &announced)?;
     if args.json {
@@ -52,7 +53,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     println!("  motion prior alone       {}", show(evaluation.auc_motion));
     println!("  semantic detector alone  {}", show(evaluation.auc_semantic));
     println!("  frame difference         {}", show(evaluation.auc_frame_difference));
-    println!("events detected            {} of {}", evaluation.events_detected, evaluation.events_truth);
+    println!(
+        "events detected            {} of {}",
+        evaluation.events_detected, evaluation.events_truth
+    );
     println!(
         "false alarms               {} in {:.1} minutes of normal footage",
         evaluation.false_alarms,

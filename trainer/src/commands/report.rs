@@ -25,10 +25,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     let data = ReportData::read(&args.data).map_err(|e| Usage(e.to_string()))?;
     let report = render(&data, args.data.parent().unwrap_or(Path::new(".")));
     for (path, reason) in &report.missing {
-        log::warn!(
-            "picture {}: {reason}; the report shows it as missing",
-            path.display()
-        );
+        log::warn!("picture {}: {reason}; the report shows it as missing", path.display());
     }
     std::fs::write(&args.out, &report.html).with_context(|| args.out.display().to_string())?;
     let kib = report.html.len() / 1024;

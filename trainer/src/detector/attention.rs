@@ -13,15 +13,11 @@ use super::{Error, ModelSize};
 /// axis, so that near the ends of a video the rows do not sum to one; its checkpoints are trained
 /// that way, and it is what is computed here.
 pub fn local_weights(t: usize, like: &Tensor) -> TensorResult<Tensor> {
-    let near: Vec<f64> = (0..t)
-        .map(|i| (-(i as f64) / std::f64::consts::E).exp())
-        .collect();
+    let near: Vec<f64> = (0..t).map(|i| (-(i as f64) / std::f64::consts::E).exp()).collect();
     let at = |i: usize, j: usize| near[i.abs_diff(j)];
     let sums: Vec<f64> = (0..t).map(|j| (0..t).map(|i| at(i, j)).sum()).collect();
     let values: Vec<f64> = (0..t * t).map(|n| at(n / t, n % t) / sums[n % t]).collect();
-    Tensor::from_vec(values, (t, t), &Device::Cpu)?
-        .to_dtype(like.dtype())?
-        .to_device(like.device())
+    Tensor::from_vec(values, (t, t), &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())
 }
 
 /// The transformer: `size.layers` pre-norm layers, each attention and feed-forward with a residual.
@@ -49,11 +45,7 @@ pub fn forward(
         let get = |name: &str| parameters.get(&format!("{layer}.{name}"));
         let y = layer_norm(&x, get("0.norm.weight")?, get("0.norm.bias")?)?;
         let y = attend(&y, get("0.fn.to_qkv.weight")?, &local, size)?; // [B, T, 2 H C]
-        let y = linear(
-            &y,
-            get("0.fn.to_out.0.weight")?,
-            Some(get("0.fn.to_out.0.bias")?),
-        )?;
+        let y = linear(&y, get("0.fn.to_out.0.weight")?, Some(get("0.fn.to_out.0.bias")?))?;
         x = (drop(y)? + x)?; // [B, T, E]
         let y = layer_norm(&x, get("1.norm.weight")?, get("1.norm.bias")?)?;
         let y = linear(&y, get("1.fn.net.0.weight")?, Some(get("1.fn.net.0.bias")?))?;
@@ -72,18 +64,11 @@ fn attend(x: &Tensor, weight: &Tensor, local: &Tensor, size: &ModelSize) -> Tens
     let inner = h * c;
     let qkvt = linear(x, weight, None)?; // [B, T, 4 H C]
     let part = |n: usize| qkvt.narrow(2, n * inner, inner);
-    let heads = |n: usize| {
-        part(n)?
-            .reshape((b, t, h, c))?
-            .transpose(1, 2)?
-            .contiguous()
-    }; // [B, H, T, C]
+    let heads = |n: usize| part(n)?.reshape((b, t, h, c))?.transpose(1, 2)?.contiguous(); // [B, H, T, C]
     let (q, k, v) = (heads(0)?, heads(1)?, heads(2)?);
     let weights = (q.matmul(&k.transpose(2, 3)?)? * (c as f64).powf(-0.5))?; // [B, H, T, T]
     let global = softmax(&weights)?.matmul(&v)?.transpose(1, 2)?; // [B, T, H, C]
     // The local weights are the same for all heads: no need to part them.
-    let nearby = local
-        .matmul(&part(3)?.contiguous()?)?
-        .reshape((b, t, h, c))?; // [B, T, H, C]
+    let nearby = local.matmul(&part(3)?.contiguous()?)?.reshape((b, t, h, c))?; // [B, T, H, C]
     Tensor::cat(&[&global, &nearby], 3)?.reshape((b, t, 2 * inner))
 }

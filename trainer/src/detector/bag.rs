@@ -35,9 +35,7 @@ impl Bag {
             return fail("is empty: the video is shorter than one snippet; leave it out".into());
         }
         if self.d != feature_size {
-            return fail(format!(
-                "the detector takes features of length {feature_size}"
-            ));
+            return fail(format!("the detector takes features of length {feature_size}"));
         }
         if self.snippets.checked_mul(self.d) != Some(self.features.len()) {
             return fail(format!("has {} values instead", self.features.len()));
@@ -69,11 +67,7 @@ pub fn segment(features: &[f32], snippets: usize, d: usize, segments: usize) -> 
     );
     let step = snippets as f64 / segments as f64;
     let bound = |i: usize| {
-        if i == segments {
-            snippets
-        } else {
-            (i as f64 * step).floor() as usize
-        }
+        if i == segments { snippets } else { (i as f64 * step).floor() as usize }
     };
     let mut out = Vec::with_capacity(segments * d);
     let mut sum = vec![0.0f64; d];
@@ -116,12 +110,8 @@ mod tests {
 
     #[test]
     fn bad_bags_are_named() {
-        let bag = |features: Vec<f32>, snippets, d| Bag {
-            name: "clip7".into(),
-            features,
-            snippets,
-            d,
-        };
+        let bag =
+            |features: Vec<f32>, snippets, d| Bag { name: "clip7".into(), features, snippets, d };
         let message = |b: Bag| b.validate("normal", 2).unwrap_err().to_string();
         assert!(message(bag(vec![], 0, 2)).contains("normal bag `clip7` [0, 2]: is empty"));
         assert!(

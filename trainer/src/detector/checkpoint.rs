@@ -35,12 +35,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, Error> {
     };
     Ok(tensors
         .into_iter()
-        .map(|(name, tensor)| {
-            (
-                name.strip_prefix("module.").unwrap_or(&name).to_owned(),
-                tensor,
-            )
-        })
+        .map(|(name, tensor)| (name.strip_prefix("module.").unwrap_or(&name).to_owned(), tensor))
         .collect())
 }
 
@@ -56,10 +51,7 @@ pub fn write(
 ) -> Result<(), Error> {
     let mut raw = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let values = tensor
-            .flatten_all()?
-            .to_dtype(DType::F32)?
-            .to_vec1::<f32>()?;
+        let values = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         raw.push((name.as_str(), tensor.dims().to_vec(), bytes));
     }
@@ -102,10 +94,7 @@ mod tests {
         let tensors = BTreeMap::from([("module.a.b".to_owned(), tensor.clone())]);
         write(&path, &tensors, HashMap::new()).unwrap();
         let back = read(&path).unwrap();
-        assert_eq!(
-            back["a.b"].to_vec2::<f32>().unwrap(),
-            tensor.to_vec2::<f32>().unwrap()
-        );
+        assert_eq!(back["a.b"].to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
     }
 
     #[test]

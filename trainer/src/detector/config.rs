@@ -131,10 +131,7 @@ impl DetectorConfig {
             ("model.classifier_hidden", m.classifier_hidden),
         ] {
             if value == 0 {
-                return Err(Error::Config {
-                    field,
-                    problem: "must be at least 1, is 0".into(),
-                });
+                return Err(Error::Config { field, problem: "must be at least 1, is 0".into() });
             }
         }
         for (field, value) in [
@@ -174,13 +171,8 @@ mod tests {
     #[test]
     fn unknown_fields_are_refused_and_missing_ones_have_defaults() {
         let config: DetectorConfig = toml::from_str("steps = 7\n[model]\nheads = 2\n").unwrap();
-        assert_eq!(
-            (config.steps, config.model.heads, config.segments),
-            (7, 2, 200)
-        );
-        let error = toml::from_str::<DetectorConfig>("stepz = 7")
-            .unwrap_err()
-            .to_string();
+        assert_eq!((config.steps, config.model.heads, config.segments), (7, 2, 200));
+        let error = toml::from_str::<DetectorConfig>("stepz = 7").unwrap_err().to_string();
         assert!(error.contains("stepz"), "{error}");
     }
 

@@ -82,19 +82,12 @@ pub fn usage_aware_update(
 ) -> TensorResult<Tensor> {
     let (k, e) = memory.dims2()?;
     let x = features.reshape(((), e))?; // [N, E]
-    let (x, slots) = if stop_gradient {
-        (x.detach(), memory.detach())
-    } else {
-        (x, memory.clone())
-    };
+    let (x, slots) =
+        if stop_gradient { (x.detach(), memory.detach()) } else { (x, memory.clone()) };
     let responsibility = softmax(&(linear(&x, &slots, None)? / (e as f64).sqrt())?)?; // [N, K]
     let usage = responsibility.mean(0)?; // [K]
     let total = (responsibility.sum(0)? + EPSILON)?.unsqueeze(1)?; // [K, 1]
-    let centres = responsibility
-        .t()?
-        .contiguous()?
-        .matmul(&x)?
-        .broadcast_div(&total)?; // [K, E]
+    let centres = responsibility.t()?.contiguous()?.matmul(&x)?.broadcast_div(&total)?; // [K, E]
     // ū is 1/K because responsibilities sum to one.
     let rare = ((usage + EPSILON)? * k as f64)?.recip()?;
     let weights = (rare.log()? * beta)?.exp()?; // [K]
@@ -121,11 +114,7 @@ pub fn losses(
     out: &TrainOutput,
     config: &super::DetectorConfig,
 ) -> Result<DarmLosses, Error> {
-    let mut terms = DarmLosses {
-        domain: None,
-        mean_distance: None,
-        update: None,
-    };
+    let mut terms = DarmLosses { domain: None, mean_distance: None, update: None };
     if config.use_da {
         let (real, pseudo) = (&out.normal_stream_real, &out.normal_stream_pseudo);
         terms.domain = Some(domain(parameters, real, pseudo, config.grl_strength)?);
@@ -134,12 +123,7 @@ pub fn losses(
     if config.use_upd {
         let memory = parameters.get("Amemory.memory_block")?;
         let stop = config.update_stop_gradient;
-        terms.update = Some(usage_aware_update(
-            &out.abnormal,
-            memory,
-            config.beta,
-            stop,
-        )?);
+        terms.update = Some(usage_aware_update(&out.abnormal, memory, config.beta, stop)?);
     }
     Ok(terms)
 }
@@ -166,20 +150,11 @@ mod tests {
         // Nine features at slot 0, one at slot 1, both off by one: responsibilities are all but 0/1.
         let mut rows = vec![vec![41.0f64, 0.0]; 9];
         rows.push(vec![0.0, 41.0]);
-        let x = Tensor::new(rows, &Device::Cpu)
-            .unwrap()
-            .unsqueeze(0)
-            .unwrap();
+        let x = Tensor::new(rows, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         let memory = Var::new(&[[40.0f64, 0.0], [0.0, 40.0]], &Device::Cpu).unwrap();
         let pull = |beta| {
             let loss = usage_aware_update(&x, &memory, beta, true).unwrap();
-            let grad = loss
-                .backward()
-                .unwrap()
-                .get(&memory)
-                .unwrap()
-                .to_vec2::<f64>()
-                .unwrap();
+            let grad = loss.backward().unwrap().get(&memory).unwrap().to_vec2::<f64>().unwrap();
             (loss.to_scalar::<f64>().unwrap(), grad[0][0], grad[1][1])
         };
         // ū/u = 0.5/0.9 and 0.5/0.1; the loss is half their sum, a slot's gradient −its weight.
@@ -196,10 +171,7 @@ mod tests {
         let memory = Var::new(&[[0.1f64, 0.2], [0.3, -0.4], [0.0, 0.5]], &Device::Cpu).unwrap();
         let held = usage_aware_update(&x, &memory, 1.0, true).unwrap();
         let free = usage_aware_update(&x, &memory, 1.0, false).unwrap();
-        let (a, b) = (
-            held.to_scalar::<f64>().unwrap(),
-            free.to_scalar::<f64>().unwrap(),
-        );
+        let (a, b) = (held.to_scalar::<f64>().unwrap(), free.to_scalar::<f64>().unwrap());
         assert!((a - b).abs() < 1e-12);
         assert!(held.backward().unwrap().get(&x).is_none());
         assert!(free.backward().unwrap().get(&x).is_some());

@@ -39,9 +39,6 @@ mod tests {
         // 1·2 + 10·3 = 32; 1·1 + 10·2 + 100·3 = 321; 10·1 + 100·2 = 210; less 40, ReLU.
         assert_eq!(y.to_vec1::<f64>().unwrap(), [0.0, 281.0, 170.0]);
         let one = forward(&x.narrow(1, 2, 1).unwrap(), &weight, &bias).unwrap();
-        assert_eq!(
-            one.flatten_all().unwrap().to_vec1::<f64>().unwrap(),
-            [160.0]
-        );
+        assert_eq!(one.flatten_all().unwrap().to_vec1::<f64>().unwrap(), [160.0]);
     }
 }

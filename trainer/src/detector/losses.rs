@@ -128,9 +128,7 @@ pub fn kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
 
 /// Magnitude separation: mean max(0, 100 − ‖abnormal‖ + ‖normal‖) of rows `[B, E]`.
 pub fn distance(normal: &Tensor, abnormal: &Tensor) -> Result<Tensor> {
-    ((norm(normal)? - norm(abnormal)?)? + 100.0)?
-        .relu()?
-        .mean_all()
+    ((norm(normal)? - norm(abnormal)?)? + 100.0)?.relu()?.mean_all()
 }
 
 #[cfg(test)]
@@ -144,24 +142,12 @@ mod tests {
         let logits = Var::new(&[[-80.0f32, 0.0], [-80.0, -80.0]], &Device::Cpu).unwrap();
         let loss = bce_one(&crate::detector::ops::sigmoid(&logits).unwrap()).unwrap();
         let value = loss.to_scalar::<f32>().unwrap();
-        assert!(
-            (value - (3.0 * 80.0 + 2f32.ln()) / 4.0).abs() < 1e-3,
-            "{value}"
-        );
+        assert!((value - (3.0 * 80.0 + 2f32.ln()) / 4.0).abs() < 1e-3, "{value}");
         let grads = loss.backward().unwrap();
         let grad = grads.get(&logits).unwrap().to_vec2::<f32>().unwrap();
-        assert!(
-            (grad[0][0] + 0.25).abs() < 1e-3 && (grad[0][1] + 0.125).abs() < 1e-3,
-            "{grad:?}"
-        );
+        assert!((grad[0][0] + 0.25).abs() < 1e-3 && (grad[0][1] + 0.125).abs() < 1e-3, "{grad:?}");
         let far = Tensor::new(&[0.0f32], &Device::Cpu).unwrap();
-        assert!(
-            bce_one(&far)
-                .unwrap()
-                .to_scalar::<f32>()
-                .unwrap()
-                .is_finite()
-        );
+        assert!(bce_one(&far).unwrap().to_scalar::<f32>().unwrap().is_finite());
     }
 
     #[test]

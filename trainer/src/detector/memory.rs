@@ -18,24 +18,16 @@ pub fn recall(x: &Tensor, memory: &Tensor) -> Result<Recall> {
     let (slots, e) = memory.dims2()?;
     let s = sigmoid(&(linear(x, memory, None)? / (e as f64).sqrt())?)?; // [B, T, K]
     let attention = top_k_mean(&s, slots / 16 + 1)?; // [B, T]
-    Ok(Recall {
-        attention,
-        augmentation: augment(&s, memory)?,
-    })
+    Ok(Recall { attention, augmentation: augment(&s, memory)? })
 }
 
 /// The augmentation alone, for evaluation; `[B, T, E]`.
 pub fn recall_augmentation(x: &Tensor, memory: &Tensor) -> Result<Tensor> {
     let e = memory.dim(1)?;
-    augment(
-        &sigmoid(&(linear(x, memory, None)? / (e as f64).sqrt())?)?,
-        memory,
-    )
+    augment(&sigmoid(&(linear(x, memory, None)? / (e as f64).sqrt())?)?, memory)
 }
 
 fn augment(s: &Tensor, memory: &Tensor) -> Result<Tensor> {
     let (b, t, slots) = s.dims3()?;
-    s.reshape((b * t, slots))?
-        .matmul(memory)?
-        .reshape((b, t, memory.dim(1)?))
+    s.reshape((b * t, slots))?.matmul(memory)?.reshape((b, t, memory.dim(1)?))
 }

@@ -77,10 +77,7 @@ impl UrDmu {
                     _ => format!("has shape {dims:?}"),
                 },
             };
-            Err(Error::Tensor {
-                name: name.to_owned(),
-                problem,
-            })
+            Err(Error::Tensor { name: name.to_owned(), problem })
         };
         let qkv = "selfatt.layers.0.0.fn.to_qkv.weight";
         let inner = dim(qkv, 0)?;
@@ -164,10 +161,8 @@ impl UrDmu {
         let augmentation = ((&mu_a + &mu_n)? + deviation.pad_with_zeros(0, 0, b)?)?;
         let scores = self.classify(&encoded, &augmentation)?; // [2B, T]
 
-        let (abnormal_by_a, abnormal_by_n) = (
-            abnormal_half(&by_a.attention)?,
-            abnormal_half(&by_n.attention)?,
-        );
+        let (abnormal_by_a, abnormal_by_n) =
+            (abnormal_half(&by_a.attention)?, abnormal_half(&by_n.attention)?);
         let normal_by_n = normal_half(&by_n.attention)?;
         let (normal, abnormal) = (normal_half(&encoded)?, abnormal_half(&encoded)?);
         let chosen_anchor = top_k_weights(&normal_by_n, k)?; // [B, T]

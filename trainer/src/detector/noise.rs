@@ -73,11 +73,7 @@ const CHUNK: usize = 1 << 16;
 impl StepNoise {
     /// The noise of a step, below 2^28.
     pub fn new(seed: u64, step: usize) -> Self {
-        Self {
-            seed,
-            step: step as u64,
-            draws: 0,
-        }
+        Self { seed, step: step as u64, draws: 0 }
     }
 
     fn fill(&mut self, n: usize, fill: impl Fn(&mut ChaCha8Rng, &mut [f32]) + Sync) -> Vec<f32> {
@@ -85,15 +81,9 @@ impl StepNoise {
         let base = (self.step << 8 | self.draws) << 24;
         self.draws += 1;
         let mut values = vec![0.0f32; n];
-        values
-            .par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(chunk, out)| {
-                fill(
-                    &mut stream(self.seed, Purpose::Step, base | chunk as u64),
-                    out,
-                );
-            });
+        values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
+            fill(&mut stream(self.seed, Purpose::Step, base | chunk as u64), out);
+        });
         values
     }
 }
@@ -125,11 +115,7 @@ impl Noise for StepNoise {
             for four in out.chunks_mut(4) {
                 let mut word = rng.next_u64();
                 for value in four {
-                    *value = if (word as u32 & 0xffff) < below {
-                        0.0
-                    } else {
-                        keep
-                    };
+                    *value = if (word as u32 & 0xffff) < below { 0.0 } else { keep };
                     word >>= 16;
                 }
             }
@@ -154,45 +140,23 @@ mod tests {
     #[test]
     fn noise_is_normal_and_repeats() {
         let like = Tensor::zeros(1, DType::F64, &Device::Cpu).unwrap();
-        let draw = |step| {
-            StepNoise::new(9, step)
-                .normal((3, 100, 401), &like)
-                .unwrap()
-        };
+        let draw = |step| StepNoise::new(9, step).normal((3, 100, 401), &like).unwrap();
         let values = draw(4).flatten_all().unwrap().to_vec1::<f64>().unwrap();
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let fourth = values.iter().map(|v| v.powi(4)).sum::<f64>() / n;
         let variance = values.iter().map(|v| v * v).sum::<f64>() / n;
         assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02 && (fourth - 3.0).abs() < 0.1);
-        assert_eq!(
-            values,
-            draw(4).flatten_all().unwrap().to_vec1::<f64>().unwrap()
-        );
-        assert_ne!(
-            values,
-            draw(5).flatten_all().unwrap().to_vec1::<f64>().unwrap()
-        );
+        assert_eq!(values, draw(4).flatten_all().unwrap().to_vec1::<f64>().unwrap());
+        assert_ne!(values, draw(5).flatten_all().unwrap().to_vec1::<f64>().unwrap());
     }
 
     #[test]
     fn dropout_keeps_the_expectation() {
         let x = Tensor::ones((300, 1001), DType::F32, &Device::Cpu).unwrap();
         let mut noise = StepNoise::new(1, 1);
-        let a = noise
-            .dropout(&x, 0.3)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
-        let b = noise
-            .dropout(&x, 0.3)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
+        let a = noise.dropout(&x, 0.3).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let b = noise.dropout(&x, 0.3).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let zeros = a.iter().filter(|v| **v == 0.0).count() as f64 / a.len() as f64;
         assert!((zeros - 0.3).abs() < 0.005, "{zeros}");
         assert!(a.iter().all(|v| *v == 0.0 || (*v - 1.0 / 0.7).abs() < 1e-6));

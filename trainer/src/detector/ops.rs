@@ -50,10 +50,7 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 /// If a value is not finite: sorting would have no meaning.
 pub fn top_k_weights(values: &Tensor, k: usize) -> Result<Tensor> {
     let values = values.detach().contiguous()?;
-    let sum = values
-        .sum_all()?
-        .to_dtype(candle_core::DType::F64)?
-        .to_scalar::<f64>()?;
+    let sum = values.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
     if !sum.is_finite() {
         candle_core::bail!("activations are {sum}: lower the learning rate or check the features");
     }
@@ -87,11 +84,7 @@ mod tests {
 
     #[test]
     fn top_k_mean_chooses_values_and_passes_their_gradient() {
-        let x = Var::new(
-            &[[3.0f64, 1.0, 5.0, 4.0], [0.0, -1.0, -2.0, 7.0]],
-            &Device::Cpu,
-        )
-        .unwrap();
+        let x = Var::new(&[[3.0f64, 1.0, 5.0, 4.0], [0.0, -1.0, -2.0, 7.0]], &Device::Cpu).unwrap();
         let mean = top_k_mean(&x, 2).unwrap();
         assert_eq!(mean.to_vec1::<f64>().unwrap(), [4.5, 3.5]);
         let grads = mean.sum_all().unwrap().backward().unwrap();

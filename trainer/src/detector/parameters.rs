@@ -43,9 +43,7 @@ impl Parameters {
                 Start::Constant(value) => vec![value; count],
                 Start::Uniform(bound) => {
                     let mut rng = stream(seed, Purpose::Init, index as u64);
-                    (0..count)
-                        .map(|_| bound * (2.0 * open_unit(&mut rng) - 1.0))
-                        .collect()
+                    (0..count).map(|_| bound * (2.0 * open_unit(&mut rng) - 1.0)).collect()
                 }
             };
             let tensor = Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?;
@@ -68,23 +66,14 @@ impl Parameters {
     ) -> Result<Self, Error> {
         let mut vars = BTreeMap::new();
         for (name, shape, _) in layout(size, domain_hidden) {
-            let fail = |problem: String| {
-                Err(Error::Tensor {
-                    name: name.clone(),
-                    problem,
-                })
-            };
+            let fail = |problem: String| Err(Error::Tensor { name: name.clone(), problem });
             let Some(tensor) = tensors.get(&name) else {
                 return fail("is missing: not a UR-DMU checkpoint".into());
             };
             if tensor.dims() != shape {
                 return fail(format!("has shape {:?}, expected {shape:?}", tensor.dims()));
             }
-            let sum = tensor
-                .to_dtype(DType::F64)?
-                .abs()?
-                .sum_all()?
-                .to_scalar::<f64>()?;
+            let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
             if !sum.is_finite() {
                 return fail("holds a value that is not finite".into());
             }
@@ -96,9 +85,7 @@ impl Parameters {
 
     #[cfg(test)]
     pub(super) fn of(vars: impl IntoIterator<Item = (String, Var)>) -> Self {
-        Self {
-            vars: vars.into_iter().collect(),
-        }
+        Self { vars: vars.into_iter().collect() }
     }
 
     /// A parameter.
@@ -109,10 +96,7 @@ impl Parameters {
         self.vars
             .get(name)
             .map(Var::as_tensor)
-            .ok_or_else(|| Error::Tensor {
-                name: name.to_owned(),
-                problem: "is missing".into(),
-            })
+            .ok_or_else(|| Error::Tensor { name: name.to_owned(), problem: "is missing".into() })
     }
 
     /// All parameters in the order of their names.
@@ -125,10 +109,7 @@ impl Parameters {
     /// # Errors
     /// If memory is short.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, Error> {
-        self.vars
-            .iter()
-            .map(|(n, v)| Ok((n.clone(), v.as_tensor().detach().copy()?)))
-            .collect()
+        self.vars.iter().map(|(n, v)| Ok((n.clone(), v.as_tensor().detach().copy()?))).collect()
     }
 }
 
@@ -150,16 +131,8 @@ fn layout(size: &ModelSize, domain_hidden: Option<usize>) -> Vec<(String, Vec<us
         let layer = format!("selfatt.layers.{i}");
         dense(&format!("{layer}.0.fn.to_qkv"), vec![4 * inner, e], false);
         dense(&format!("{layer}.0.fn.to_out.0"), vec![e, 2 * inner], true);
-        dense(
-            &format!("{layer}.1.fn.net.0"),
-            vec![size.feed_forward, e],
-            true,
-        );
-        dense(
-            &format!("{layer}.1.fn.net.3"),
-            vec![e, size.feed_forward],
-            true,
-        );
+        dense(&format!("{layer}.1.fn.net.0"), vec![size.feed_forward, e], true);
+        dense(&format!("{layer}.1.fn.net.3"), vec![e, size.feed_forward], true);
     }
     dense("encoder_mu.0", vec![e, e], true);
     dense("encoder_var.0", vec![e, e], true);

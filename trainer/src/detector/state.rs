@@ -25,9 +25,7 @@ impl Adam {
         let zeros = |(name, var): (&str, &candle_core::Var)| {
             Ok((name.to_owned(), (var.zeros_like()?, var.zeros_like()?)))
         };
-        Ok(Self {
-            moments: parameters.iter().map(zeros).collect::<TensorResult<_>>()?,
-        })
+        Ok(Self { moments: parameters.iter().map(zeros).collect::<TensorResult<_>>()? })
     }
 
     /// One step; `step` counts from 1. A parameter without a gradient stays as it is.
@@ -73,19 +71,11 @@ impl StateFile {
     ) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
         // How long to train and how often to save may change between runs.
-        let same = DetectorConfig {
-            steps: 1,
-            checkpoint_every: 1,
-            ..config.clone()
-        };
+        let same = DetectorConfig { steps: 1, checkpoint_every: 1, ..config.clone() };
         let config = serde_json::to_string(&same).expect("a configuration is plain data");
         Ok(Self {
             path: dir.join("training-state.safetensors"),
-            identity: [
-                ("configuration", config),
-                ("seed", seed.to_string()),
-                ("data", data),
-            ],
+            identity: [("configuration", config), ("seed", seed.to_string()), ("data", data)],
         })
     }
 
@@ -107,11 +97,8 @@ impl StateFile {
             tensors.insert(format!("adam.m.{name}"), m.clone());
             tensors.insert(format!("adam.v.{name}"), v.clone());
         }
-        let mut metadata: HashMap<String, String> = self
-            .identity
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), v.clone()))
-            .collect();
+        let mut metadata: HashMap<String, String> =
+            self.identity.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
         metadata.insert("step".into(), step.to_string());
         checkpoint::write(&self.path, &tensors, metadata)
     }
@@ -136,10 +123,7 @@ impl StateFile {
         let metadata = header.metadata().clone().unwrap_or_default();
         for (what, value) in &self.identity {
             if metadata.get(*what) != Some(value) {
-                return Err(Error::StateMismatch {
-                    path: self.path.clone(),
-                    what,
-                });
+                return Err(Error::StateMismatch { path: self.path.clone(), what });
             }
         }
         let step = metadata
@@ -178,10 +162,7 @@ pub(super) fn digest(normal: &[Bag], pseudo: &[Bag]) -> String {
             }
         }
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -196,11 +177,7 @@ mod tests {
         let tensor = Tensor::new(&[1.0f64, -2.0], &Device::Cpu).unwrap();
         let parameters = Parameters::of([("p".to_owned(), Var::from_tensor(&tensor).unwrap())]);
         let mut adam = Adam::new(&parameters).unwrap();
-        let config = DetectorConfig {
-            lr: 0.1,
-            weight_decay: 0.01,
-            ..DetectorConfig::default()
-        };
+        let config = DetectorConfig { lr: 0.1, weight_decay: 0.01, ..DetectorConfig::default() };
         for step in 1..=3 {
             let p = parameters.get("p").unwrap();
             let loss = (p.narrow(0, 0, 1).unwrap().sqr().unwrap().sum_all().unwrap()

@@ -16,10 +16,7 @@ use super::{Bag, DetectorConfig, Error, darm, losses, ops, segment};
 
 /// The loss terms of one step, by the names in [`losses`] and [`darm`]; 0 for a part that is off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "each is named after the function that computes it"
-)]
+#[expect(missing_docs, reason = "each is named after the function that computes it")]
 pub struct LossValues {
     pub total: f64,
     pub urdmu: f64,
@@ -101,10 +98,7 @@ impl TrainedDetector {
 /// # Errors
 /// Before any work: [`Error::Config`], [`Error::NoBags`], [`Error::Bag`], [`Error::StateMismatch`].
 /// During it: [`Error::Diverged`], [`Error::Interrupted`] once `stop` is set, [`Error::Io`].
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is one independent thing the run needs"
-)]
+#[expect(clippy::too_many_arguments, reason = "each is one independent thing the run needs")]
 pub fn train(
     normal: &[Bag],
     pseudo: &[Bag],
@@ -120,29 +114,19 @@ pub fn train(
         if bags.is_empty() {
             return Err(Error::NoBags(kind));
         }
-        bags.par_iter()
-            .try_for_each(|bag| bag.validate(kind, config.model.feature_size))?;
+        bags.par_iter().try_for_each(|bag| bag.validate(kind, config.model.feature_size))?;
     }
     let data = digest(normal, pseudo);
     let hidden = config.use_da.then_some(config.discriminator_hidden);
     let parameters = Parameters::init(&config.model, hidden, seed, DType::F32, device)?;
     let mut adam = Adam::new(&parameters)?;
-    let state = state_dir
-        .map(|dir| StateFile::new(dir, config, seed, data.clone()))
-        .transpose()?;
+    let state = state_dir.map(|dir| StateFile::new(dir, config, seed, data.clone())).transpose()?;
     let mut done = match &state {
         Some(state) => state.load(&parameters, &mut adam, device)?.unwrap_or(0),
         None => 0,
     };
-    let model = UrDmu {
-        size: config.model.clone(),
-        parameters,
-    };
-    let mut last = Progress {
-        step: done,
-        steps: config.steps,
-        ..Progress::default()
-    };
+    let model = UrDmu { size: config.model.clone(), parameters };
+    let mut last = Progress { step: done, steps: config.steps, ..Progress::default() };
     let mut saved = done;
     while done < config.steps {
         if stop.load(Ordering::Relaxed) {
@@ -158,11 +142,7 @@ pub fn train(
         let out = model.train_forward(&features, config.dropout, &mut noise)?;
         let (total, values) = total_loss(&model.parameters, &out, config)?;
         if !values.total.is_finite() {
-            return Err(Error::Diverged {
-                step,
-                what: "the loss",
-                value: values.total,
-            });
+            return Err(Error::Diverged { step, what: "the loss", value: values.total });
         }
         adam.update(&model.parameters, &total.backward()?, config, step)?;
         done = step;
@@ -186,13 +166,7 @@ pub fn train(
     for tensor in tensors.values_mut() {
         *tensor = tensor.to_device(&Device::Cpu)?;
     }
-    Ok(TrainedDetector {
-        tensors,
-        config: config.clone(),
-        seed,
-        data,
-        last,
-    })
+    Ok(TrainedDetector { tensors, config: config.clone(), seed, data, last })
 }
 
 /// L = L_UR-DMU + λ1 · L_DA + λ2 · L_upd (PA-VAD), and the value of every term.
@@ -251,25 +225,17 @@ fn batch(
 ) -> Result<Tensor, Error> {
     let (b, t, d) = (config.batch, config.segments, config.model.feature_size);
     let mut chosen = Vec::with_capacity(2 * b);
-    for (bags, purpose) in [
-        (normal, Purpose::NormalOrder),
-        (pseudo, Purpose::PseudoOrder),
-    ] {
+    for (bags, purpose) in [(normal, Purpose::NormalOrder), (pseudo, Purpose::PseudoOrder)] {
         let mut order = (usize::MAX, Vec::new());
         for place in step * b..(step + 1) * b {
             let round = place / bags.len();
             if order.0 != round {
-                order = (
-                    round,
-                    permutation(bags.len(), &mut stream(seed, purpose, round as u64)),
-                );
+                order = (round, permutation(bags.len(), &mut stream(seed, purpose, round as u64)));
             }
             chosen.push(&bags[order.1[place % bags.len()]]);
         }
     }
-    let rows: Vec<Vec<f32>> = chosen
-        .par_iter()
-        .map(|bag| segment(&bag.features, bag.snippets, d, t))
-        .collect();
+    let rows: Vec<Vec<f32>> =
+        chosen.par_iter().map(|bag| segment(&bag.features, bag.snippets, d, t)).collect();
     Ok(Tensor::from_vec(rows.concat(), (2 * b, t, d), device)?)
 }

@@ -160,11 +160,8 @@ fn column(path: &Path, table: &[Vec<String>], name: &str) -> Result<Option<Vec<f
     };
     let mut values = Vec::with_capacity(table.len());
     for (frame, row) in table[1..].iter().enumerate() {
-        let wrong = |reason: String| FilesError::Line {
-            path: path.to_path_buf(),
-            line: frame + 2,
-            reason,
-        };
+        let wrong =
+            |reason: String| FilesError::Line { path: path.to_path_buf(), line: frame + 2, reason };
         if row.first().and_then(|f| f.parse().ok()) != Some(frame) {
             return Err(wrong(format!("expected frame {frame}")));
         }
@@ -199,9 +196,8 @@ mod tests {
 
     #[test]
     fn wrong_rows_are_named() {
-        let message = |text| {
-            column(Path::new("a.csv"), &table(text), "score").unwrap_err().to_string()
-        };
+        let message =
+            |text| column(Path::new("a.csv"), &table(text), "score").unwrap_err().to_string();
         assert!(message("frame,score\n0,1\n2,1").contains("line 3: expected frame 1"));
         assert!(message("frame,score\n0,x").contains("line 2"));
         assert!(message("frame,score\n0,NaN").contains("'NaN'"));
@@ -220,8 +216,7 @@ mod tests {
             peak_frame: frame,
             snapshot: snapshot.map(str::to_string),
         };
-        let alerts =
-            [alert("x", 5, None), alert("x", 9, Some("x.jpg")), alert("y", 4, None)];
+        let alerts = [alert("x", 5, None), alert("x", 9, Some("x.jpg")), alert("y", 4, None)];
         let found = incidents(&alerts);
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].0.first, found[0].0.last), (3, 9));

@@ -64,11 +64,8 @@ impl Labels {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, LabelsError> {
-        let labels: BTreeMap<String, Vec<(u64, u64)>> =
-            serde_json::from_str(text).map_err(|e| LabelsError::Format {
-                path: path.to_path_buf(),
-                reason: e.to_string(),
-            })?;
+        let labels: BTreeMap<String, Vec<(u64, u64)>> = serde_json::from_str(text)
+            .map_err(|e| LabelsError::Format { path: path.to_path_buf(), reason: e.to_string() })?;
         for (clip, ranges) in &labels {
             if let Some(&(first, last)) = ranges.iter().find(|(f, l)| *f == 0 || l < f) {
                 let (path, clip) = (path.to_path_buf(), clip.clone());

@@ -119,14 +119,13 @@ mod tests {
     #[test]
     fn curve_runs_from_corner_to_corner_and_encloses_the_auc() {
         let labels: Vec<bool> = (0..200).map(|i| i % 3 == 0).collect();
-        let scores: Vec<f64> =
-            (0..200).map(|i| ((i * 37 % 101) as f64) + if i % 3 == 0 { 20.0 } else { 0.0 }).collect();
+        let scores: Vec<f64> = (0..200)
+            .map(|i| ((i * 37 % 101) as f64) + if i % 3 == 0 { 20.0 } else { 0.0 })
+            .collect();
         let points = roc_curve(&scores, &labels, 10_000);
         assert_eq!((points[0], points[points.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
-        let area: f64 = points
-            .windows(2)
-            .map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0)
-            .sum();
+        let area: f64 =
+            points.windows(2).map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0).sum();
         assert!((area - roc_auc(&scores, &labels).unwrap()).abs() < 1e-12);
         assert!(roc_curve(&scores, &labels, 20).len() < 25);
     }

@@ -63,8 +63,7 @@ impl<'a> Sampler<'a> {
         }
         for (set, clips) in [("normal", normals), ("pseudo-abnormal", pseudo)] {
             for (index, clip) in clips.iter().enumerate() {
-                clip.validate()
-                    .map_err(|why| Error::Clip { set, index, why })?;
+                clip.validate().map_err(|why| Error::Clip { set, index, why })?;
             }
         }
         let clips = || normals.iter().chain(pseudo);
@@ -79,24 +78,14 @@ impl<'a> Sampler<'a> {
         if let Some(clip) =
             clips().find(|clip| clip.width < crop.width || clip.height < crop.height)
         {
-            return Err(Error::TooSmall {
-                width: clip.width,
-                height: clip.height,
-            });
+            return Err(Error::TooSmall { width: clip.width, height: clip.height });
         }
         let mut rng = random(seed, Purpose::NoiseTable, 0);
         // The sum of twelve uniform values less six: mean 0, variance 1.
         let noise = (0..NOISE_TABLE)
             .map(|_| (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0)
             .collect();
-        Ok(Self {
-            normals,
-            pseudo,
-            config,
-            crop,
-            seed,
-            noise,
-        })
+        Ok(Self { normals, pseudo, config, crop, seed, noise })
     }
 
     /// Size of the crops.
@@ -132,20 +121,13 @@ impl<'a> Sampler<'a> {
                 }) {
                     Some(label) => {
                         let why = format!("label {label} of {} kinds", self.config.kinds.len());
-                        Err(Error::Clip {
-                            set,
-                            index: at,
-                            why,
-                        })
+                        Err(Error::Clip { set, index: at, why })
                     }
                     None => Ok(to_cells(&labels, self.crop.width, self.crop.height)),
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Batch {
-            stacks,
-            cells: cells.concat(),
-        })
+        Ok(Batch { stacks, cells: cells.concat() })
     }
 
     /// Writes one crop's stack `[inputs, height, width]` and gives the labels of its pixels.
@@ -165,12 +147,7 @@ impl<'a> Sampler<'a> {
         };
         let (centre, rest) = stack.split_at_mut(width * height);
         frame(0, rng, centre);
-        for (offset, out) in self
-            .config
-            .offsets
-            .iter()
-            .zip(rest.chunks_exact_mut(width * height))
-        {
+        for (offset, out) in self.config.offsets.iter().zip(rest.chunks_exact_mut(width * height)) {
             frame(*offset, rng, out);
             for (value, centre) in out.iter_mut().zip(&*centre) {
                 *value = (*value - centre) / self.config.diff_scale;
@@ -195,20 +172,8 @@ impl<'a> Sampler<'a> {
 
     /// A frame whose whole stack lies in the clip; any frame if the clip is too short for that.
     fn draw_time(&self, clip: &LumaClip, rng: &mut ChaCha8Rng) -> usize {
-        let before = self
-            .config
-            .offsets
-            .iter()
-            .map(|k| (-k).max(0))
-            .max()
-            .unwrap_or(0) as usize;
-        let after = self
-            .config
-            .offsets
-            .iter()
-            .map(|k| (*k).max(0))
-            .max()
-            .unwrap_or(0) as usize;
+        let before = self.config.offsets.iter().map(|k| (-k).max(0)).max().unwrap_or(0) as usize;
+        let after = self.config.offsets.iter().map(|k| (*k).max(0)).max().unwrap_or(0) as usize;
         let frames = clip.frames.len();
         if before + after < frames {
             rng.random_range(before..frames - after)
@@ -241,9 +206,7 @@ impl<'a> Sampler<'a> {
                 let mut origin = |at: usize, crop: usize, room: usize| {
                     // Not at the very border of the crop, where there is little around it.
                     let margin = crop / 8;
-                    (at + margin + 1)
-                        .saturating_sub(rng.random_range(2 * margin..=crop))
-                        .min(room)
+                    (at + margin + 1).saturating_sub(rng.random_range(2 * margin..=crop)).min(room)
                 };
                 let x = origin(pixel % clip.width, width, room_x);
                 return (x, origin(pixel / clip.width, height, room_y));
@@ -260,17 +223,15 @@ impl<'a> Sampler<'a> {
         let kept = (65536.0 / (65536.0 - f64::from(threshold))) as f32;
         let size = self.config.batch;
         let mut mask = vec![0f32; size * values];
-        mask.par_chunks_mut(values.max(1))
-            .enumerate()
-            .for_each(|(index, mask)| {
-                let mut rng = random(self.seed, Purpose::Dropout, (step * size + index) as u64);
-                let mut bits = vec![0u8; 2 * mask.len()];
-                rng.fill_bytes(&mut bits);
-                for (value, bits) in mask.iter_mut().zip(bits.as_chunks::<2>().0) {
-                    let dropped = u32::from(u16::from_le_bytes(*bits)) < threshold;
-                    *value = if dropped { 0.0 } else { kept };
-                }
-            });
+        mask.par_chunks_mut(values.max(1)).enumerate().for_each(|(index, mask)| {
+            let mut rng = random(self.seed, Purpose::Dropout, (step * size + index) as u64);
+            let mut bits = vec![0u8; 2 * mask.len()];
+            rng.fill_bytes(&mut bits);
+            for (value, bits) in mask.iter_mut().zip(bits.as_chunks::<2>().0) {
+                let dropped = u32::from(u16::from_le_bytes(*bits)) < threshold;
+                *value = if dropped { 0.0 } else { kept };
+            }
+        });
         mask
     }
 }

@@ -81,11 +81,7 @@ pub struct NetworkConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self {
-            stem: [24, 48],
-            dilations: vec![1, 2, 4, 1],
-            dropout: 0.1,
-        }
+        Self { stem: [24, 48], dilations: vec![1, 2, 4, 1], dropout: 0.1 }
     }
 }
 
@@ -101,10 +97,7 @@ impl Default for LocalConfig {
             steps: 900,
             batch: 12,
             normal_share: 1.0 / 3.0,
-            crop: CropSize {
-                width: 192,
-                height: 128,
-            },
+            crop: CropSize { width: 192, height: 128 },
             focus: 0.75,
             learning_rate: 3e-3,
             weight_decay: 1e-3,
@@ -136,59 +129,23 @@ impl LocalConfig {
         let share = |value: f64| (0.0..=1.0).contains(&value);
         let not_negative = |value: f32| value.is_finite() && value >= 0.0;
         let rules = [
-            (
-                "kinds",
-                !self.kinds.is_empty() && self.kinds.len() < 255,
-                "1 to 254 names",
-            ),
-            (
-                "offsets",
-                self.offsets.iter().all(|offset| *offset != 0),
-                "no offset of 0",
-            ),
+            ("kinds", !self.kinds.is_empty() && self.kinds.len() < 255, "1 to 254 names"),
+            ("offsets", self.offsets.iter().all(|offset| *offset != 0), "no offset of 0"),
             ("mean", self.mean.is_finite(), "a number"),
             ("std", self.std.is_finite() && self.std > 0.0, "more than 0"),
-            (
-                "diff_scale",
-                self.diff_scale.is_finite() && self.diff_scale > 0.0,
-                "more than 0",
-            ),
-            (
-                "network.stem",
-                self.network.stem.iter().all(|c| *c > 0),
-                "at least 1 channel",
-            ),
-            (
-                "network.dilations",
-                self.network.dilations.iter().all(|d| *d > 0),
-                "at least 1",
-            ),
-            (
-                "network.dropout",
-                (0.0..0.95).contains(&self.network.dropout),
-                "0 to 0.95",
-            ),
+            ("diff_scale", self.diff_scale.is_finite() && self.diff_scale > 0.0, "more than 0"),
+            ("network.stem", self.network.stem.iter().all(|c| *c > 0), "at least 1 channel"),
+            ("network.dilations", self.network.dilations.iter().all(|d| *d > 0), "at least 1"),
+            ("network.dropout", (0.0..0.95).contains(&self.network.dropout), "0 to 0.95"),
             ("steps", self.steps > 0, "at least 1"),
             ("batch", self.batch > 0, "at least 1"),
             ("normal_share", share(self.normal_share), "0 to 1"),
-            (
-                "crop",
-                self.crop.width >= 16 && self.crop.height >= 16,
-                "at least 16 × 16",
-            ),
+            ("crop", self.crop.width >= 16 && self.crop.height >= 16, "at least 16 × 16"),
             ("focus", share(self.focus), "0 to 1"),
             ("learning_rate", self.learning_rate > 0.0, "more than 0"),
             ("weight_decay", share(self.weight_decay), "0 to 1"),
-            (
-                "average_decay",
-                (0.0..1.0).contains(&self.average_decay),
-                "0 to less than 1",
-            ),
-            (
-                "statistics_batches",
-                self.statistics_batches > 0,
-                "at least 1",
-            ),
+            ("average_decay", (0.0..1.0).contains(&self.average_decay), "0 to less than 1"),
+            ("statistics_batches", self.statistics_batches > 0, "at least 1"),
             ("hard_weight", not_negative(self.hard_weight), "0 or more"),
             ("hard_share", share(self.hard_share), "0 to 1"),
             ("gain", (0.0..1.0).contains(&self.gain), "0 to less than 1"),

@@ -33,8 +33,7 @@ pub struct Steps {
 /// If shapes do not match or the kernel is larger than the padded picture.
 pub fn conv2d(x: &Tensor, weight: &Tensor, steps: Steps) -> Result<Tensor> {
     if x.device().is_cpu() {
-        x.contiguous()?
-            .apply_op2(&weight.contiguous()?, Conv2d { steps })
+        x.contiguous()?.apply_op2(&weight.contiguous()?, Conv2d { steps })
     } else {
         x.conv2d(weight, steps.padding, steps.stride, steps.dilation, 1)
     }
@@ -69,16 +68,9 @@ impl Steps {
     pub(super) fn geometry(self, x: &Shape, weight: &Shape) -> Result<Geometry> {
         let (images, channels, height, width) = x.dims4()?;
         let (out_channels, weight_channels, kh, kw) = weight.dims4()?;
-        let Steps {
-            stride,
-            padding,
-            dilation,
-        } = self;
+        let Steps { stride, padding, dilation } = self;
         if weight_channels != channels || kh == 0 || kw == 0 || stride == 0 || dilation == 0 {
-            bail!(
-                "conv2d: weight {weight:?} does not fit input {x:?} with {:?}",
-                self
-            );
+            bail!("conv2d: weight {weight:?} does not fit input {x:?} with {:?}", self);
         }
         let size = |pixels: usize, taps: usize| {
             (pixels + 2 * padding)
@@ -116,9 +108,7 @@ impl CustomOp2 for Conv2d {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let g = self
-            .steps
-            .geometry(x_layout.shape(), weight_layout.shape())?;
+        let g = self.steps.geometry(x_layout.shape(), weight_layout.shape())?;
         let out = forward(&g, floats(x, x_layout)?, floats(weight, weight_layout)?);
         let shape = (g.images, g.out_channels, g.out_height, g.out_width);
         Ok((CpuStorage::F32(out), shape.into()))
@@ -140,9 +130,8 @@ impl CustomOp2 for Conv2d {
                 })
             })
         })?;
-        let x_grad = x_grad
-            .map(|data| Tensor::from_vec(data, x.shape(), x.device()))
-            .transpose()?;
+        let x_grad =
+            x_grad.map(|data| Tensor::from_vec(data, x.shape(), x.device())).transpose()?;
         let weight_grad = Tensor::from_vec(weight_grad, weight.shape(), weight.device())?;
         Ok((x_grad, Some(weight_grad)))
     }
@@ -173,9 +162,8 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
         return out;
     }
     let image_len = (g.channels * g.in_pixels()).max(1);
-    out.par_chunks_mut(g.out_channels * pixels)
-        .zip(x.par_chunks(image_len))
-        .for_each(|(out, image)| {
+    out.par_chunks_mut(g.out_channels * pixels).zip(x.par_chunks(image_len)).for_each(
+        |(out, image)| {
             SCRATCH.with_borrow_mut(|scratch| {
                 let phased = take(&mut scratch.phased, g.phased_len());
                 g.split_phases(image, phased);
@@ -191,21 +179,14 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
                             row_stride: pixels,
                             col_stride: 1,
                         },
-                        Matrix {
-                            data: weight,
-                            row_stride: taps,
-                            col_stride: 1,
-                        },
-                        Matrix {
-                            data: columns,
-                            row_stride: block,
-                            col_stride: 1,
-                        },
+                        Matrix { data: weight, row_stride: taps, col_stride: 1 },
+                        Matrix { data: columns, row_stride: block, col_stride: 1 },
                         false,
                     );
                 }
             });
-        });
+        },
+    );
     out
 }
 
@@ -248,11 +229,8 @@ pub(super) fn backward(
     // One partial gradient for each image, `[taps, out_channels]`: this way round the product
     // below runs along contiguous memory.
     let mut partial = vec![0f32; g.images * taps * g.out_channels];
-    partial
-        .par_chunks_mut(taps * g.out_channels)
-        .zip(x_grads)
-        .enumerate()
-        .for_each(|(index, (partial, x_grad))| {
+    partial.par_chunks_mut(taps * g.out_channels).zip(x_grads).enumerate().for_each(
+        |(index, (partial, x_grad))| {
             let image = &x[index * image_len..][..image_len];
             let grad = &grad[index * g.out_channels * pixels..][..g.out_channels * pixels];
             let start = match wanted {
@@ -260,15 +238,11 @@ pub(super) fn backward(
                 XGrad::Unwanted | XGrad::FromZero => None,
             };
             SCRATCH.with_borrow_mut(|scratch| {
-                let operands = Operands {
-                    image,
-                    weight,
-                    grad,
-                    start,
-                };
+                let operands = Operands { image, weight, grad, start };
                 backward_image(g, scratch, operands, (x_grad, partial));
             });
-        });
+        },
+    );
     let mut weight_grad = vec![0f32; g.out_channels * taps];
     for partial in partial.chunks_exact(taps * g.out_channels) {
         for (tap, values) in partial.chunks_exact(g.out_channels).enumerate() {
@@ -294,12 +268,7 @@ struct Operands<'a> {
 fn backward_image(
     g: &Geometry,
     scratch: &mut Scratch,
-    Operands {
-        image,
-        weight,
-        grad,
-        start,
-    }: Operands<'_>,
+    Operands { image, weight, grad, start }: Operands<'_>,
     (x_grad, weight_grad): (&mut [f32], &mut [f32]),
 ) {
     let (pixels, taps) = (g.out_pixels(), g.taps());
@@ -320,42 +289,18 @@ fn backward_image(
         // transpose so that the product packs the smaller operand.
         matmul(
             (g.out_channels, block, taps),
-            &mut MatrixMut {
-                data: weight_grad,
-                row_stride: 1,
-                col_stride: g.out_channels,
-            },
-            Matrix {
-                data: grad,
-                row_stride: pixels,
-                col_stride: 1,
-            },
-            Matrix {
-                data: columns,
-                row_stride: 1,
-                col_stride: block,
-            },
+            &mut MatrixMut { data: weight_grad, row_stride: 1, col_stride: g.out_channels },
+            Matrix { data: grad, row_stride: pixels, col_stride: 1 },
+            Matrix { data: columns, row_stride: 1, col_stride: block },
             first > 0,
         );
         if !x_grad.is_empty() {
             let column_grad = take(&mut scratch.column_grad, taps * block);
             matmul(
                 (taps, g.out_channels, block),
-                &mut MatrixMut {
-                    data: column_grad,
-                    row_stride: block,
-                    col_stride: 1,
-                },
-                Matrix {
-                    data: weight,
-                    row_stride: 1,
-                    col_stride: taps,
-                },
-                Matrix {
-                    data: grad,
-                    row_stride: pixels,
-                    col_stride: 1,
-                },
+                &mut MatrixMut { data: column_grad, row_stride: block, col_stride: 1 },
+                Matrix { data: weight, row_stride: 1, col_stride: taps },
+                Matrix { data: grad, row_stride: pixels, col_stride: 1 },
                 false,
             );
             g.scatter_add(column_grad, first, rows, phased_grad);

@@ -35,18 +35,9 @@ pub(super) fn matmul(
     let fits = |len: usize, i: usize, j: usize, row_stride: usize, col_stride: usize| {
         i == 0 || j == 0 || (i - 1) * row_stride + (j - 1) * col_stride < len
     };
-    assert!(
-        fits(lhs.data.len(), rows, depth, lhs.row_stride, lhs.col_stride),
-        "lhs out of bounds"
-    );
-    assert!(
-        fits(rhs.data.len(), depth, cols, rhs.row_stride, rhs.col_stride),
-        "rhs out of bounds"
-    );
-    assert!(
-        fits(dst.data.len(), rows, cols, dst.row_stride, dst.col_stride),
-        "dst out of bounds"
-    );
+    assert!(fits(lhs.data.len(), rows, depth, lhs.row_stride, lhs.col_stride), "lhs out of bounds");
+    assert!(fits(rhs.data.len(), depth, cols, rhs.row_stride, rhs.col_stride), "rhs out of bounds");
+    assert!(fits(dst.data.len(), rows, cols, dst.row_stride, dst.col_stride), "dst out of bounds");
     // The rows of dst must not lie over each other, or its elements would be written twice.
     assert!(
         dst.row_stride >= cols * dst.col_stride || dst.col_stride >= rows * dst.row_stride,

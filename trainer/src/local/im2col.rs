@@ -70,14 +70,11 @@ impl Geometry {
             return;
         }
         let phase_width = self.phase_width();
-        let rows = image
-            .chunks_exact(self.width)
-            .zip(phased.chunks_exact_mut(self.phased_row()));
+        let rows = image.chunks_exact(self.width).zip(phased.chunks_exact_mut(self.phased_row()));
         for (row, split) in rows {
             for (phase, out) in split.chunks_exact_mut(phase_width).enumerate() {
-                for (value, pixel) in out
-                    .iter_mut()
-                    .zip(row.iter().skip(phase).step_by(self.stride))
+                for (value, pixel) in
+                    out.iter_mut().zip(row.iter().skip(phase).step_by(self.stride))
                 {
                     *value = *pixel;
                 }
@@ -92,9 +89,7 @@ impl Geometry {
             return;
         }
         let phase_width = self.phase_width();
-        let rows = image
-            .chunks_exact_mut(self.width)
-            .zip(phased.chunks_exact(self.phased_row()));
+        let rows = image.chunks_exact_mut(self.width).zip(phased.chunks_exact(self.phased_row()));
         for (row, split) in rows {
             for (phase, values) in split.chunks_exact(phase_width).enumerate() {
                 for (pixel, value) in row.iter_mut().skip(phase).step_by(self.stride).zip(values) {
@@ -136,10 +131,7 @@ impl Geometry {
                             || {
                                 let line = (channel * self.height + y as usize) * phased_row;
                                 let offset = line + phase * phase_width;
-                                (
-                                    (offset as isize + start + low as isize) as usize,
-                                    columns.clone(),
-                                )
+                                ((offset as isize + start + low as isize) as usize, columns.clone())
                             },
                         );
                         visit(tap, row, run);

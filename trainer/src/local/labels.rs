@@ -36,12 +36,7 @@ pub fn to_cells(labels: &[u8], width: usize, height: usize) -> Vec<u8> {
         }
     }
     let decided = cells.clone();
-    for (at, (kind, pixels)) in undecided
-        .iter()
-        .copied()
-        .enumerate()
-        .filter(|(_, c)| c.1 > 0)
-    {
+    for (at, (kind, pixels)) in undecided.iter().copied().enumerate().filter(|(_, c)| c.1 > 0) {
         let (row, column) = (at / columns, at % columns);
         let densest = (row.saturating_sub(1)..(row + 2).min(rows))
             .flat_map(|y| {
@@ -81,11 +76,7 @@ fn tally(labels: &[u8], width: usize, height: usize, top: usize, left: usize) ->
     }
     let pixels = &mut pixels[..count];
     pixels.sort_unstable();
-    let mut best = Tally {
-        kind: 0,
-        pixels: 0,
-        ignored: 0,
-    };
+    let mut best = Tally { kind: 0, pixels: 0, ignored: 0 };
     for run in pixels.chunk_by(|a, b| a == b) {
         match run[0] {
             0 => {}

@@ -30,15 +30,9 @@ pub fn layer(
         return composed(x, weight, (gamma, beta), steps, residual);
     }
     let cache = Arc::new(OnceLock::new());
-    let op = Layer {
-        steps,
-        residual,
-        cache: cache.clone(),
-    };
+    let op = Layer { steps, residual, cache: cache.clone() };
     let affine = Tensor::stack(&[gamma, beta], 0)?; // [2, o]
-    let y = x
-        .contiguous()?
-        .apply_op3(&weight.contiguous()?, &affine, op)?;
+    let y = x.contiguous()?.apply_op3(&weight.contiguous()?, &affine, op)?;
     let (n, _, h, w) = y.dims4()?;
     let cache: &Cache = cache.get().expect("the forward pass fills the cache");
     let stats = cache.moments.stats(n * h * w);
@@ -85,40 +79,22 @@ impl CustomOp3 for Layer {
         affine: &CpuStorage,
         affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let g = self
-            .steps
-            .geometry(x_layout.shape(), weight_layout.shape())?;
+        let g = self.steps.geometry(x_layout.shape(), weight_layout.shape())?;
         let shape = Shape::from((g.images, g.out_channels, g.out_height, g.out_width));
         if self.residual && &shape != x_layout.shape() {
-            bail!(
-                "a residual layer of input {:?} and output {shape:?}",
-                x_layout.shape()
-            );
+            bail!("a residual layer of input {:?} and output {shape:?}", x_layout.shape());
         }
         if affine_layout.dims() != [2, g.out_channels] || shape.elem_count() == 0 {
-            bail!(
-                "scales and shifts {:?} of output {shape:?}",
-                affine_layout.dims()
-            );
+            bail!("scales and shifts {:?} of output {shape:?}", affine_layout.dims());
         }
         let (x, affine) = (floats(x, x_layout)?, floats(affine, affine_layout)?);
         let dims = (g.images, g.out_channels, g.out_pixels());
         let conv = conv::forward(&g, x, floats(weight, weight_layout)?);
         let moments = Moments::of(&conv, dims);
         let shortcut = self.residual.then_some(x);
-        let y = norm::forward(
-            &moments,
-            &conv,
-            affine.split_at(g.out_channels),
-            shortcut,
-            dims,
-        );
+        let y = norm::forward(&moments, &conv, affine.split_at(g.out_channels), shortcut, dims);
         // An operation is applied once, so the cache is empty here.
-        let _ = self.cache.set(Cache {
-            conv,
-            moments,
-            dims,
-        });
+        let _ = self.cache.set(Cache { conv, moments, dims });
         Ok((CpuStorage::F32(y), shape))
     }
 
@@ -130,21 +106,14 @@ impl CustomOp3 for Layer {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(Cache {
-            conv,
-            moments,
-            dims,
-        }) = self.cache.get()
-        else {
+        let Some(Cache { conv, moments, dims }) = self.cache.get() else {
             bail!("a layer's backward pass before its forward pass");
         };
         let g = self.steps.geometry(x.shape(), weight.shape())?;
         let grad = grad.contiguous()?;
         let (conv_grad, gamma_grad, beta_grad) = with_floats(affine, |affine| {
             let affine = affine.split_at(dims.1);
-            with_floats(&grad, |grad| {
-                Ok(norm::backward(moments, conv, affine, grad, *dims))
-            })
+            with_floats(&grad, |grad| Ok(norm::backward(moments, conv, affine, grad, *dims)))
         })?;
         let (x_grad, weight_grad) = with_floats(x, |data| {
             with_floats(weight, |weight| {
@@ -154,9 +123,8 @@ impl CustomOp3 for Layer {
                 })
             })
         })?;
-        let x_grad = x_grad
-            .map(|data| Tensor::from_vec(data, x.shape(), x.device()))
-            .transpose()?;
+        let x_grad =
+            x_grad.map(|data| Tensor::from_vec(data, x.shape(), x.device())).transpose()?;
         let weight_grad = Tensor::from_vec(weight_grad, weight.shape(), weight.device())?;
         let affine_grad = [gamma_grad, beta_grad].concat();
         let affine_grad = Tensor::from_vec(affine_grad, affine.shape(), affine.device())?;

@@ -49,10 +49,7 @@ pub fn loss(
             gradient[at] = g / kinds as f32;
         }
     }
-    Loss {
-        value: (value / kinds as f64) as f32,
-        gradient,
-    }
+    Loss { value: (value / kinds as f64) as f32, gradient }
 }
 
 /// The loss of one kind and its gradient at each logit it touches.
@@ -111,10 +108,7 @@ pub fn attach(maps: &Tensor, labels: &[u8], weights: LossWeights) -> Result<(f32
     let (images, kinds, height, width) = maps.dims4()?;
     let cells = height * width;
     if labels.len() != images * cells {
-        bail!(
-            "{} cell labels for {images} maps of {height} × {width}",
-            labels.len()
-        );
+        bail!("{} cell labels for {images} maps of {height} × {width}", labels.len());
     }
     let logits: Vec<f32> = maps.detach().flatten_all()?.to_vec1()?;
     let loss = loss(&logits, labels, kinds, cells, weights);
@@ -128,11 +122,7 @@ fn softplus(z: f32) -> f32 {
 }
 
 fn sigmoid(z: f32) -> f32 {
-    if z >= 0.0 {
-        1.0 / (1.0 + (-z).exp())
-    } else {
-        z.exp() / (1.0 + z.exp())
-    }
+    if z >= 0.0 { 1.0 / (1.0 + (-z).exp()) } else { z.exp() / (1.0 + z.exp()) }
 }
 
 #[cfg(test)]
@@ -141,10 +131,7 @@ mod tests {
 
     use super::*;
 
-    const WEIGHTS: LossWeights = LossWeights {
-        hard_weight: 0.3,
-        hard_share: 0.01,
-    };
+    const WEIGHTS: LossWeights = LossWeights { hard_weight: 0.3, hard_share: 0.01 };
 
     /// One image, two kinds, four cells: normal, kind 0, kind 1, ignored.
     const LOGITS: [f32; 8] = [2.0, -1.0, 5.0, 9.0, -3.0, 4.0, 0.0, 9.0];
@@ -158,11 +145,7 @@ mod tests {
         let kind1 = 1.3 * sp(-3.0) + sp(0.0);
         let expected = (kind0 + kind1) / 2.0;
         let got = loss(&LOGITS, &LABELS, 2, 4, WEIGHTS);
-        assert!(
-            (f64::from(got.value) - expected).abs() < 1e-6,
-            "{} {expected}",
-            got.value
-        );
+        assert!((f64::from(got.value) - expected).abs() < 1e-6, "{} {expected}", got.value);
         // 2.126928 · 1.3 + 1.313262 and 0.048587 · 1.3 + 0.693147, halved.
         assert!((got.value - 2.417289).abs() < 1e-5, "{}", got.value);
     }
@@ -204,10 +187,7 @@ mod tests {
     #[test]
     fn every_term_matters() {
         let whole = loss(&LOGITS, &LABELS, 2, 4, WEIGHTS).value;
-        let without_hard = LossWeights {
-            hard_weight: 0.0,
-            ..WEIGHTS
-        };
+        let without_hard = LossWeights { hard_weight: 0.0, ..WEIGHTS };
         assert!(loss(&LOGITS, &LABELS, 2, 4, without_hard).value < whole - 0.1);
         // Without negatives, and without positives.
         assert!(loss(&LOGITS, &[255, 1, 2, 255], 2, 4, WEIGHTS).value < whole - 0.1);
@@ -223,13 +203,7 @@ mod tests {
         let expected = loss(&LOGITS, &LABELS, 2, 4, WEIGHTS);
         assert_eq!(value, expected.value);
         let grads = scalar.backward().unwrap();
-        let got: Vec<f32> = grads
-            .get(&maps)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap();
+        let got: Vec<f32> = grads.get(&maps).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(got, expected.gradient);
         assert!(attach(&maps, &LABELS[..3], WEIGHTS).is_err());
     }

@@ -77,19 +77,13 @@ impl LumaClip {
         }
         if let Some(at) = self.frames.iter().position(|frame| frame.len() != pixels) {
             let found = self.frames[at].len();
-            return Err(format!(
-                "frame {at} has {found} pixels where {pixels} belong"
-            ));
+            return Err(format!("frame {at} has {found} pixels where {pixels} belong"));
         }
         let Some(labels) = &self.labels else {
             return Ok(());
         };
         if labels.len() != self.frames.len() {
-            return Err(format!(
-                "{} label maps for {} frames",
-                labels.len(),
-                self.frames.len()
-            ));
+            return Err(format!("{} label maps for {} frames", labels.len(), self.frames.len()));
         }
         match labels.iter().position(|labels| labels.len() != pixels) {
             Some(at) => Err(format!("label map {at} does not have {pixels} pixels")),
@@ -114,17 +108,12 @@ pub fn save(tensors: &Tensors, path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Damaged`] if the file is not a safetensors file or lacks a tensor of the network.
 pub fn load(path: &Path, config: &LocalConfig, device: &Device) -> Result<Tensors, Error> {
-    let damaged = |why: String| Error::Damaged {
-        path: path.to_owned(),
-        why,
-    };
+    let damaged = |why: String| Error::Damaged { path: path.to_owned(), why };
     let mut tensors =
         candle_core::safetensors::load(path, device).map_err(|error| damaged(error.to_string()))?;
     tensors.retain(|name, _| name.starts_with("local."));
     let network = Network::new(&config.network, config.inputs(), config.kinds.len());
-    let statistics = network
-        .statistics_names()
-        .flat_map(|(mean, variance)| [mean, variance]);
+    let statistics = network.statistics_names().flat_map(|(mean, variance)| [mean, variance]);
     for name in statistics {
         if !tensors.contains_key(&name) {
             return Err(damaged(format!("{name} is missing")));

@@ -70,11 +70,7 @@ impl Network {
                 inputs: channels,
                 outputs,
                 kernel,
-                steps: Steps {
-                    stride: 2,
-                    padding: kernel / 2,
-                    dilation: 1,
-                },
+                steps: Steps { stride: 2, padding: kernel / 2, dilation: 1 },
                 residual: false,
             });
             channels = outputs;
@@ -85,19 +81,11 @@ impl Network {
                 inputs: channels,
                 outputs: channels,
                 kernel: 3,
-                steps: Steps {
-                    stride: 1,
-                    padding: dilation,
-                    dilation,
-                },
+                steps: Steps { stride: 1, padding: dilation, dilation },
                 residual: true,
             });
         }
-        Self {
-            layers,
-            features: channels,
-            kinds,
-        }
+        Self { layers, features: channels, kinds }
     }
 
     /// The learned tensors, in a fixed order.
@@ -105,33 +93,15 @@ impl Network {
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut all = Vec::new();
         let mut add = |name: String, shape: &[usize], decays| {
-            all.push(Parameter {
-                name,
-                shape: shape.to_vec(),
-                decays,
-            });
+            all.push(Parameter { name, shape: shape.to_vec(), decays });
         };
         for layer in &self.layers {
-            let Layer {
-                name,
-                inputs,
-                outputs,
-                kernel,
-                ..
-            } = layer;
-            add(
-                format!("{name}.weight"),
-                &[*outputs, *inputs, *kernel, *kernel],
-                true,
-            );
+            let Layer { name, inputs, outputs, kernel, .. } = layer;
+            add(format!("{name}.weight"), &[*outputs, *inputs, *kernel, *kernel], true);
             add(format!("{name}.bn.weight"), &[*outputs], false);
             add(format!("{name}.bn.bias"), &[*outputs], false);
         }
-        add(
-            "local.head.weight".into(),
-            &[self.kinds, self.features, 1, 1],
-            true,
-        );
+        add("local.head.weight".into(), &[self.kinds, self.features, 1, 1], true);
         add("local.head.bias".into(), &[self.kinds], false);
         all
     }
@@ -146,29 +116,13 @@ impl Network {
             let count: usize = parameter.shape.iter().product();
             let data: Vec<f32> = if parameter.decays {
                 let fan_in = (count / parameter.shape[0]) as f32;
-                let head = if parameter.name.starts_with("local.head") {
-                    0.1
-                } else {
-                    1.0
-                };
+                let head = if parameter.name.starts_with("local.head") { 0.1 } else { 1.0 };
                 let bound = head * (6.0 / fan_in).sqrt();
-                (0..count)
-                    .map(|_| rng.random_range(-bound..bound))
-                    .collect()
+                (0..count).map(|_| rng.random_range(-bound..bound)).collect()
             } else {
-                vec![
-                    if parameter.name.ends_with("bn.weight") {
-                        1.0
-                    } else {
-                        0.0
-                    };
-                    count
-                ]
+                vec![if parameter.name.ends_with("bn.weight") { 1.0 } else { 0.0 }; count]
             };
-            Ok((
-                parameter.name,
-                Tensor::from_vec(data, parameter.shape, device)?,
-            ))
+            Ok((parameter.name, Tensor::from_vec(data, parameter.shape, device)?))
         };
         self.parameters().into_iter().map(tensor).collect()
     }
@@ -225,10 +179,7 @@ impl Network {
     /// Names of the running statistics, mean and variance, of each layer.
     pub(super) fn statistics_names(&self) -> impl Iterator<Item = (String, String)> + '_ {
         self.layers.iter().map(|layer| {
-            (
-                format!("{}.bn.running_mean", layer.name),
-                format!("{}.bn.running_var", layer.name),
-            )
+            (format!("{}.bn.running_mean", layer.name), format!("{}.bn.running_var", layer.name))
         })
     }
 
@@ -238,11 +189,7 @@ impl Network {
     }
 
     fn head(&self, tensors: &Tensors, x: &Tensor) -> Result<Tensor> {
-        let steps = Steps {
-            stride: 1,
-            padding: 0,
-            dilation: 1,
-        };
+        let steps = Steps { stride: 1, padding: 0, dilation: 1 };
         let bias = find(tensors, "local.head", "bias")?.reshape((1, self.kinds, 1, 1))?;
         conv2d(x, find(tensors, "local.head", "weight")?, steps)?.broadcast_add(&bias)
     }

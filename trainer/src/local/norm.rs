@@ -25,10 +25,7 @@ pub(super) fn composed(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<(Ten
     let centred = x.broadcast_sub(&mean)?; // [n, c, h, w]
     let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?; // [1, c, 1, 1]
     let scale = (gamma.reshape(shape)? / (&variance + EPSILON)?.sqrt()?)?;
-    let y = centred
-        .broadcast_mul(&scale)?
-        .broadcast_add(&beta.reshape(shape)?)?
-        .relu()?;
+    let y = centred.broadcast_mul(&scale)?.broadcast_add(&beta.reshape(shape)?)?.relu()?;
     let moments = Moments {
         mean: mean.flatten_all()?.to_vec1()?,
         variance: variance.flatten_all()?.to_vec1()?,
@@ -71,11 +68,7 @@ impl Moments {
         let unbias = count as f32 / (count.max(2) - 1) as f32;
         BatchStats {
             mean: self.mean.clone(),
-            variance: self
-                .variance
-                .iter()
-                .map(|variance| variance * unbias)
-                .collect(),
+            variance: self.variance.iter().map(|variance| variance * unbias).collect(),
         }
     }
 
@@ -170,30 +163,25 @@ pub(super) fn backward(
                 total += g;
                 against += gx;
             }
-            (
-                total as f32,
-                (against * f64::from(moments.inverse_std(channel))) as f32,
-            )
+            (total as f32, (against * f64::from(moments.inverse_std(channel))) as f32)
         })
         .collect();
     let count = (images * plane) as f32;
     let mut dx = vec![0f32; x.len()];
-    dx.par_chunks_mut(plane)
-        .enumerate()
-        .for_each(|(index, dx)| {
-            let channel = index % channels;
-            let (mean, (dbeta, dgamma)) = (moments.mean[channel], sums[channel]);
-            let (scale, shift) = moments.affine(gamma, beta, channel);
-            let slope = scale * dgamma / count * moments.inverse_std(channel);
-            let constant = scale * dbeta / count - slope * mean;
-            let at = index * plane;
-            let values = x[at..][..plane].iter().zip(&grad[at..][..plane]);
-            for (dx, (&x, &g)) in dx.iter_mut().zip(values) {
-                // Without a branch the loop becomes vector code: g is loaded, then kept or not.
-                let keep = f32::from(u8::from(scale * x + shift > 0.0));
-                *dx = scale * keep * g - constant - slope * x;
-            }
-        });
+    dx.par_chunks_mut(plane).enumerate().for_each(|(index, dx)| {
+        let channel = index % channels;
+        let (mean, (dbeta, dgamma)) = (moments.mean[channel], sums[channel]);
+        let (scale, shift) = moments.affine(gamma, beta, channel);
+        let slope = scale * dgamma / count * moments.inverse_std(channel);
+        let constant = scale * dbeta / count - slope * mean;
+        let at = index * plane;
+        let values = x[at..][..plane].iter().zip(&grad[at..][..plane]);
+        for (dx, (&x, &g)) in dx.iter_mut().zip(values) {
+            // Without a branch the loop becomes vector code: g is loaded, then kept or not.
+            let keep = f32::from(u8::from(scale * x + shift > 0.0));
+            *dx = scale * keep * g - constant - slope * x;
+        }
+    });
     let (dbeta, dgamma) = sums.into_iter().unzip();
     (dx, dgamma, dbeta)
 }

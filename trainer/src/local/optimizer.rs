@@ -59,10 +59,7 @@ impl Optimizer {
                 average: tensor.copy()?,
             })
         };
-        Ok(Self {
-            slots: parameters.into_iter().map(slot).collect::<Result<_>>()?,
-            step: 0,
-        })
+        Ok(Self { slots: parameters.into_iter().map(slot).collect::<Result<_>>()?, step: 0 })
     }
 
     /// Steps taken.
@@ -94,16 +91,9 @@ impl Optimizer {
         let average_decay = rates.average_decay.min(taken / (taken + 9.0));
         for slot in &mut self.slots {
             let Some(grad) = grads.get(&slot.value) else {
-                bail!(
-                    "the local network's tensor {} got no gradient",
-                    slot.parameter.name
-                );
+                bail!("the local network's tensor {} got no gradient", slot.parameter.name);
             };
-            let decay = if slot.parameter.decays {
-                rates.weight_decay
-            } else {
-                0.0
-            };
+            let decay = if slot.parameter.decays { rates.weight_decay } else { 0.0 };
             slot.first = ((&slot.first * BETA1)? + (grad * (1.0 - BETA1))?)?;
             slot.second = ((&slot.second * BETA2)? + (grad.sqr()? * (1.0 - BETA2))?)?;
             let root = ((&slot.second * correct_second)?.sqrt()? + EPSILON)?;
@@ -121,12 +111,7 @@ impl Optimizer {
     pub fn state(&self) -> HashMap<String, Tensor> {
         let mut state = HashMap::new();
         for slot in &self.slots {
-            let tensors = [
-                slot.value.as_tensor(),
-                &slot.first,
-                &slot.second,
-                &slot.average,
-            ];
+            let tensors = [slot.value.as_tensor(), &slot.first, &slot.second, &slot.average];
             for (part, tensor) in PARTS.into_iter().zip(tensors) {
                 state.insert(format!("{part}.{}", slot.parameter.name), tensor.detach());
             }
@@ -167,19 +152,11 @@ mod tests {
 
     #[test]
     fn the_first_two_steps_are_those_of_the_formula() {
-        let parameter = Parameter {
-            name: "w".into(),
-            shape: vec![1],
-            decays: true,
-        };
+        let parameter = Parameter { name: "w".into(), shape: vec![1], decays: true };
         let start = Tensor::new(&[1f32], &Device::Cpu).unwrap();
         let mut optimizer =
             Optimizer::new(vec![parameter], &HashMap::from([("w".to_owned(), start)])).unwrap();
-        let rates = StepRates {
-            learning_rate: 0.1,
-            weight_decay: 0.01,
-            average_decay: 0.5,
-        };
+        let rates = StepRates { learning_rate: 0.1, weight_decay: 0.01, average_decay: 0.5 };
         let (mut w, mut m, mut v, mut average) = (1f64, 0f64, 0f64, 1f64);
         for step in 1..=2 {
             // The gradient of w² is 2 w.
@@ -189,10 +166,7 @@ mod tests {
             let g = 2.0 * w;
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
-            let (mh, vh) = (
-                m / (1.0 - 0.9f64.powi(step)),
-                v / (1.0 - 0.999f64.powi(step)),
-            );
+            let (mh, vh) = (m / (1.0 - 0.9f64.powi(step)), v / (1.0 - 0.999f64.powi(step)));
             w = w * (1.0 - 0.1 * 0.01) - 0.1 * mh / (vh.sqrt() + 1e-8);
             let decay = 0.5f64.min(f64::from(step) / (f64::from(step) + 9.0));
             average = decay * average + (1.0 - decay) * w;
@@ -205,21 +179,13 @@ mod tests {
 
     #[test]
     fn a_weight_without_a_gradient_is_an_error() {
-        let parameter = Parameter {
-            name: "w".into(),
-            shape: vec![1],
-            decays: true,
-        };
+        let parameter = Parameter { name: "w".into(), shape: vec![1], decays: true };
         let start = Tensor::new(&[1f32], &Device::Cpu).unwrap();
         let mut optimizer =
             Optimizer::new(vec![parameter], &HashMap::from([("w".to_owned(), start)])).unwrap();
         let other = Var::new(&[1f32], &Device::Cpu).unwrap();
         let grads = other.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-        let rates = StepRates {
-            learning_rate: 0.1,
-            weight_decay: 0.0,
-            average_decay: 0.5,
-        };
+        let rates = StepRates { learning_rate: 0.1, weight_decay: 0.0, average_decay: 0.5 };
         let error = optimizer.step(&grads, rates).unwrap_err().to_string();
         assert!(error.contains("w got no gradient"), "{error}");
     }

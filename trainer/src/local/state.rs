@@ -45,27 +45,17 @@ impl StateDir {
         normals: &[LumaClip],
         pseudo: &[LumaClip],
     ) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: directory.to_owned(),
-            source,
-        };
+        let io = |source| Error::Io { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(io)?;
         let clips = format!("{:016x}", fingerprint(normals, pseudo));
-        let identity = Identity {
-            format: 1,
-            seed,
-            clips,
-            config: config.clone(),
-        };
+        let identity = Identity { format: 1, seed, clips, config: config.clone() };
         let path = directory.join("state.json");
         if path.exists() {
             let text = fs::read_to_string(&path).map_err(io)?;
             match serde_json::from_str::<Identity>(&text) {
                 Ok(found) if found == identity => {}
                 _ => {
-                    return Err(Error::OtherRun {
-                        directory: directory.to_owned(),
-                    });
+                    return Err(Error::OtherRun { directory: directory.to_owned() });
                 }
             }
         } else {
@@ -73,9 +63,7 @@ impl StateDir {
                 .expect("a configuration without maps of odd keys always serializes");
             write_atomically(&path, text.as_bytes())?;
         }
-        Ok(Self {
-            directory: directory.to_owned(),
-        })
+        Ok(Self { directory: directory.to_owned() })
     }
 
     fn tensors(&self) -> PathBuf {
@@ -112,9 +100,7 @@ impl StateDir {
         let losses: Vec<f32> = match state.get("losses") {
             Some(losses) => losses.to_vec1().map_err(damaged)?,
             None => {
-                return Err(damaged(candle_core::Error::Msg(
-                    "losses are missing".to_owned(),
-                )));
+                return Err(damaged(candle_core::Error::Msg("losses are missing".to_owned())));
             }
         };
         optimizer.restore(&state, losses.len()).map_err(damaged)?;
@@ -124,10 +110,7 @@ impl StateDir {
 
 /// Writes a file so that a reader, or a power cut, meets the old content or the new one.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| Error::Io { path: path.to_owned(), source };
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let mut file = File::create(&partial).map_err(io)?;
@@ -148,12 +131,7 @@ fn fingerprint(normals: &[LumaClip], pseudo: &[LumaClip]) -> u64 {
     };
     add(&(normals.len() as u64).to_le_bytes());
     for clip in normals.iter().chain(pseudo) {
-        for number in [
-            clip.width,
-            clip.height,
-            clip.frames.len(),
-            clip.labels.iter().len(),
-        ] {
+        for number in [clip.width, clip.height, clip.frames.len(), clip.labels.iter().len()] {
             add(&(number as u64).to_le_bytes());
         }
         let middle = clip.frames.len() / 2;

@@ -50,10 +50,7 @@ pub struct TrainedLocal {
 ///
 /// # Errors
 /// [`Error::Interrupted`] if `stop` was set; configuration, clips and files that cannot be used.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "a run has this many independent parts"
-)]
+#[allow(clippy::too_many_arguments, reason = "a run has this many independent parts")]
 pub fn train(
     normals: &[LumaClip],
     pseudo: &[LumaClip],
@@ -72,9 +69,7 @@ pub fn train(
         config,
         device,
     };
-    let initial = run
-        .network
-        .initial(&mut random(seed, Purpose::Weights, 0), device)?;
+    let initial = run.network.initial(&mut random(seed, Purpose::Weights, 0), device)?;
     let mut optimizer = Optimizer::new(run.network.parameters(), &initial)?;
     let state = state_dir
         .map(|directory| StateDir::open(directory, config, seed, normals, pseudo))
@@ -91,20 +86,12 @@ pub fn train(
             state.save(&optimizer, &losses)?;
         }
         if stopped {
-            return Err(Error::Interrupted {
-                step: optimizer.steps_taken(),
-                steps: config.steps,
-            });
+            return Err(Error::Interrupted { step: optimizer.steps_taken(), steps: config.steps });
         }
         let learning_rate = learning_rate(config, optimizer.steps_taken());
         let loss = run.step(&mut optimizer, learning_rate)?;
         losses.push(loss);
-        progress(&Progress {
-            step: losses.len(),
-            steps: config.steps,
-            loss,
-            learning_rate,
-        });
+        progress(&Progress { step: losses.len(), steps: config.steps, loss, learning_rate });
     }
     if let Some(state) = &state {
         state.save(&optimizer, &losses)?;
@@ -150,9 +137,7 @@ impl Run<'_> {
         let batch = self.sampler.batch(Purpose::Crop, step)?;
         let keep = self.dropout(step)?;
         let stack = self.stack(&batch)?;
-        let (maps, _) = self
-            .network
-            .forward_train(&optimizer.weights(), &stack, keep.as_ref())?;
+        let (maps, _) = self.network.forward_train(&optimizer.weights(), &stack, keep.as_ref())?;
         let weights = LossWeights {
             hard_weight: self.config.hard_weight,
             hard_share: self.config.hard_share,
@@ -173,12 +158,7 @@ impl Run<'_> {
     /// `[batch, inputs, height, width]`.
     fn stack(&self, batch: &Batch) -> Result<Tensor, Error> {
         let crop = self.sampler.crop();
-        let shape = (
-            self.config.batch,
-            self.config.inputs(),
-            crop.height,
-            crop.width,
-        );
+        let shape = (self.config.batch, self.config.inputs(), crop.height, crop.width);
         Ok(Tensor::from_slice(&batch.stacks, shape, self.device)?)
     }
 
@@ -201,9 +181,7 @@ impl Run<'_> {
         let mut sums: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
         for index in 0..batches {
             let batch = self.sampler.batch(Purpose::Statistics, index)?;
-            let (_, stats) = self
-                .network
-                .forward_train(&tensors, &self.stack(&batch)?, None)?;
+            let (_, stats) = self.network.forward_train(&tensors, &self.stack(&batch)?, None)?;
             sums.resize_with(stats.len(), Default::default);
             for ((means, variances), BatchStats { mean, variance }) in sums.iter_mut().zip(stats) {
                 add(means, &mean);
@@ -214,10 +192,7 @@ impl Run<'_> {
             self.network.statistics_names().zip(sums)
         {
             for (name, sum) in [(mean_name, means), (variance_name, variances)] {
-                let mean: Vec<f32> = sum
-                    .iter()
-                    .map(|sum| (sum / batches as f64) as f32)
-                    .collect();
+                let mean: Vec<f32> = sum.iter().map(|sum| (sum / batches as f64) as f32).collect();
                 let channels = mean.len();
                 tensors.insert(name, Tensor::from_vec(mean, channels, self.device)?);
             }

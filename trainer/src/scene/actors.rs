@@ -22,9 +22,13 @@ struct Looks {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Doing {
     Walking,
-    Standing { left: f32 },
+    Standing {
+        left: f32,
+    },
     /// Falls, lies, gets up: seconds since the fall began.
-    Falling { since: f32 },
+    Falling {
+        since: f32,
+    },
 }
 
 /// Seconds to fall over, lying included, and until the person stands again.
@@ -54,7 +58,9 @@ impl Person {
     pub fn new(site: &Site, random: &mut Random) -> Self {
         let way = site.ways[random.below(site.ways.len())];
         let forward = if random.chance(0.5) { 1.0 } else { -1.0 };
-        let shade = |r: &mut Random| [r.between(25.0, 225.0), r.between(25.0, 215.0), r.between(25.0, 215.0)];
+        let shade = |r: &mut Random| {
+            [r.between(25.0, 225.0), r.between(25.0, 215.0), r.between(25.0, 215.0)]
+        };
         let dark = random.between(25.0, 110.0);
         let skin = random.between(95.0, 205.0);
         Self {
@@ -206,7 +212,12 @@ impl Person {
             let reach = -side * s * swing * 0.7;
             let sleeve = self.looks.top.map(|c| c * if side > 0.0 { 0.9 } else { 0.72 });
             canvas.capsule(neck, place(reach * 0.55, 0.62), h * 0.035, sleeve);
-            canvas.capsule(place(reach * 0.55, 0.62), place(reach, 0.48), h * 0.03, self.looks.skin);
+            canvas.capsule(
+                place(reach * 0.55, 0.62),
+                place(reach, 0.48),
+                h * 0.03,
+                self.looks.skin,
+            );
         }
         canvas.disc(place(0.0, 0.92), h * 0.075, self.looks.skin);
     }
@@ -231,7 +242,11 @@ impl Vehicle {
             y: site.horizon + (h - site.horizon) * random.between(0.35, 0.8),
             forward,
             speed: random.between(1.6, 2.6),
-            body: [random.between(40.0, 230.0), random.between(40.0, 220.0), random.between(40.0, 220.0)],
+            body: [
+                random.between(40.0, 230.0),
+                random.between(40.0, 220.0),
+                random.between(40.0, 220.0),
+            ],
         }
     }
 

@@ -19,6 +19,9 @@ use video::Frame;
 pub const FRAME_RATE: f64 = 10.0;
 const DT: f32 = 0.1;
 
+/// Seconds that an event may take: none begins so late that the clip would cut it short.
+const LONGEST_EVENT: f32 = 8.0;
+
 /// What happens in an event clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -90,7 +93,9 @@ impl Scene {
 #[derive(Debug)]
 enum Staged {
     /// Nothing for the seconds left.
-    Nothing { left: f32 },
+    Nothing {
+        left: f32,
+    },
     Run(Person),
     Vehicle(Vehicle),
     Fall(Person),
@@ -145,10 +150,11 @@ impl Clip<'_> {
     /// The event goes on for one frame; whether it can be seen.
     fn stage(&mut self) -> bool {
         let (site, random) = (self.site, &mut self.random);
+        let seconds_left = (self.frames - self.done) as f32 * DT;
         match &mut self.staged {
             Staged::Nothing { left } => {
                 *left -= DT;
-                if *left <= 0.0 {
+                if *left <= 0.0 && seconds_left > LONGEST_EVENT {
                     self.staged = match self.event {
                         None => Staged::Nothing { left: f32::MAX },
                         Some(Event::Run) => Staged::Run(Person::runner(site, random)),
@@ -181,10 +187,9 @@ impl Clip<'_> {
             }
             Staged::Fall(person) => {
                 let was_down = person.is_down();
-                if !was_down && person.speed > 0.0 && person.inside(site) {
+                if !was_down && person.inside(site) {
+                    // Once: when the person stands again, the event is over.
                     person.fall();
-                    // Falls once: afterwards the speed's sign would be the only memory, so the
-                    // person walks on as one of the crowd.
                 }
                 person.step(DT, site, random);
                 let down = person.is_down();

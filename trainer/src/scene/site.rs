@@ -105,7 +105,8 @@ fn background(
     random: &mut Random,
 ) -> Canvas {
     let tone = random.between(105.0, 150.0);
-    let ground: Colour = [tone, tone * random.between(0.95, 1.0), tone * random.between(0.88, 0.98)];
+    let ground: Colour =
+        [tone, tone * random.between(0.95, 1.0), tone * random.between(0.88, 0.98)];
     let mut canvas = Canvas::new(width, height, ground);
     let (w, h) = (width as f32, height as f32);
 
@@ -129,14 +130,19 @@ fn background(
         pixel.iter_mut().for_each(|p| *p += 9.0 * patches[i] + 6.0 * grain[i] + joint);
     }
     // The building, its windows and door.
-    let wall = [random.between(90.0, 170.0), random.between(85.0, 150.0), random.between(80.0, 140.0)];
+    let wall =
+        [random.between(90.0, 170.0), random.between(85.0, 150.0), random.between(80.0, 140.0)];
     canvas.block((-4.0, -4.0, w + 4.0, horizon), 0.5, wall);
     let panes = 5 + random.below(4);
     for i in 0..panes {
         let x = w * (i as f32 + 0.5) / panes as f32;
         let half = w * 0.28 / panes as f32;
         let shade = random.between(35.0, 75.0);
-        canvas.block((x - half, horizon * 0.2, x + half, horizon * 0.68), 1.0, [shade, shade + 8.0, shade + 16.0]);
+        canvas.block(
+            (x - half, horizon * 0.2, x + half, horizon * 0.68),
+            1.0,
+            [shade, shade + 8.0, shade + 16.0],
+        );
     }
     if let Some(door) = ways.last() {
         let x = door.from.0;

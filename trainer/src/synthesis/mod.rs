@@ -84,11 +84,7 @@ impl LabelMap {
 
     /// An all-normal map.
     pub fn new(width: usize, height: usize) -> Self {
-        Self {
-            width,
-            height,
-            data: vec![Self::NORMAL; width * height],
-        }
+        Self { width, height, data: vec![Self::NORMAL; width * height] }
     }
 }
 

@@ -26,10 +26,7 @@ const COLOURS: [[u8; 3]; 8] = [
 /// Returns an empty frame if no clip has an event.
 pub fn contact_sheet(clips: &[PseudoClip], kinds: &[String], columns: usize) -> Frame {
     let columns = columns.max(1);
-    let rows: Vec<_> = clips
-        .iter()
-        .flat_map(|c| c.events.iter().map(move |e| (c, e)))
-        .collect();
+    let rows: Vec<_> = clips.iter().flat_map(|c| c.events.iter().map(move |e| (c, e))).collect();
     let Some((first, _)) = rows.first() else {
         return Frame::default();
     };

@@ -23,16 +23,9 @@ pub struct FakeGraph<F> {
 impl<F: FnMut(&[f32], &mut [f32]) + Send + 'static> FakeGraph<F> {
     pub fn boxed(input: &[usize], output: &[usize], compute: F) -> Box<dyn Graph> {
         let info = |name: &str, shape: &[usize]| {
-            vec![TensorInfo {
-                name: name.into(),
-                shape: shape.to_vec(),
-            }]
+            vec![TensorInfo { name: name.into(), shape: shape.to_vec() }]
         };
-        Box::new(Self {
-            inputs: info("in", input),
-            outputs: info("out", output),
-            compute,
-        })
+        Box::new(Self { inputs: info("in", input), outputs: info("out", output), compute })
     }
 }
 
@@ -53,32 +46,17 @@ impl<F: FnMut(&[f32], &mut [f32]) + Send> Graph for FakeGraph<F> {
     }
 }
 
-const IDENTITY: ZScore = ZScore {
-    mean: 0.0,
-    std: 1.0,
-};
+const IDENTITY: ZScore = ZScore { mean: 0.0, std: 1.0 };
 
 /// Detectors without a detector: input 32x16 at 10 frames per second, no smoothing, no lag.
 pub fn bare() -> Detectors {
     Detectors {
-        input: InputSpec {
-            width: WIDTH as u32,
-            height: HEIGHT as u32,
-            frame_rate: 10.0,
-        },
+        input: InputSpec { width: WIDTH as u32, height: HEIGHT as u32, frame_rate: 10.0 },
         local: None,
         motion: None,
         semantic: None,
-        smoothing: SmoothingSpec {
-            sigma: 0.0,
-            radius: 0,
-            lag: 0,
-        },
-        calibration: Calibration {
-            threshold: 0.0,
-            scale: 1.0,
-            false_alarms_per_hour: 1.0,
-        },
+        smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 0 },
+        calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 1.0 },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,
@@ -90,12 +68,7 @@ pub fn bare() -> Detectors {
 }
 
 pub fn motion() -> MotionSpec {
-    MotionSpec {
-        box_size: 4,
-        epsilon: 0.5,
-        z: IDENTITY,
-        weight: 1.0,
-    }
+    MotionSpec { box_size: 4, epsilon: 0.5, z: IDENTITY, weight: 1.0 }
 }
 
 /// Two kinds, maps at a quarter of the input, looking 2 back and 1 ahead.
@@ -119,14 +92,7 @@ pub fn semantic(frames: u32, stride: u32) -> SemanticSpec {
     SemanticSpec {
         backbone: "backbone".into(),
         head: "head".into(),
-        snippet: SnippetSpec {
-            frames,
-            stride,
-            width: 8,
-            height: 8,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        },
+        snippet: SnippetSpec { frames, stride, width: 8, height: 8, mean: [0.0; 3], std: [1.0; 3] },
         feature_size: 1,
         window: 3,
         z: IDENTITY,
@@ -138,15 +104,11 @@ pub fn semantic(frames: u32, stride: u32) -> SemanticSpec {
 /// the differences of pixel 0 in the last cell; everything else is -1000.
 pub fn local_graph() -> Box<dyn Graph> {
     let pixels = WIDTH * HEIGHT;
-    FakeGraph::boxed(
-        &[1, 3, HEIGHT, WIDTH],
-        &[1, 2, HEIGHT / 4, WIDTH / 4],
-        move |x, y| {
-            y.fill(-1000.0);
-            y[0] = x[0];
-            *y.last_mut().unwrap() = x[pixels] + x[2 * pixels];
-        },
-    )
+    FakeGraph::boxed(&[1, 3, HEIGHT, WIDTH], &[1, 2, HEIGHT / 4, WIDTH / 4], move |x, y| {
+        y.fill(-1000.0);
+        y[0] = x[0];
+        *y.last_mut().unwrap() = x[pixels] + x[2 * pixels];
+    })
 }
 
 /// The backbone's stand-in: the sum of each frame's first red pixel.
@@ -275,10 +237,7 @@ pub fn relu_model(input: &str, output: &str, shape: &[i64]) -> Vec<u8> {
 fn model(graph: pb::GraphProto) -> Vec<u8> {
     pb::ModelProto {
         ir_version: 8,
-        opset_import: vec![pb::OperatorSetIdProto {
-            domain: String::new(),
-            version: 17,
-        }],
+        opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }],
         graph: Some(graph),
         ..Default::default()
     }

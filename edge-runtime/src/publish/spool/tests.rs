@@ -40,9 +40,8 @@ fn events_come_back_in_order_after_a_restart() {
     spool.remove(3);
     drop(spool);
     let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
-    let expected: Vec<_> = [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
-        .map(|i| format!("event number {i:04}"))
-        .into();
+    let expected: Vec<_> =
+        [1, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(|i| format!("event number {i:04}")).into();
     assert_eq!(contents(&mut spool), expected);
     // New events go behind the old ones.
     let number = spool.append(&payload(99));
@@ -66,9 +65,7 @@ fn removing_the_same_event_twice_does_no_harm() {
 #[test]
 fn an_event_not_yet_deleted_is_kept_once() {
     let dir = tempfile::tempdir().unwrap();
-    Spool::open(dir.path(), 1 << 20)
-        .unwrap()
-        .append(&payload(5));
+    Spool::open(dir.path(), 1 << 20).unwrap().append(&payload(5));
     for _ in 0..3 {
         let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
         assert_eq!(contents(&mut spool), ["event number 0005"]);
@@ -97,10 +94,7 @@ fn a_power_cut_at_any_byte_loses_no_earlier_event() {
             fs::write(&torn, &whole[..cut]).unwrap();
 
             let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
-            assert_eq!(
-                contents(&mut spool),
-                ["event number 0000", "event number 0001"]
-            );
+            assert_eq!(contents(&mut spool), ["event number 0000", "event number 0001"]);
             assert_eq!(spool.counters().corrupt, u64::from(renamed), "cut at {cut}");
             assert!(!torn.exists(), "cut at {cut}");
             spool.append(&payload(7));
@@ -120,10 +114,7 @@ fn damage_in_the_middle_is_skipped_and_counted() {
     let mut bytes = fs::read(middle).unwrap();
     bytes[10] ^= 1;
     fs::write(middle, &bytes).unwrap();
-    assert_eq!(
-        contents(&mut spool),
-        ["event number 0000", "event number 0002"]
-    );
+    assert_eq!(contents(&mut spool), ["event number 0000", "event number 0002"]);
     assert_eq!((spool.counters().corrupt, spool.len()), (1, 2));
     assert_eq!(files(dir.path()).len(), 2);
 }
@@ -147,10 +138,7 @@ fn a_full_spool_drops_the_oldest_and_counts() {
         spool.append(&payload(i));
         assert!(spool.bytes() <= 3 * one);
     }
-    assert_eq!(
-        contents(&mut spool),
-        [2, 3, 4].map(|i| format!("event number {i:04}"))
-    );
+    assert_eq!(contents(&mut spool), [2, 3, 4].map(|i| format!("event number {i:04}")));
     assert_eq!((spool.counters().dropped, files(dir.path()).len()), (2, 3));
     drop(spool);
     // A smaller limit after a restart counts too.
@@ -170,10 +158,7 @@ fn a_disk_that_refuses_writes_leaves_events_in_memory() {
         spool.append(&payload(i));
     }
     let counters = spool.counters();
-    assert_eq!(
-        (counters.write_errors, counters.dropped),
-        (MAX_IN_MEMORY as u64 + 2, 2)
-    );
+    assert_eq!((counters.write_errors, counters.dropped), (MAX_IN_MEMORY as u64 + 2, 2));
     let left = contents(&mut spool);
     assert_eq!(left.len(), MAX_IN_MEMORY);
     assert_eq!(left[0], "event number 0003");
@@ -183,8 +168,5 @@ fn a_disk_that_refuses_writes_leaves_events_in_memory() {
 fn a_folder_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _spool = Spool::open(dir.path(), 1 << 20).unwrap();
-    assert!(matches!(
-        Spool::open(dir.path(), 1 << 20),
-        Err(Error::InUse(_))
-    ));
+    assert!(matches!(Spool::open(dir.path(), 1 << 20), Err(Error::InUse(_))));
 }

@@ -18,28 +18,17 @@ pub fn key_pair() -> (KeyPair, PublicKey) {
 }
 
 pub fn sign(payload: &[u8], pair: &KeyPair) -> String {
-    minisign::sign(None, &pair.sk, payload, Some("test"), None)
-        .unwrap()
-        .into_string()
+    minisign::sign(None, &pair.sk, payload, Some("test"), None).unwrap().into_string()
 }
 
 pub fn finish(payload: &Payload, (pair, public): &(KeyPair, PublicKey)) -> Vec<u8> {
-    payload
-        .finish(&sign(payload.as_bytes(), pair), public)
-        .unwrap()
+    payload.finish(&sign(payload.as_bytes(), pair), public).unwrap()
 }
 
 pub fn detectors() -> Detectors {
-    let z = ZScore {
-        mean: 0.5,
-        std: 2.0,
-    };
+    let z = ZScore { mean: 0.5, std: 2.0 };
     Detectors {
-        input: InputSpec {
-            width: 32,
-            height: 16,
-            frame_rate: 10.0,
-        },
+        input: InputSpec { width: 32, height: 16, frame_rate: 10.0 },
         local: Some(LocalSpec {
             graph: "local".into(),
             offsets: vec![-4, 2],
@@ -52,12 +41,7 @@ pub fn detectors() -> Detectors {
             z,
             weight: 1.0,
         }),
-        motion: Some(MotionSpec {
-            box_size: 8,
-            epsilon: 1.0,
-            z,
-            weight: 0.5,
-        }),
+        motion: Some(MotionSpec { box_size: 8, epsilon: 1.0, z, weight: 0.5 }),
         semantic: Some(SemanticSpec {
             backbone: "backbone".into(),
             head: "head".into(),
@@ -74,16 +58,8 @@ pub fn detectors() -> Detectors {
             z,
             weight: 0.25,
         }),
-        smoothing: SmoothingSpec {
-            sigma: 2.0,
-            radius: 5,
-            lag: 7,
-        },
-        calibration: Calibration {
-            threshold: 3.0,
-            scale: 1.0,
-            false_alarms_per_hour: 0.5,
-        },
+        smoothing: SmoothingSpec { sigma: 2.0, radius: 5, lag: 7 },
+        calibration: Calibration { threshold: 3.0, scale: 1.0, false_alarms_per_hour: 0.5 },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,
@@ -114,21 +90,13 @@ pub fn sample() -> (BundleBuilder, Manifest) {
     let (mut graphs, mut golden) = (Vec::new(), Vec::new());
     let wanted: [(&str, Port, Port); 3] = [
         ("local", ("stack", &[1, 3, 16, 32]), ("maps", &[1, 2, 4, 8])),
-        (
-            "backbone",
-            ("snippet", &[1, 3, 2, 8, 8]),
-            ("features", &[1, 4]),
-        ),
+        ("backbone", ("snippet", &[1, 3, 2, 8, 8]), ("features", &[1, 4])),
         ("head", ("features", &[1, 3, 4]), ("scores", &[1, 3])),
     ];
     for (name, input, output) in wanted {
         for (backend, precision) in [("ort", "int8"), ("tract", "fp32")] {
             // The head is the same file for both backends, and stored once.
-            let bytes = if name == "head" {
-                "head".into()
-            } else {
-                format!("{name} {backend}")
-            };
+            let bytes = if name == "head" { "head".into() } else { format!("{name} {backend}") };
             graphs.push(GraphEntry {
                 name: name.into(),
                 backend: backend.into(),
@@ -181,10 +149,7 @@ pub fn raw_payload(json: &[u8], blobs: &[u8]) -> Vec<u8> {
 pub fn raw_file(payload: &[u8], (pair, public): &(KeyPair, PublicKey)) -> Vec<u8> {
     let signature = sign(payload, pair);
     let (_, rest) = signature.split_once('\n').unwrap();
-    let signature = format!(
-        "untrusted comment: pavad model bundle\n{}\n",
-        rest.trim_end()
-    );
+    let signature = format!("untrusted comment: pavad model bundle\n{}\n", rest.trim_end());
     [
         &b"\x89PAVAD\r\n"[..],
         &1u32.to_le_bytes(),

@@ -193,11 +193,8 @@ fn curves(clips: &[ScoredClip], labels: &Labels) -> Result<Vec<RocCurve>> {
         truth.extend(labels.frames(&clip.name, clip.score.len())?);
     }
     let curve = |name: &str, pick: &dyn Fn(&ScoredClip) -> Option<&Vec<f64>>| {
-        let scores: Vec<f64> = clips
-            .iter()
-            .map(|clip| pick(clip).cloned())
-            .collect::<Option<Vec<_>>>()?
-            .concat();
+        let scores: Vec<f64> =
+            clips.iter().map(|clip| pick(clip).cloned()).collect::<Option<Vec<_>>>()?.concat();
         let points = roc_curve(&scores, &truth, ROC_POINTS);
         let auc = roc_auc(&scores, &truth);
         (!points.is_empty()).then(|| RocCurve { name: name.into(), auc, points })
@@ -220,9 +217,8 @@ fn alerts(
     incidents: &[Incident],
     has_truth: bool,
 ) -> Vec<Alert> {
-    let rate = |name: &str| {
-        clips.iter().find(|c| c.name == name).map_or(1.0, |c| c.frame_rate.max(1e-9))
-    };
+    let rate =
+        |name: &str| clips.iter().find(|c| c.name == name).map_or(1.0, |c| c.frame_rate.max(1e-9));
     incidents
         .iter()
         .map(|(event, alert)| {
@@ -247,7 +243,8 @@ fn alerts(
 fn int8_difference(manifest: &Manifest) -> Option<Int8Difference> {
     let number = |key: &str| manifest.provenance.get(key)?.parse().ok();
     let bytes = |precision: &str, backend: &str| {
-        let sizes = manifest.graphs.iter().filter(|g| g.precision == precision && g.backend == backend);
+        let sizes =
+            manifest.graphs.iter().filter(|g| g.precision == precision && g.backend == backend);
         Some(sizes.map(|g| g.blob.size).sum())
     };
     Some(Int8Difference {
@@ -276,10 +273,8 @@ fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &std::path::Path
         format!("events detected          {} of {}", summary.events_detected, summary.events_truth),
     ];
     for clip in evaluation.clips.iter().filter(|clip| clip.events_truth > 0) {
-        lines.push(format!(
-            "  {:<22} {} of {}",
-            clip.name, clip.events_detected, clip.events_truth
-        ));
+        lines
+            .push(format!("  {:<22} {} of {}", clip.name, clip.events_detected, clip.events_truth));
     }
     lines.extend([
         format!(
@@ -296,7 +291,10 @@ fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &std::path::Path
             summary.backend,
             if summary.int8 { ", INT8" } else { "" }
         ),
-        format!("INT8 against fp32        {} mean score difference", show(summary.int8_score_difference)),
+        format!(
+            "INT8 against fp32        {} mean score difference",
+            show(summary.int8_score_difference)
+        ),
         format!("report                   {}", out.join("report.html").display()),
     ]);
     lines.join("\n")

@@ -15,6 +15,23 @@ use crate::Args;
 /// The device's name, and with it the root of its topics.
 const DEVICE: &str = "demo";
 
+/// Training for the procedural scene: a light backbone and fewer steps than the defaults, so that the
+/// whole demonstration stays within a few minutes on two cores.
+const SCENE_CONFIG: &str = "\
+pseudo_clips = 96
+
+[local]
+steps = 800
+
+[semantic]
+backbone = \"mobilenetv2\"
+
+[semantic.detector]
+segments = 32
+batch = 8
+steps = 60
+";
+
 /// Most cameras of one process.
 const CAMERAS: usize = 32;
 
@@ -104,9 +121,7 @@ impl<'a> Stages<'a> {
         let seed = self.args.seed.to_string();
         let folder = self.args.out.join("site");
         say("filming a procedural scene: everyday life, and held-out clips with events");
-        self.time("scene", || {
-            run("trainer", &["scene", "--seed", &seed, "--out"], &[&folder])
-        })?;
+        self.time("scene", || run("trainer", &["scene", "--seed", &seed, "--out"], &[&folder]))?;
         Ok(Site {
             title: format!("Procedural scene, seed {seed}"),
             normal: folder.join("normal"),
@@ -120,7 +135,16 @@ impl<'a> Stages<'a> {
         say("training on normal footage and pseudo-abnormal clips made of it");
         let seed = self.args.seed.to_string();
         let mut words = vec!["train", "--seed", &seed];
-        let config = self.args.config.as_ref().map(|path| path.display().to_string());
+        let config = match &self.args.config {
+            Some(path) => Some(path.clone()),
+            None if self.args.normal.is_none() => {
+                let path = self.args.out.join("train.toml");
+                std::fs::write(&path, SCENE_CONFIG).with_context(|| path.display().to_string())?;
+                Some(path)
+            }
+            None => None,
+        }
+        .map(|path| path.display().to_string());
         if let Some(config) = &config {
             words.extend(["--config", config]);
         }

@@ -19,7 +19,11 @@ const FLOOR: f64 = 0.05;
 const MARGIN: f64 = 0.35;
 
 /// Runs clips through the engine; `take` gets the raw values of each model frame of each clip.
-fn run_raw(engine: &mut Engine, clips: &[NormalClip], mut take: impl FnMut(&RawScores)) -> Result<()> {
+fn run_raw(
+    engine: &mut Engine,
+    clips: &[NormalClip],
+    mut take: impl FnMut(&RawScores),
+) -> Result<()> {
     for clip in clips {
         let mut stream = engine.stream(clip.frame_rate);
         for frame in &clip.frames {

@@ -53,8 +53,7 @@ pub fn write(content: &Content<'_>) -> Result<()> {
         .chain(content.detector.iter().map(|(name, tensor)| (name.clone(), tensor.clone())))
         .collect();
     let path = folder.join("model.safetensors");
-    candle_core::safetensors::save(&tensors, &path)
-        .with_context(|| path.display().to_string())?;
+    candle_core::safetensors::save(&tensors, &path).with_context(|| path.display().to_string())?;
     for graph in content.graphs {
         graph.write(folder)?;
     }
@@ -77,16 +76,16 @@ fn golden(content: &Content<'_>) -> Result<()> {
     let (folder, clip) = (content.folder, content.golden);
     let centre = clip.events.first().map_or(clip.frames.len() / 2, |e| (e.first + e.last) / 2);
     let input = &content.detectors.input;
+    let luma: Vec<Vec<u8>> = clip.frames.iter().map(Frame::luma).collect();
     if let Some(spec) = &content.detectors.local {
-        let shape =
-            vec![1, 1 + spec.offsets.len(), input.height as usize, input.width as usize];
+        let shape = vec![1, 1 + spec.offsets.len(), input.height as usize, input.width as usize];
         write_golden(
             folder,
             &GoldenInput {
                 graph: spec.graph.clone(),
                 name: "stack".into(),
                 shape,
-                values: local_stack(spec, &clip.frames, centre),
+                values: local_stack(spec, &luma, centre),
             },
         )?;
     }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use model_bundle::manifest::{EventSpec, SmoothingSpec, SnippetSpec};
+use anyhow::Result;
+use model_bundle::manifest::{
+    Calibration, Detectors, EventSpec, InputSpec, MotionSpec, SmoothingSpec, SnippetSpec, ZScore,
+};
 use serde::{Deserialize, Serialize};
 use trainer::detector::DetectorConfig;
 use trainer::local::LocalConfig;
@@ -21,7 +23,7 @@ pub struct TrainConfig {
     pub max_normal_frames: usize,
     /// Share of the normal footage kept out of training for calibration. Default 0.15.
     pub held_out: f64,
-    /// Pseudo-abnormal clips made for training. Default 64.
+    /// Pseudo-abnormal clips made for training. Default 96.
     pub pseudo_clips: usize,
     /// Pseudo-abnormal clips made for calibration. Default 8.
     pub pseudo_validation_clips: usize,
@@ -90,7 +92,7 @@ impl Backbone {
 pub struct Fusion {
     /// The local detector. Default 1.
     pub local: f64,
-    /// The motion prior. Default 0.5.
+    /// The motion prior. Default 0.1: it cannot tell a crowd from an event.
     pub motion: f64,
     /// The semantic detector. Default 0.1: where a camera looks far, pooled features see little.
     pub semantic: f64,
@@ -98,7 +100,7 @@ pub struct Fusion {
 
 impl Default for Fusion {
     fn default() -> Self {
-        Self { local: 1.0, motion: 0.5, semantic: 0.1 }
+        Self { local: 1.0, motion: 0.1, semantic: 0.1 }
     }
 }
 
@@ -112,8 +114,8 @@ impl Default for SemanticConfig {
             // fewer, smaller steps than the published data sets need.
             detector: DetectorConfig {
                 segments: 32,
-                batch: 16,
-                steps: 300,
+                batch: 8,
+                steps: 200,
                 ..DetectorConfig::default()
             },
         }
@@ -126,7 +128,7 @@ impl Default for TrainConfig {
             input_height: 240,
             max_normal_frames: 6000,
             held_out: 0.15,
-            pseudo_clips: 64,
+            pseudo_clips: 96,
             pseudo_validation_clips: 8,
             composite: CompositeConfig::default(),
             local: LocalConfig::default(),
@@ -147,34 +149,116 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Reads a file, or the defaults without one.
+    /// Reads a file over the defaults, or the defaults alone without one. What the file leaves out,
+    /// in whatever table, stays as it is.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|e| Usage(format!("{}: {e}; check the path", path.display())))?;
-        let config: Self = toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(0, |s| text[..s.start].matches('\n').count() + 1);
-            Usage(format!("{}: line {line}: {}", path.display(), e.message()))
-        })?;
+        Self::parse(&text).map_err(|e| Usage(format!("{}: {e}", path.display())).into())
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let line_of = |span: Option<std::ops::Range<usize>>| {
+            span.map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1)
+        };
+        let at_line = |e: &toml::de::Error| format!("line {}: {}", line_of(e.span()), e.message());
+        let given: toml::Table = toml::from_str(text).map_err(|e| at_line(&e))?;
+        let mut whole = toml::Table::try_from(Self::default()).map_err(|e| e.to_string())?;
+        overlay(&mut whole, given);
+        let config: Self = match toml::Value::Table(whole).try_into() {
+            Ok(config) => config,
+            // The file alone knows the line of what does not fit, if it fits nowhere.
+            Err(e) => {
+                return Err(match toml::from_str::<Self>(text) {
+                    Err(own) => at_line(&own),
+                    Ok(_) => e.message().to_string(),
+                });
+            }
+        };
         config.validate()?;
         Ok(config)
     }
 
-    fn validate(&self) -> Result<()> {
+    fn validate(&self) -> Result<(), String> {
         let rules = [
             ("input_height", self.input_height >= 64, "at least 64"),
             ("held_out", (0.01..=0.5).contains(&self.held_out), "0.01 to 0.5"),
             ("max_normal_frames", self.max_normal_frames >= 100, "at least 100"),
             ("pseudo_clips", self.pseudo_clips > 0, "at least 1"),
             ("pseudo_validation_clips", self.pseudo_validation_clips > 0, "at least 1"),
-            ("semantic.window", self.semantic.window > 0, "at least 1"),
+            ("semantic.window", (1..=4096).contains(&self.semantic.window), "1 to 4096"),
             ("semantic.stride", (1..=16).contains(&self.semantic.stride), "1 to 16"),
         ];
         for (field, valid, wanted) in rules {
             if !valid {
-                bail!(Usage(format!("{field} must be {wanted}; correct it in the configuration")));
+                return Err(format!("{field} must be {wanted}"));
             }
         }
-        Ok(())
+        self.composite.validate().map_err(|e| e.to_string())?;
+        self.semantic.detector.validate().map_err(|e| e.to_string())?;
+        // The kinds are the synthesizer's to name.
+        let named = LocalConfig { kinds: vec!["any".into()], ..self.local.clone() };
+        named.validate().map_err(|e| e.to_string())?;
+        model_bundle::detectors::validate(&self.motion_alone()).map_err(|e| e.to_string())
+    }
+
+    /// A model of the motion prior alone, with this smoothing and these event rules: what the
+    /// bundle would refuse is refused before hours of training.
+    fn motion_alone(&self) -> Detectors {
+        Detectors {
+            input: InputSpec { width: 64, height: 64, frame_rate: 10.0 },
+            local: None,
+            motion: Some(MotionSpec {
+                box_size: 6,
+                epsilon: 0.1,
+                z: ZScore { mean: 0.0, std: 1.0 },
+                weight: self.fusion.motion,
+            }),
+            semantic: None,
+            smoothing: self.smoothing.clone(),
+            calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0 },
+            events: self.events.clone(),
+        }
+    }
+}
+
+/// Puts the values of `given` over those of `whole`, table by table.
+fn overlay(whole: &mut toml::Table, given: toml::Table) {
+    for (key, value) in given {
+        match (whole.get_mut(&key), value) {
+            (Some(toml::Value::Table(whole)), toml::Value::Table(given)) => overlay(whole, given),
+            (_, value) => {
+                whole.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_stays_as_it_is() {
+        let config =
+            TrainConfig::parse("[semantic.detector]\nsteps = 7\n[smoothing]\nsigma = 3.0").unwrap();
+        let default = TrainConfig::default();
+        assert_eq!(config.semantic.detector.steps, 7);
+        assert_eq!(config.semantic.detector.segments, default.semantic.detector.segments);
+        assert_eq!((config.smoothing.sigma, config.smoothing.radius), (3.0, 12));
+        assert_eq!(TrainConfig::parse("").unwrap(), default);
+    }
+
+    #[test]
+    fn wrong_fields_are_named_with_their_line() {
+        let message = |text: &str| TrainConfig::parse(text).unwrap_err();
+        assert!(message("pseudo_clips = 4\npseudo_clip = 3").starts_with("line 2: "));
+        assert!(message("pseudo_clip = 3").contains("pseudo_clip"));
+        assert!(message("[local]\nstepps = 3").contains("stepps"));
+        assert!(message("held_out = 0.9").contains("held_out must be 0.01 to 0.5"));
+        assert!(message("[local]\nsteps = 0").contains("steps"));
+        assert!(message("[smoothing]\nradius = 20").contains("lag"));
+        assert!(message("pseudo_clips = [").starts_with("line 1: "));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use inference::{Backend, BackendKind, Graph};
 use model_export::onnx::{self, ModelProto};
-use model_export::quantize::{Options, quantize};
+use model_export::quantize::{Method, Options, quantize};
 use model_export::weights::{Array, Weights};
 
 /// A graph of the model in both precisions.
@@ -23,10 +23,11 @@ impl Exported {
         name: &'static str,
         model: &ModelProto,
         samples: &mut dyn Iterator<Item = Vec<f32>>,
+        method: Method,
         backend: &dyn Backend,
     ) -> Result<Self> {
         let fp32 = onnx::to_bytes(model);
-        let options = Options { layer_errors: false, ..Options::default() };
+        let options = Options { method, layer_errors: false, ..Options::default() };
         let mut samples = samples.map(|sample| vec![sample]);
         let quantized = quantize(model, &mut samples, &options, backend)
             .with_context(|| format!("quantizing graph {name}"))?;

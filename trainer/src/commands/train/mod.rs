@@ -16,21 +16,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::Args;
-use inference::{Backend, BackendKind, BackendOptions, Engine, best_backend, stack};
+use inference::{Backend, BackendKind, BackendOptions, Engine, best_backend, open_backend, stack};
 use model_bundle::manifest::{Calibration, Detectors, LocalSpec, MotionSpec, ZScore};
+use model_export::quantize::Method;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use trainer::local::{self, LocalConfig, LumaClip, TrainedLocal};
 use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
 
+use crate::commands::Usage;
 use config::TrainConfig;
 use graphs::{Exported, weights};
 use progress::Progress;
 
 /// Pseudo clips for calibration are numbered from here on: training never sees them.
 const VALIDATION: u64 = 1 << 32;
-/// Frames of normal footage by which the local detector is quantized.
-const CALIBRATION_STACKS: usize = 24;
+/// Frames of normal footage, and as many of pseudo-abnormal clips, by which the local detector is
+/// quantized: activations reach further on an event than on anything normal, and what lies beyond
+/// the calibrated range is cut off.
+const CALIBRATION_STACKS: usize = 64;
 
 /// Trains the detectors on normal videos alone.
 ///
@@ -58,9 +62,38 @@ pub struct TrainArgs {
     /// Pseudo-abnormal clips for training, instead of the configuration's.
     #[arg(long, value_name = "N")]
     pseudo_clips: Option<usize>,
-    /// ONNX Runtime's library, if it is not in the usual places.
+    /// ONNX Runtime's library, if it is not in the usual places. Without it tract computes the
+    /// features, in fp32 and more slowly, and packing is not possible.
     #[arg(long, value_name = "FILE")]
     ort_library: Option<PathBuf>,
+    /// Where the detectors are trained.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+}
+
+/// Where candle computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DeviceChoice {
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA GPU; needs a build with the `cuda` feature.
+    Cuda,
+}
+
+impl DeviceChoice {
+    fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            // Asked for without the feature, candle would only say that it is not compiled in.
+            Self::Cuda if !cfg!(feature = "cuda") => Err(Usage(
+                "--device cuda: this program was built without the `cuda` feature; build it with \
+                 --features cuda, or use --device cpu"
+                    .into(),
+            )
+            .into()),
+            Self::Cuda => Device::new_cuda(0).context("the first NVIDIA GPU"),
+        }
+    }
 }
 
 /// Runs the command.
@@ -82,7 +115,11 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let options = BackendOptions { ort_library: args.ort_library.clone(), threads };
-    let backend = best_backend(&[BackendKind::Ort, BackendKind::Tract], &options)?;
+    // A library that was named and does not load is a mistake, not a reason for something slower.
+    let backend = match args.ort_library {
+        Some(_) => open_backend(BackendKind::Ort, &options)?,
+        None => best_backend(&[BackendKind::Ort, BackendKind::Tract], &options)?,
+    };
     train(args, &config, backend.as_ref(), &stop)
 }
 
@@ -93,7 +130,7 @@ fn train(
     stop: &AtomicBool,
 ) -> Result<()> {
     let footage = normals::read(&args.normal, config)?;
-    let device = Device::Cpu;
+    let device = args.device.open()?;
     let work = args.out.join("work").join(identity(config, args.seed, &footage.hash)?);
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
@@ -112,12 +149,12 @@ fn train(
         stop,
     )?;
     let local_config = LocalConfig { kinds: composite.kinds().to_vec(), ..config.local.clone() };
-    let luma: Vec<LumaClip> = footage.training.iter().map(pseudo::normal).collect();
+    let luma: Vec<LumaClip> =
+        footage.training.iter().map(|clip| LumaClip::new(&clip.frames, None)).collect();
     let trained = train_local(&luma, &pseudo, &local_config, args.seed, &device, &work, stop)?;
-    drop((luma, pseudo));
-
     let (local_graph, local_spec) =
-        export_local(&trained, &local_config, config, &footage, backend)?;
+        export_local(&trained, &local_config, config, [&luma, &pseudo], backend)?;
+    drop((luma, pseudo));
     let (head, semantic_spec) = semantic::export(config, &detector)?;
     let exported = [local_graph, features.backbone, head];
 
@@ -198,7 +235,7 @@ fn export_local(
     trained: &TrainedLocal,
     local: &LocalConfig,
     config: &TrainConfig,
-    footage: &normals::Normals,
+    footage: [&[LumaClip]; 2],
     backend: &dyn Backend,
 ) -> Result<(Exported, LocalSpec)> {
     let spec = LocalSpec {
@@ -213,32 +250,36 @@ fn export_local(
         z: ZScore { mean: 0.0, std: 1.0 },
         weight: config.fusion.local,
     };
-    let size = model_export::graphs::local::Config {
-        width: footage.input.width as usize,
-        height: footage.input.height as usize,
-    };
+    let size = footage[0].first().map_or((0, 0), |clip| (clip.width, clip.height));
+    let size = model_export::graphs::local::Config { width: size.0, height: size.1 };
     let weights = weights("local detector", &trained.tensors)?;
     let model = model_export::graphs::local::build(&weights, &size)?;
     let reach = 1 + 2 * local.offsets.iter().map(|o| o.unsigned_abs() as usize).max().unwrap_or(0);
-    let starts = semantic::spread(&footage.training, reach, CALIBRATION_STACKS);
-    let mut samples = starts.into_iter().map(|(clip, first)| {
-        local_stack(&spec, &footage.training[clip].frames[first..], reach / 2)
+    let mut samples = footage.into_iter().flat_map(|clips| {
+        let lengths: Vec<usize> = clips.iter().map(|clip| clip.frames.len()).collect();
+        let starts = semantic::spread(&lengths, reach, CALIBRATION_STACKS);
+        let spec = &spec;
+        starts
+            .into_iter()
+            .map(move |(clip, first)| local_stack(spec, &clips[clip].frames, first + reach / 2))
     });
-    let exported = Exported::quantized("local", &model, &mut samples, backend)?;
+    // The rare extreme is the very thing this network is for: ranges that give it up for a finer
+    // step elsewhere (least squared error, percentiles) cost several logits at the peak of an event,
+    // the whole range a tenth of one.
+    let exported = Exported::quantized("local", &model, &mut samples, Method::MinMax, backend)?;
     Ok((exported, spec))
 }
 
-/// The local network's input for the frame at `centre`.
-fn local_stack(spec: &LocalSpec, frames: &[video::Frame], centre: usize) -> Vec<f32> {
+/// The local network's input for the frame at `centre` of a clip's luma frames.
+fn local_stack(spec: &LocalSpec, luma: &[Vec<u8>], centre: usize) -> Vec<f32> {
     let at = |offset: i32| {
-        let index = (centre as i64 + offset as i64).clamp(0, frames.len() as i64 - 1);
-        frames[index as usize].luma()
+        let index = (centre as i64 + offset as i64).clamp(0, luma.len() as i64 - 1);
+        luma[index as usize].as_slice()
     };
-    let luma: Vec<Vec<u8>> =
+    let frames: Vec<&[u8]> =
         std::iter::once(0).chain(spec.offsets.iter().copied()).map(at).collect();
-    let slices: Vec<&[u8]> = luma.iter().map(Vec::as_slice).collect();
-    let mut out = vec![0.0; slices.len() * slices[0].len()];
-    stack::fill(spec, &slices, &mut out);
+    let mut out = vec![0.0; frames.len() * frames[0].len()];
+    stack::fill(spec, &frames, &mut out);
     out
 }
 
@@ -248,4 +289,3 @@ fn identity(config: &TrainConfig, seed: u64, footage: &str) -> Result<String> {
     let hash = Sha256::digest(text.as_bytes());
     Ok(hash.iter().take(8).map(|b| format!("{b:02x}")).collect())
 }
-

@@ -43,7 +43,10 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
         let clip = footage::read(clip, &input, room)?;
         if clip.frames.len() < SHORTEST {
             let frames = clip.frames.len();
-            log::warn!("{} is left out: {frames} frames, at least {SHORTEST} are needed", clip.name);
+            log::warn!(
+                "{} is left out: {frames} frames, at least {SHORTEST} are needed",
+                clip.name
+            );
             continue;
         }
         clip.frames.iter().for_each(|frame| hash.update(frame.rgb()));
@@ -77,8 +80,11 @@ fn split(mut clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<Normal
         let total = clip.frames.len();
         let kept = ((total as f64 * (1.0 - share)) as usize).min(total - SHORTEST / 2);
         let tail = clip.frames.split_off(kept);
-        let held_out =
-            NormalClip { name: format!("{}-end", clip.name), frame_rate: clip.frame_rate, frames: tail };
+        let held_out = NormalClip {
+            name: format!("{}-end", clip.name),
+            frame_rate: clip.frame_rate,
+            frames: tail,
+        };
         return (clips, vec![held_out]);
     }
     let count = ((clips.len() as f64 * share).round() as usize).clamp(1, clips.len() - 1);

@@ -4,8 +4,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 use trainer::detector::Bag;
 use trainer::local::LumaClip;
-use trainer::synthesis::{NormalClip, PseudoClip, Synthesizer};
-use video::Frame;
+use trainer::synthesis::{PseudoClip, Synthesizer};
 
 use super::progress::Progress;
 use super::semantic::Features;
@@ -29,27 +28,9 @@ pub fn make(
             .collect::<Result<_, _>>()?;
         for clip in made {
             bags.push(features.extract(&clip.name, &clip.frames)?);
-            let (frames, labels) = (&clip.frames, clip.labels);
-            clips.push(LumaClip {
-                labels: Some(labels.into_iter().map(|map| map.data).collect()),
-                ..luma(frames)
-            });
+            clips.push(LumaClip::new(&clip.frames, Some(&clip.labels)));
             progress.step();
         }
     }
     Ok((clips, bags))
-}
-
-/// A normal clip as the local detector sees it.
-pub fn normal(clip: &NormalClip) -> LumaClip {
-    luma(&clip.frames)
-}
-
-fn luma(frames: &[Frame]) -> LumaClip {
-    LumaClip {
-        width: frames.first().map_or(0, Frame::width),
-        height: frames.first().map_or(0, Frame::height),
-        frames: frames.iter().map(Frame::luma).collect(),
-        labels: None,
-    }
 }

@@ -8,6 +8,7 @@ use candle_core::Device;
 use inference::{Backend, snippet};
 use model_bundle::manifest::{SemanticSpec, SnippetSpec, ZScore};
 use model_export::graphs;
+use model_export::quantize::Method;
 use model_export::weights::Weights;
 use trainer::detector::{self, Bag, DetectorConfig, TrainedDetector};
 use trainer::features::Extractor;
@@ -64,8 +65,7 @@ fn build(
     normals: &[NormalClip],
     backend: &dyn Backend,
 ) -> Result<Exported> {
-    let (frames, width, height) =
-        (spec.frames as usize, spec.width as usize, spec.height as usize);
+    let (frames, width, height) = (spec.frames as usize, spec.width as usize, spec.height as usize);
     let model = match backbone {
         Backbone::I3d => {
             let weights = Weights::fetched("i3d-rgb-kinetics400.ckpt")?;
@@ -78,19 +78,20 @@ fn build(
             graphs::mobilenetv2::build(&weights, &config)?
         }
     };
-    let starts = spread(normals, spec.frames as usize, CALIBRATION_SNIPPETS);
+    let lengths: Vec<usize> = normals.iter().map(|clip| clip.frames.len()).collect();
+    let starts = spread(&lengths, spec.frames as usize, CALIBRATION_SNIPPETS);
     let progress = Progress::new("quantizing the backbone", starts.len());
     let mut samples = starts.into_iter().map(|(clip, first)| {
         progress.step();
         tensor(spec, &normals[clip].frames[first..first + spec.frames as usize])
     });
-    Exported::quantized("backbone", &model, &mut samples, backend)
+    Exported::quantized("backbone", &model, &mut samples, Method::Best, backend)
 }
 
-/// Up to `count` (clip, first frame) evenly spread over the footage, each with `length` frames.
-pub fn spread(clips: &[NormalClip], length: usize, count: usize) -> Vec<(usize, usize)> {
-    let rooms: Vec<usize> =
-        clips.iter().map(|c| (c.frames.len() + 1).saturating_sub(length)).collect();
+/// Up to `count` (clip, first frame) evenly spread over clips of the given numbers of frames, each
+/// with `length` frames.
+pub fn spread(frames: &[usize], length: usize, count: usize) -> Vec<(usize, usize)> {
+    let rooms: Vec<usize> = frames.iter().map(|n| (n + 1).saturating_sub(length)).collect();
     let total: usize = rooms.iter().sum();
     let count = count.min(total);
     (0..count)
@@ -177,13 +178,8 @@ mod tests {
 
     #[test]
     fn calibration_is_spread_over_all_footage() {
-        let clip = |n: usize| NormalClip {
-            name: String::new(),
-            frame_rate: 10.0,
-            frames: vec![Frame::new(1, 1); n],
-        };
         // Rooms of 5, 0 and 5 starts.
-        let clips = [clip(20), clip(10), clip(20)];
+        let clips = [20, 10, 20];
         assert_eq!(spread(&clips, 16, 2), [(0, 2), (2, 2)]);
         assert_eq!(spread(&clips, 16, 100).len(), 10);
         assert!(spread(&clips[1..2], 16, 4).is_empty());

@@ -110,11 +110,8 @@ pub fn timeline(clip: &ClipTrack, threshold: f64) -> String {
             time(last),
             if *found { "found" } else { "missed" }
         );
-        let place = format!(
-            "x=\"{}%\" width=\"{}%\"",
-            number(start),
-            number((end - start).max(0.0))
-        );
+        let place =
+            format!("x=\"{}%\" width=\"{}%\"", number(start), number((end - start).max(0.0)));
         let (top, height) = (number(PLOT.0), number(PLOT.1 - PLOT.0));
         let class = if *found { "hit" } else { "miss" };
         chart.push_str(&format!(
@@ -213,11 +210,7 @@ fn announced(
     let time = |frame: u64| clock(frame as f64 / clip.frame_rate, true);
     let (start, end) = (x.at(event.first as f64), x.at(event.last as f64 + 1.0));
     let kind = event.kind.as_deref().unwrap_or("event");
-    let (class, verdict) = if right {
-        ("hit", "true event")
-    } else {
-        ("miss", "false alarm")
-    };
+    let (class, verdict) = if right { ("hit", "true event") } else { ("miss", "false alarm") };
     let title = format!(
         "Announced: {kind}, {} to {}, peak {:.2} at {}: {verdict}",
         time(event.first),
@@ -317,9 +310,7 @@ pub fn roc(curves: &[RocCurve]) -> String {
         ));
     }
     for curve in curves {
-        let area = curve
-            .auc
-            .map_or(String::new(), |auc| format!(" <b>{auc:.3}</b>"));
+        let area = curve.auc.map_or(String::new(), |auc| format!(" <b>{auc:.3}</b>"));
         legend.push_str(&format!(
             "<li><svg width=\"34\" height=\"10\" aria-hidden=\"true\"><line class=\"curve series-{}\" \
              x1=\"1\" x2=\"33\" y1=\"5\" y2=\"5\"/></svg> {}{area}</li>",
@@ -336,10 +327,7 @@ pub fn roc(curves: &[RocCurve]) -> String {
 fn series(name: &str) -> usize {
     let name = name.to_lowercase();
     let known = ["fused", "local", "motion", "semantic", "difference"];
-    known
-        .iter()
-        .position(|known| name.contains(known))
-        .unwrap_or(known.len())
+    known.iter().position(|known| name.contains(known)).unwrap_or(known.len())
 }
 
 #[cfg(test)]
@@ -358,13 +346,7 @@ mod tests {
             })
             .collect();
         let scores = (0..100).map(|i| if i == 40 { 0.9 } else { 0.1 }).collect();
-        ClipTrack {
-            name: "a & b".into(),
-            frame_rate: 2.0,
-            scores,
-            truth,
-            announced,
-        }
+        ClipTrack { name: "a & b".into(), frame_rate: 2.0, scores, truth, announced }
     }
 
     #[test]

@@ -234,14 +234,10 @@ impl ReportData {
     /// [`ReportError`], which names the line or the field.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let file = || path.to_path_buf();
-        let text = std::fs::read_to_string(path).map_err(|source| ReportError::Io {
-            path: file(),
-            source,
-        })?;
-        let data: Self = serde_json::from_str(&text).map_err(|source| ReportError::Format {
-            path: file(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ReportError::Io { path: file(), source })?;
+        let data: Self = serde_json::from_str(&text)
+            .map_err(|source| ReportError::Format { path: file(), source })?;
         data.check().map_err(|(field, reason)| ReportError::Value {
             path: file(),
             field,

@@ -27,10 +27,7 @@ pub fn overview(data: &ReportData) -> String {
     let three = |v: f64| format!("{v:.3}");
     let over = match (evaluation.auc_micro, evaluation.auc_frame_difference) {
         (Some(auc), Some(baseline)) => {
-            format!(
-                "{:+.3} over frame difference ({baseline:.3})",
-                auc - baseline
-            )
+            format!("{:+.3} over frame difference ({baseline:.3})", auc - baseline)
         }
         _ => "all frames together".to_string(),
     };
@@ -54,20 +51,12 @@ pub fn overview(data: &ReportData) -> String {
             name: "Average precision",
             value: evaluation.average_precision.map(three),
             note: "all frames together".to_string(),
-            target: at_least(
-                evaluation.average_precision,
-                targets.average_precision,
-                &plain,
-            ),
+            target: at_least(evaluation.average_precision, targets.average_precision, &plain),
         },
         Card {
             name: "Events detected",
-            value: share.map(|_| {
-                format!(
-                    "{} / {}",
-                    evaluation.events_detected, evaluation.events_truth
-                )
-            }),
+            value: share
+                .map(|_| format!("{} / {}", evaluation.events_detected, evaluation.events_truth)),
             note: share.map_or("no true events".to_string(), |s| {
                 format!("{} of the true events", percent(s))
             }),
@@ -76,10 +65,7 @@ pub fn overview(data: &ReportData) -> String {
         Card {
             name: "False alarms per hour",
             value: evaluation.false_alarms_per_hour.map(|v| format!("{v:.1}")),
-            note: format!(
-                "{} in {minutes:.1} min of normal footage",
-                evaluation.false_alarms
-            ),
+            note: format!("{} in {minutes:.1} min of normal footage", evaluation.false_alarms),
             target: at_most(
                 evaluation.false_alarms_per_hour,
                 targets.false_alarms_per_hour,
@@ -103,25 +89,14 @@ pub fn overview(data: &ReportData) -> String {
 }
 
 fn quantization(difference: &Int8Difference, target: Option<f64>) -> Card {
-    let change = difference
-        .auc_int8
-        .zip(difference.auc_fp32)
-        .map(|(int8, fp32)| int8 - fp32);
+    let change = difference.auc_int8.zip(difference.auc_fp32).map(|(int8, fp32)| int8 - fp32);
     let mut notes = Vec::new();
     notes.extend(change.map(|_| "micro frame AUC".to_string()));
-    notes.extend(
-        difference
-            .score_mean
-            .map(|v| format!("scores differ by {v:.3} on average")),
-    );
+    notes.extend(difference.score_mean.map(|v| format!("scores differ by {v:.3} on average")));
     notes.extend(difference.score_max.map(|v| format!("{v:.3} at most")));
     if let Some((fp32, int8)) = difference.bytes_fp32.zip(difference.bytes_int8) {
         let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
-        notes.push(format!(
-            "{:.1}\u{a0}MiB instead of {:.1}",
-            mib(int8),
-            mib(fp32)
-        ));
+        notes.push(format!("{:.1}\u{a0}MiB instead of {:.1}", mib(int8), mib(fp32)));
     }
     Card {
         name: "INT8 against FP32",
@@ -129,22 +104,15 @@ fn quantization(difference: &Int8Difference, target: Option<f64>) -> Card {
             .map(|v| format!("{v:+.4}").replace('-', "−"))
             .or_else(|| difference.score_mean.map(|v| format!("{v:.3}"))),
         note: notes.join("; "),
-        target: target.map(|t| {
-            (
-                format!("±\u{a0}{}", number_fine(t)),
-                change.is_some_and(|v| v.abs() <= t),
-            )
-        }),
+        target: target
+            .map(|t| (format!("±\u{a0}{}", number_fine(t)), change.is_some_and(|v| v.abs() <= t))),
     }
 }
 
 fn card(card: &Card) -> String {
     let target = card.target.as_ref().map_or(String::new(), |(text, met)| {
-        let (class, sign, word) = if *met {
-            ("good", "✓", "met")
-        } else {
-            ("bad", "✗", "missed")
-        };
+        let (class, sign, word) =
+            if *met { ("good", "✓", "met") } else { ("bad", "✗", "missed") };
         format!("<p class=\"target {class}\"><span>{sign} {word}</span> target\u{a0}{text}</p>")
     });
     format!(
@@ -157,8 +125,5 @@ fn card(card: &Card) -> String {
 
 /// Four decimals at most, for small differences.
 fn number_fine(value: f64) -> String {
-    format!("{value:.4}")
-        .trim_end_matches('0')
-        .trim_end_matches('.')
-        .to_string()
+    format!("{value:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
 }

@@ -32,9 +32,8 @@ pub fn page(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
         ("configuration", "Configuration", configuration(data)),
     ];
     let shown = || sections.iter().filter(|(_, _, body)| !body.is_empty());
-    let links: String = shown()
-        .map(|(id, name, _)| format!("<a href=\"#{id}\">{name}</a>"))
-        .collect();
+    let links: String =
+        shown().map(|(id, name, _)| format!("<a href=\"#{id}\">{name}</a>")).collect();
     let body: String = shown()
         .map(|(id, name, body)| format!("<section id=\"{id}\"><h2>{name}</h2>\n{body}</section>\n"))
         .collect();
@@ -56,19 +55,14 @@ fn facts(data: &ReportData) -> String {
     let facts = &data.facts;
     let mut items = vec![
         ("backend", escape(&facts.backend)),
-        (
-            "model",
-            if facts.int8 { "INT8" } else { "FP32" }.to_string(),
-        ),
+        ("model", if facts.int8 { "INT8" } else { "FP32" }.to_string()),
         ("threshold", number(facts.threshold)),
         ("clips", data.evaluation.clips.len().to_string()),
         ("frames", grouped(data.evaluation.frames as u64)),
     ];
     items.extend(facts.seed.map(|seed| ("seed", seed.to_string())));
-    let items: String = items
-        .iter()
-        .map(|(name, value)| format!("<li>{name} <b>{value}</b></li>"))
-        .collect();
+    let items: String =
+        items.iter().map(|(name, value)| format!("<li>{name} <b>{value}</b></li>")).collect();
     format!("<ul class=\"facts\">{items}</ul>\n")
 }
 
@@ -110,16 +104,8 @@ fn timelines(data: &ReportData) -> String {
             let rate = number(clip.frame_rate);
             format!("{rate} fps")
         }];
-        let result = data
-            .evaluation
-            .clips
-            .iter()
-            .find(|result| result.name == clip.name);
-        facts.extend(
-            result
-                .and_then(|r| r.auc)
-                .map(|auc| format!("AUC {auc:.3}")),
-        );
+        let result = data.evaluation.clips.iter().find(|result| result.name == clip.name);
+        facts.extend(result.and_then(|r| r.auc).map(|auc| format!("AUC {auc:.3}")));
         if !clip.truth.is_empty() {
             let found = matched.found.iter().filter(|f| **f).count();
             facts.push(format!("{found} of {} events found", clip.truth.len()));
@@ -150,9 +136,7 @@ fn timelines(data: &ReportData) -> String {
     }
     if data.clips.len() > MAX_TIMELINES {
         let count = data.clips.len() - MAX_TIMELINES;
-        body.push_str(&format!(
-            "<p class=\"note\">{count} further clips are not drawn.</p>\n"
-        ));
+        body.push_str(&format!("<p class=\"note\">{count} further clips are not drawn.</p>\n"));
     }
     body
 }
@@ -182,15 +166,9 @@ fn clips(data: &ReportData) -> String {
         return String::new();
     }
     let row = |result: &crate::evaluation::ClipResult| {
-        let drawn = data
-            .clips
-            .iter()
-            .take(MAX_TIMELINES)
-            .position(|c| c.name == result.name);
+        let drawn = data.clips.iter().take(MAX_TIMELINES).position(|c| c.name == result.name);
         let name = escape(&result.name);
-        let name = drawn.map_or(name.clone(), |i| {
-            format!("<a href=\"#clip-{i}\">{name}</a>")
-        });
+        let name = drawn.map_or(name.clone(), |i| format!("<a href=\"#clip-{i}\">{name}</a>"));
         let events = match result.events_truth {
             0 => "–".to_string(),
             truth => format!("{} / {truth}", result.events_detected),
@@ -200,9 +178,7 @@ fn clips(data: &ReportData) -> String {
              <td>{}</td></tr>\n",
             grouped(result.frames as u64),
             grouped(result.abnormal_frames as u64),
-            result
-                .auc
-                .map_or("–".to_string(), |auc| format!("{auc:.3}")),
+            result.auc.map_or("–".to_string(), |auc| format!("{auc:.3}")),
             result.false_alarms
         )
     };
@@ -226,9 +202,7 @@ fn alerts(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
     let mut body = format!("<div class=\"alerts\">\n{cards}</div>\n");
     if data.alerts.len() > MAX_ALERTS {
         let count = data.alerts.len() - MAX_ALERTS;
-        body.push_str(&format!(
-            "<p class=\"note\">{count} further alerts are not shown.</p>\n"
-        ));
+        body.push_str(&format!("<p class=\"note\">{count} further alerts are not shown.</p>\n"));
     }
     body
 }
@@ -299,16 +273,9 @@ fn stages(data: &ReportData) -> String {
         return String::new();
     }
     let total: f64 = seconds.iter().map(|(_, s)| s).sum();
-    let longest = seconds
-        .iter()
-        .map(|(_, s)| *s)
-        .fold(f64::MIN_POSITIVE, f64::max);
+    let longest = seconds.iter().map(|(_, s)| *s).fold(f64::MIN_POSITIVE, f64::max);
     let shown = |s: f64| {
-        if s < 60.0 {
-            format!("{s:.1} s")
-        } else {
-            clock(s, false)
-        }
+        if s < 60.0 { format!("{s:.1} s") } else { clock(s, false) }
     };
     let rows: String = seconds
         .iter()
@@ -342,9 +309,7 @@ fn configuration(data: &ReportData) -> String {
                 format!("<dt>{name}</dt><dd><code>{hash}</code></dd>")
             })
             .collect();
-        body.push_str(&format!(
-            "<details><summary>Hashes</summary><dl>{rows}</dl></details>\n"
-        ));
+        body.push_str(&format!("<details><summary>Hashes</summary><dl>{rows}</dl></details>\n"));
     }
     if let Some(text) = &data.facts.configuration {
         body.push_str(&format!(

@@ -19,10 +19,7 @@ pub struct Pictures<'a> {
 impl<'a> Pictures<'a> {
     /// Pictures of a folder.
     pub fn new(folder: &'a Path) -> Self {
-        Self {
-            folder,
-            missing: Vec::new(),
-        }
+        Self { folder, missing: Vec::new() }
     }
 
     /// The picture as a data URI, its longer side at most `side` pixels if its file is large; `None`
@@ -57,9 +54,7 @@ fn load(path: &Path, side: u32) -> Result<(&'static str, Vec<u8>), String> {
     }
     let mut small = Vec::new();
     let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut small, 82);
-    encoder
-        .encode_image(&picture.to_rgb8())
-        .map_err(|e| e.to_string())?;
+    encoder.encode_image(&picture.to_rgb8()).map_err(|e| e.to_string())?;
     Ok(("jpeg", small))
 }
 
@@ -84,11 +79,7 @@ mod tests {
         assert!(uri.starts_with("data:image/jpeg;base64,") && uri.len() < 60_000);
         assert_eq!(pictures.embed(Path::new("text.jpg"), 200), None);
         assert_eq!(pictures.embed(Path::new("absent.png"), 200), None);
-        let named: Vec<&Path> = pictures
-            .missing
-            .iter()
-            .map(|(path, _)| path.as_path())
-            .collect();
+        let named: Vec<&Path> = pictures.missing.iter().map(|(path, _)| path.as_path()).collect();
         assert_eq!(named, [Path::new("text.jpg"), Path::new("absent.png")]);
     }
 }

@@ -49,13 +49,8 @@ pub fn thin_by_maximum(values: &[f64], limit: usize) -> Vec<(usize, f64)> {
     let parts = limit.clamp(1, values.len().max(1));
     (0..parts)
         .filter_map(|part| {
-            let (first, end) = (
-                part * values.len() / parts,
-                (part + 1) * values.len() / parts,
-            );
-            (first..end)
-                .map(|i| (i, values[i]))
-                .reduce(|a, b| if b.1 > a.1 { b } else { a })
+            let (first, end) = (part * values.len() / parts, (part + 1) * values.len() / parts);
+            (first..end).map(|i| (i, values[i])).reduce(|a, b| if b.1 > a.1 { b } else { a })
         })
         .collect()
 }
@@ -65,22 +60,15 @@ pub fn thin_curve(points: &[(f64, f64)], limit: usize) -> Vec<(f64, f64)> {
     if points.len() <= limit || limit < 2 {
         return points.to_vec();
     }
-    (0..limit)
-        .map(|i| points[i * (points.len() - 1) / (limit - 1)])
-        .collect()
+    (0..limit).map(|i| points[i * (points.len() - 1) / (limit - 1)]).collect()
 }
 
 /// Round instants for an axis of so many seconds, at most `limit` steps: 0, step, 2 step, ...
 pub fn time_ticks(seconds: f64, limit: usize) -> Vec<f64> {
-    const STEPS: [f64; 14] = [
-        1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0,
-    ];
+    const STEPS: [f64; 14] =
+        [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0];
     let fits = |step: &&f64| seconds / **step <= limit as f64;
-    let step = STEPS
-        .iter()
-        .find(fits)
-        .copied()
-        .unwrap_or(seconds / limit.max(1) as f64);
+    let step = STEPS.iter().find(fits).copied().unwrap_or(seconds / limit.max(1) as f64);
     let count = (seconds / step).floor() as usize;
     (0..=count).map(|i| step * i as f64).collect()
 }
@@ -105,19 +93,13 @@ pub fn clock(seconds: f64, tenths: bool) -> String {
 pub fn number(value: f64) -> String {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" {
-        "0".to_string()
-    } else {
-        text.to_string()
-    }
+    if text == "-0" { "0".to_string() } else { text.to_string() }
 }
 
 /// The `points` attribute of a polyline.
 pub fn polyline(points: impl IntoIterator<Item = (f64, f64)>) -> String {
-    let pairs: Vec<String> = points
-        .into_iter()
-        .map(|(x, y)| format!("{},{}", number(x), number(y)))
-        .collect();
+    let pairs: Vec<String> =
+        points.into_iter().map(|(x, y)| format!("{},{}", number(x), number(y))).collect();
     pairs.join(" ")
 }
 
@@ -127,20 +109,14 @@ mod tests {
 
     #[test]
     fn text_cannot_leave_its_place() {
-        assert_eq!(
-            escape(r#"a <b> & "c" 'd'"#),
-            "a &lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;"
-        );
+        assert_eq!(escape(r#"a <b> & "c" 'd'"#), "a &lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;");
         assert_eq!(escape("line\nbell\u{7}"), "line\nbell\u{fffd}");
     }
 
     #[test]
     fn scales_by_hand() {
         let scale = Scale::new((0.0, 1.0), (88.0, 4.0));
-        assert_eq!(
-            (scale.at(0.0), scale.at(0.5), scale.at(1.0)),
-            (88.0, 46.0, 4.0)
-        );
+        assert_eq!((scale.at(0.0), scale.at(0.5), scale.at(1.0)), (88.0, 46.0, 4.0));
         assert_eq!(Scale::new((3.0, 3.0), (0.0, 100.0)).at(3.0), 0.0);
     }
 
@@ -153,10 +129,7 @@ mod tests {
         assert_eq!(points.len(), MAX_POINTS);
         assert!(points.contains(&(4321, 0.93)) && points.contains(&(9999, 0.91)));
         assert!(points.windows(2).all(|w| w[0].0 < w[1].0));
-        assert_eq!(
-            thin_by_maximum(&[0.2, 0.8, 0.3, 0.1], 2),
-            [(1, 0.8), (2, 0.3)]
-        );
+        assert_eq!(thin_by_maximum(&[0.2, 0.8, 0.3, 0.1], 2), [(1, 0.8), (2, 0.3)]);
         assert_eq!(thin_by_maximum(&[0.2, 0.8], 800), [(0, 0.2), (1, 0.8)]);
         assert_eq!(thin_by_maximum(&[], 800), []);
     }
@@ -173,10 +146,7 @@ mod tests {
     #[test]
     fn ticks_and_clocks_are_round() {
         assert_eq!(time_ticks(45.0, 6), [0.0, 10.0, 20.0, 30.0, 40.0]);
-        assert_eq!(
-            time_ticks(300.0, 5),
-            [0.0, 60.0, 120.0, 180.0, 240.0, 300.0]
-        );
+        assert_eq!(time_ticks(300.0, 5), [0.0, 60.0, 120.0, 180.0, 240.0, 300.0]);
         assert_eq!(time_ticks(0.0, 5), [0.0]);
         assert_eq!(clock(7.26, true), "0:07.3");
         assert_eq!(clock(59.96, true), "1:00.0");
@@ -185,10 +155,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!(
-            [1.0, 0.5, 33.333, -0.001].map(number),
-            ["1", "0.5", "33.33", "0"]
-        );
+        assert_eq!([1.0, 0.5, 33.333, -0.001].map(number), ["1", "0.5", "33.33", "0"]);
         assert_eq!(polyline([(0.0, 1.5), (2.0, 3.0)]), "0,1.5 2,3");
     }
 }

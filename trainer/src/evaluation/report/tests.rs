@@ -10,9 +10,7 @@ fn sample(folder: &Path) -> ReportData {
     let clip = |name: &str, truth: Vec<(u64, u64)>| ClipTrack {
         name: name.into(),
         frame_rate: 10.0,
-        scores: (0..300)
-            .map(|i| if (100..150).contains(&i) { 0.8 } else { 0.2 })
-            .collect(),
+        scores: (0..300).map(|i| if (100..150).contains(&i) { 0.8 } else { 0.2 }).collect(),
         truth,
         announced: vec![AnnouncedEvent {
             first: 100,
@@ -29,12 +27,7 @@ fn sample(folder: &Path) -> ReportData {
         peak_score: 0.8,
         matched: Some(matched),
         picture: Some(picture.into()),
-        region: Some(Area {
-            x: 0.25,
-            y: 0.5,
-            width: 0.5,
-            height: 0.25,
-        }),
+        region: Some(Area { x: 0.25, y: 0.5, width: 0.5, height: 0.25 }),
     };
     let result = |name: &str, abnormal_frames| ClipResult {
         name: name.into(),
@@ -98,10 +91,7 @@ fn sample(folder: &Path) -> ReportData {
 /// Values of an attribute, in order.
 fn values<'a>(html: &'a str, attribute: &str) -> Vec<&'a str> {
     let opening = format!(" {attribute}=\"");
-    html.split(&opening)
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .collect()
+    html.split(&opening).skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }
 
 #[test]
@@ -117,10 +107,7 @@ fn the_page_is_whole_and_asks_nothing_of_a_network() {
     let links = values(html, "href");
     assert!(!links.is_empty() && links.iter().all(|link| link.starts_with('#')));
     let ids = values(html, "id");
-    assert!(
-        links.iter().all(|link| ids.contains(&&link[1..])),
-        "a link leads nowhere"
-    );
+    assert!(links.iter().all(|link| ids.contains(&&link[1..])), "a link leads nowhere");
     for forbidden in ["http:", "https:", "//", "@import", "<script", "<link"] {
         let outside: String = html
             .split("base64,")
@@ -139,10 +126,7 @@ fn the_page_is_whole_and_asks_nothing_of_a_network() {
         let opened =
             html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
         let closed = html.matches(&format!("</{tag}>")).count();
-        assert!(
-            opened == closed && opened > 0,
-            "{tag}: {opened} opened, {closed} closed"
-        );
+        assert!(opened == closed && opened > 0, "{tag}: {opened} opened, {closed} closed");
     }
 
     assert!(html.contains("<h3>gate</h3>"));
@@ -154,16 +138,9 @@ fn the_page_is_whole_and_asks_nothing_of_a_network() {
     assert!(html.contains("<span>✗ missed</span> target\u{a0}≤\u{a0}6"));
     assert!(html.contains("+0.263 over frame difference"));
     assert!(html.contains("−0.0015"));
-    assert!(
-        !html.contains("Semantic head"),
-        "a detector that did not run has no bar"
-    );
+    assert!(!html.contains("Semantic head"), "a detector that did not run has no bar");
     assert!(html.contains("x=\"25%\" y=\"50%\" width=\"50%\" height=\"25%\""));
-    let named: Vec<&Path> = report
-        .missing
-        .iter()
-        .map(|(path, _)| path.as_path())
-        .collect();
+    let named: Vec<&Path> = report.missing.iter().map(|(path, _)| path.as_path()).collect();
     assert_eq!(named, [Path::new("absent.jpg"), Path::new("sheet.jpg")]);
     assert!(html.contains("<code>absent.jpg</code>"));
 }
@@ -182,10 +159,7 @@ fn a_file_says_the_same_and_a_wrong_one_is_named() {
         ReportData::read(&path).unwrap_err().to_string()
     };
     let message = refused(&text.replace("\"int8\": true", "\"int8\": 8"));
-    assert!(
-        message.contains("report.json") && message.contains("line "),
-        "{message}"
-    );
+    assert!(message.contains("report.json") && message.contains("line "), "{message}");
     let message = refused(&text.replace("\"subtitle\"", "\"subtitel\""));
     assert!(message.contains("subtitel"), "{message}");
     let mut wrong = data.clone();
@@ -201,9 +175,7 @@ fn a_long_report_stays_small() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = sample(folder.path());
     let mut clip = data.clips[0].clone();
-    clip.scores = (0..40_000)
-        .map(|i| (i * 7919 % 1000) as f64 / 1000.0)
-        .collect();
+    clip.scores = (0..40_000).map(|i| (i * 7919 % 1000) as f64 / 1000.0).collect();
     data.clips = vec![clip; 100];
     data.alerts = vec![data.alerts[0].clone(); 2000];
     let html = render(&data, folder.path()).html;

@@ -12,17 +12,11 @@ const HEIGHT: usize = 16;
 
 /// Every pixel of every frame has a level of its own; one labelled box moves by a cell a frame.
 fn clip() -> LumaClip {
-    let frame = |t: usize| {
-        (0..WIDTH * HEIGHT)
-            .map(|i| ((i * 7 + t * 31) % 251) as u8)
-            .collect()
-    };
+    let frame = |t: usize| (0..WIDTH * HEIGHT).map(|i| ((i * 7 + t * 31) % 251) as u8).collect();
     let label = |t: usize| {
         let inside =
             |i: usize| (4 * (t % 5)..4 * (t % 5) + 4).contains(&(i % WIDTH)) && i / WIDTH < 4;
-        (0..WIDTH * HEIGHT)
-            .map(|i| if inside(i) { 2 } else { 0 })
-            .collect()
+        (0..WIDTH * HEIGHT).map(|i| if inside(i) { 2 } else { 0 }).collect()
     };
     LumaClip {
         width: WIDTH,
@@ -34,10 +28,7 @@ fn clip() -> LumaClip {
 
 fn plain_config() -> LocalConfig {
     LocalConfig {
-        crop: CropSize {
-            width: WIDTH,
-            height: HEIGHT,
-        },
+        crop: CropSize { width: WIDTH, height: HEIGHT },
         gain: 0.0,
         brightness: 0.0,
         noise: 0.0,
@@ -57,10 +48,7 @@ fn without_jitter_a_crop_is_the_camera_s_stack_maybe_mirrored_with_its_labels() 
         map_stride: 4,
         pool: 3,
         kinds: config.kinds.clone(),
-        z: ZScore {
-            mean: 0.0,
-            std: 1.0,
-        },
+        z: ZScore { mean: 0.0, std: 1.0 },
         weight: 1.0,
     };
     // Every crop there could be, by time and mirroring, as the camera would make it.
@@ -83,10 +71,7 @@ fn without_jitter_a_crop_is_the_camera_s_stack_maybe_mirrored_with_its_labels() 
         let stacks = batch.stacks.chunks_exact(3 * WIDTH * HEIGHT);
         for (stack, cells) in stacks.zip(batch.cells.chunks_exact(6 * 4)) {
             let same = |(values, labels): &(Vec<f32>, Vec<u8>)| values == stack && labels == cells;
-            let at = possible
-                .iter()
-                .position(same)
-                .expect("the crop is one of the possible ones");
+            let at = possible.iter().position(same).expect("the crop is one of the possible ones");
             seen[at] = true;
         }
     }
@@ -96,14 +81,8 @@ fn without_jitter_a_crop_is_the_camera_s_stack_maybe_mirrored_with_its_labels() 
 #[test]
 fn focused_crops_hold_the_changed_pixels() {
     let clip = clip();
-    let config = LocalConfig {
-        crop: CropSize {
-            width: 16,
-            height: 16,
-        },
-        focus: 1.0,
-        ..plain_config()
-    };
+    let config =
+        LocalConfig { crop: CropSize { width: 16, height: 16 }, focus: 1.0, ..plain_config() };
     let clips = [clip];
     let sampler = Sampler::new(&[], &clips, &config, 3).unwrap();
     for step in 0..20 {
@@ -117,26 +96,13 @@ fn focused_crops_hold_the_changed_pixels() {
 #[test]
 fn a_share_of_the_crops_is_normal() {
     let clip = clip();
-    let normal = LumaClip {
-        labels: None,
-        ..clip.clone()
-    };
-    let config = LocalConfig {
-        focus: 1.0,
-        batch: 12,
-        ..plain_config()
-    };
+    let normal = LumaClip { labels: None, ..clip.clone() };
+    let config = LocalConfig { focus: 1.0, batch: 12, ..plain_config() };
     let (normals, pseudo) = ([normal], [clip]);
     let sampler = Sampler::new(&normals, &pseudo, &config, 3).unwrap();
     let batch = sampler.batch(Purpose::Crop, 0).unwrap();
-    let changed = batch
-        .cells
-        .chunks_exact(6 * 4)
-        .map(|cells| cells.contains(&2));
-    assert_eq!(
-        changed.collect::<Vec<_>>(),
-        [[false; 4].as_slice(), &[true; 8]].concat()
-    );
+    let changed = batch.cells.chunks_exact(6 * 4).map(|cells| cells.contains(&2));
+    assert_eq!(changed.collect::<Vec<_>>(), [[false; 4].as_slice(), &[true; 8]].concat());
 }
 
 #[test]

@@ -25,10 +25,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 fn assert_close(got: &Tensor, expected: &Tensor, tolerance: f32, what: &str) {
     assert_eq!(got.dims(), expected.dims(), "{what}");
     for (at, (a, b)) in values(got).iter().zip(values(expected)).enumerate() {
-        assert!(
-            (a - b).abs() <= tolerance * (1.0 + b.abs()),
-            "{what} at {at}: {a} {b}"
-        );
+        assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{what} at {at}: {a} {b}");
     }
 }
 
@@ -36,17 +33,10 @@ fn tiny_config() -> LocalConfig {
     LocalConfig {
         kinds: vec!["box".into(), "flash".into()],
         offsets: vec![-2, 2],
-        network: NetworkConfig {
-            stem: [8, 12],
-            dilations: vec![1, 2],
-            dropout: 0.1,
-        },
+        network: NetworkConfig { stem: [8, 12], dilations: vec![1, 2], dropout: 0.1 },
         steps: 6,
         batch: 4,
-        crop: CropSize {
-            width: 48,
-            height: 32,
-        },
+        crop: CropSize { width: 48, height: 32 },
         warm_up: 2,
         statistics_batches: 3,
         save_every: 2,

@@ -29,16 +29,7 @@ fn the_convolution_and_its_gradients_equal_those_of_candle() {
         let (x, w, stride, padding, dilation) = case;
         let x = Var::from_tensor(&random(&x, 1)).unwrap();
         let w = Var::from_tensor(&random(&w, 2)).unwrap();
-        let got = conv2d(
-            &x,
-            &w,
-            Steps {
-                stride,
-                padding,
-                dilation,
-            },
-        )
-        .unwrap();
+        let got = conv2d(&x, &w, Steps { stride, padding, dilation }).unwrap();
         let expected = x.conv2d(&w, padding, stride, dilation, 1).unwrap();
         assert_close(&got, &expected, 1e-4, &format!("{case:?} forward"));
         // candle's backward pass fails where the stride leaves pixels of one axis unused; finite
@@ -52,14 +43,7 @@ fn the_convolution_and_its_gradients_equal_those_of_candle() {
         }
         compared += 1;
         let weights = random(got.dims(), 3);
-        let grads = |y: &Tensor| {
-            (y * &weights)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap()
-        };
+        let grads = |y: &Tensor| (y * &weights).unwrap().sum_all().unwrap().backward().unwrap();
         let (got, expected) = (grads(&got), grads(&expected));
         for (what, var) in [("x", &x), ("w", &w)] {
             let (got, expected) = (got.get(var).unwrap(), expected.get(var).unwrap());
@@ -84,10 +68,7 @@ fn assert_gradient(f: &dyn Fn(&Tensor) -> Tensor, at: &Tensor, step: f64, what: 
         let product = (gradient * &direction).unwrap().sum_all().unwrap();
         let analytic = f64::from(product.to_scalar::<f32>().unwrap());
         let error = (numeric - analytic).abs();
-        assert!(
-            error <= 2e-2 * (1.0 + analytic.abs()),
-            "{what}: {numeric} {analytic}"
-        );
+        assert!(error <= 2e-2 * (1.0 + analytic.abs()), "{what}: {numeric} {analytic}");
     }
 }
 
@@ -96,11 +77,7 @@ fn the_convolution_gradients_equal_finite_differences() {
     for case in &CASES[..8] {
         let (x, w, stride, padding, dilation) = *case;
         let (x, w) = (random(&x, 1), random(&w, 2));
-        let steps = Steps {
-            stride,
-            padding,
-            dilation,
-        };
+        let steps = Steps { stride, padding, dilation };
         let scalar = |y: Tensor| {
             let weights = random(y.dims(), 3);
             (y * weights).unwrap().sum_all().unwrap()
@@ -122,11 +99,7 @@ fn the_convolution_gradients_equal_finite_differences() {
 
 #[test]
 fn a_convolution_that_does_not_fit_is_an_error() {
-    let steps = Steps {
-        stride: 1,
-        padding: 0,
-        dilation: 1,
-    };
+    let steps = Steps { stride: 1, padding: 0, dilation: 1 };
     let x = random(&[1, 2, 4, 4], 1);
     assert!(conv2d(&x, &random(&[1, 3, 3, 3], 2), steps).is_err());
     assert!(conv2d(&x, &random(&[1, 2, 5, 5], 2), steps).is_err());
@@ -137,20 +110,13 @@ fn a_convolution_that_does_not_fit_is_an_error() {
 #[test]
 fn a_layer_and_its_gradients_equal_those_of_single_operations() {
     // A residual layer of a picture of several blocks of rows, and a strided layer of odd sizes.
-    let cases = [
-        ([2, 20, 30, 48], 20, 1, 2, 2, true),
-        ([3, 4, 11, 9], 5, 2, 1, 1, false),
-    ];
+    let cases = [([2, 20, 30, 48], 20, 1, 2, 2, true), ([3, 4, 11, 9], 5, 2, 1, 1, false)];
     for (x, outputs, stride, padding, dilation, residual) in cases {
         let w = Var::from_tensor(&random(&[outputs, x[1], 3, 3], 2)).unwrap();
         let x = Var::from_tensor(&random(&x, 1)).unwrap();
         let gamma = Var::from_tensor(&random(&[outputs], 3)).unwrap();
         let beta = Var::from_tensor(&random(&[outputs], 4)).unwrap();
-        let steps = Steps {
-            stride,
-            padding,
-            dilation,
-        };
+        let steps = Steps { stride, padding, dilation };
         let affine: (&Tensor, &Tensor) = (&gamma, &beta);
         let (got, stats) = layer(&x, &w, affine, steps, residual).unwrap();
         let (expected, expected_stats) = layer::composed(&x, &w, affine, steps, residual).unwrap();
@@ -166,38 +132,18 @@ fn a_layer_and_its_gradients_equal_those_of_single_operations() {
         assert!((stats.mean[1] - mean).abs() < 1e-4);
         assert!((stats.variance[1] - squares / (count - 1.0)).abs() < 1e-3 * stats.variance[1]);
         let weights = random(got.dims(), 5);
-        let grads = |y: &Tensor| {
-            (y * &weights)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap()
-        };
+        let grads = |y: &Tensor| (y * &weights).unwrap().sum_all().unwrap().backward().unwrap();
         let (got, expected) = (grads(&got), grads(&expected));
         for (what, var) in [("x", &x), ("w", &w), ("gamma", &gamma), ("beta", &beta)] {
-            assert_close(
-                got.get(var).unwrap(),
-                expected.get(var).unwrap(),
-                1e-3,
-                what,
-            );
+            assert_close(got.get(var).unwrap(), expected.get(var).unwrap(), 1e-3, what);
         }
     }
 }
 
 #[test]
 fn a_residual_layer_that_changes_the_shape_is_an_error() {
-    let (x, w, ones) = (
-        random(&[1, 2, 6, 6], 1),
-        random(&[3, 2, 3, 3], 2),
-        random(&[3], 3),
-    );
-    let steps = Steps {
-        stride: 1,
-        padding: 1,
-        dilation: 1,
-    };
+    let (x, w, ones) = (random(&[1, 2, 6, 6], 1), random(&[3, 2, 3, 3], 2), random(&[3], 3));
+    let steps = Steps { stride: 1, padding: 1, dilation: 1 };
     assert!(layer(&x, &w, (&ones, &ones), steps, false).is_ok());
     assert!(layer(&x, &w, (&ones, &ones), steps, true).is_err());
 }

@@ -32,34 +32,17 @@ fn toy_clip(seed: u64, pseudo: bool) -> LumaClip {
         all.push(frame);
         labels.push(label);
     }
-    LumaClip {
-        width,
-        height,
-        frames: all,
-        labels: pseudo.then_some(labels),
-    }
+    LumaClip { width, height, frames: all, labels: pseudo.then_some(labels) }
 }
 
 fn toy_clips() -> (Vec<LumaClip>, Vec<LumaClip>) {
-    (
-        (0..3).map(|i| toy_clip(i, false)).collect(),
-        (10..15).map(|i| toy_clip(i, true)).collect(),
-    )
+    ((0..3).map(|i| toy_clip(i, false)).collect(), (10..15).map(|i| toy_clip(i, true)).collect())
 }
 
 fn run(config: &LocalConfig, state: Option<&Path>) -> Result<TrainedLocal, Error> {
     let (normals, pseudo) = toy_clips();
     let stop = AtomicBool::new(false);
-    train(
-        &normals,
-        &pseudo,
-        config,
-        5,
-        &Device::Cpu,
-        state,
-        &mut |_| {},
-        &stop,
-    )
+    train(&normals, &pseudo, config, 5, &Device::Cpu, state, &mut |_| {}, &stop)
 }
 
 fn assert_same(a: &TrainedLocal, b: &TrainedLocal) {
@@ -72,11 +55,7 @@ fn assert_same(a: &TrainedLocal, b: &TrainedLocal) {
 
 #[test]
 fn it_learns_to_find_a_moving_box() {
-    let config = LocalConfig {
-        steps: 250,
-        average_decay: 0.9,
-        ..tiny_config()
-    };
+    let config = LocalConfig { steps: 250, average_decay: 0.9, ..tiny_config() };
     let trained = run(&config, None).unwrap();
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
     let (first, last) = (mean(&trained.losses[..5]), mean(&trained.losses[245..]));
@@ -85,11 +64,7 @@ fn it_learns_to_find_a_moving_box() {
     let clip = toy_clip(99, true);
     let size = clip.width * clip.height;
     let mut stack = Vec::new();
-    stack.extend(
-        clip.frames[8]
-            .iter()
-            .map(|p| (f32::from(*p) - 110.0) / 50.0),
-    );
+    stack.extend(clip.frames[8].iter().map(|p| (f32::from(*p) - 110.0) / 50.0));
     for other in [6, 10] {
         let pairs = clip.frames[other].iter().zip(&clip.frames[8]);
         stack.extend(pairs.map(|(a, b)| (f32::from(*a) - f32::from(*b)) / 30.0));
@@ -100,10 +75,8 @@ fn it_learns_to_find_a_moving_box() {
     let labels = clip.labels.as_ref().unwrap();
     let cells = to_cells(&labels[8], clip.width, clip.height);
     let of = |wanted: u8| {
-        let chosen: Vec<f32> = (0..cells.len())
-            .filter(|i| cells[*i] == wanted)
-            .map(|i| maps[i])
-            .collect();
+        let chosen: Vec<f32> =
+            (0..cells.len()).filter(|i| cells[*i] == wanted).map(|i| maps[i]).collect();
         mean(&chosen)
     };
     assert!(of(1) > 1.0 && of(0) < -1.0, "box {} rest {}", of(1), of(0));
@@ -124,16 +97,7 @@ fn a_resumed_run_gives_the_same_bits() {
             }
         };
         let state = Some(directory.path());
-        let error = train(
-            &normals,
-            &pseudo,
-            &config,
-            5,
-            &Device::Cpu,
-            state,
-            &mut watch,
-            &stop,
-        );
+        let error = train(&normals, &pseudo, &config, 5, &Device::Cpu, state, &mut watch, &stop);
         assert!(matches!(error, Err(Error::Interrupted { step, steps: 6 }) if step == stop_at));
     }
     assert_same(&run(&config, Some(directory.path())).unwrap(), &whole);
@@ -146,31 +110,19 @@ fn the_state_of_another_run_or_a_damaged_one_is_refused() {
     let config = tiny_config();
     let directory = tempfile::tempdir().unwrap();
     run(&config, Some(directory.path())).unwrap();
-    let other = LocalConfig {
-        learning_rate: 1e-3,
-        ..config.clone()
-    };
-    assert!(matches!(
-        run(&other, Some(directory.path())),
-        Err(Error::OtherRun { .. })
-    ));
+    let other = LocalConfig { learning_rate: 1e-3, ..config.clone() };
+    assert!(matches!(run(&other, Some(directory.path())), Err(Error::OtherRun { .. })));
     let path = directory.path().join("state.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(matches!(
-        run(&config, Some(directory.path())),
-        Err(Error::Damaged { .. })
-    ));
+    assert!(matches!(run(&config, Some(directory.path())), Err(Error::Damaged { .. })));
 }
 
 #[test]
 fn the_number_of_threads_changes_no_bit_and_the_seed_does() {
     let config = tiny_config();
     let with_threads = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| run(&config, None).unwrap())
     };
     let one = with_threads(1);
@@ -178,56 +130,28 @@ fn the_number_of_threads_changes_no_bit_and_the_seed_does() {
     assert_same(&one, &with_threads(5));
     let (normals, pseudo) = toy_clips();
     let stop = AtomicBool::new(false);
-    let other = train(
-        &normals,
-        &pseudo,
-        &config,
-        6,
-        &Device::Cpu,
-        None,
-        &mut |_| {},
-        &stop,
-    )
-    .unwrap();
+    let other =
+        train(&normals, &pseudo, &config, 6, &Device::Cpu, None, &mut |_| {}, &stop).unwrap();
     assert_ne!(one.losses, other.losses);
 }
 
 #[test]
 fn a_saved_network_loads_again_and_a_wrong_one_does_not() {
-    let config = LocalConfig {
-        steps: 1,
-        statistics_batches: 1,
-        ..tiny_config()
-    };
+    let config = LocalConfig { steps: 1, statistics_batches: 1, ..tiny_config() };
     let trained = run(&config, None).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.safetensors");
     save(&trained.tensors, &path).unwrap();
     let loaded = load(&path, &config, &Device::Cpu).unwrap();
-    assert_same(
-        &TrainedLocal {
-            tensors: loaded,
-            losses: trained.losses.clone(),
-        },
-        &trained,
-    );
-    let other = LocalConfig {
-        kinds: vec!["box".into()],
-        ..config.clone()
-    };
+    assert_same(&TrainedLocal { tensors: loaded, losses: trained.losses.clone() }, &trained);
+    let other = LocalConfig { kinds: vec!["box".into()], ..config.clone() };
     let error = load(&path, &other, &Device::Cpu).unwrap_err().to_string();
-    assert!(
-        error.contains("local.head.weight has shape [2, 12, 1, 1]"),
-        "{error}"
-    );
+    assert!(error.contains("local.head.weight has shape [2, 12, 1, 1]"), "{error}");
     let mut partial = trained.tensors;
     partial.remove("local.stem.0.bn.running_var");
     save(&partial, &path).unwrap();
     let error = load(&path, &config, &Device::Cpu).unwrap_err().to_string();
-    assert!(
-        error.contains("local.stem.0.bn.running_var is missing"),
-        "{error}"
-    );
+    assert!(error.contains("local.stem.0.bn.running_var is missing"), "{error}");
 }
 
 #[test]
@@ -235,18 +159,9 @@ fn clips_and_configurations_that_cannot_be_used_are_named() {
     let (normals, pseudo) = toy_clips();
     let stop = AtomicBool::new(false);
     let run = |normals: &[LumaClip], pseudo: &[LumaClip], config: &LocalConfig| {
-        train(
-            normals,
-            pseudo,
-            config,
-            1,
-            &Device::Cpu,
-            None,
-            &mut |_| {},
-            &stop,
-        )
-        .unwrap_err()
-        .to_string()
+        train(normals, pseudo, config, 1, &Device::Cpu, None, &mut |_| {}, &stop)
+            .unwrap_err()
+            .to_string()
     };
     let config = tiny_config();
     assert!(run(&normals, &[], &config).contains("no pseudo-abnormal clips"));
@@ -255,16 +170,9 @@ fn clips_and_configurations_that_cannot_be_used_are_named() {
     assert!(run(&normals, &short, &config).contains("pseudo-abnormal clip 1: 15 label maps"));
     let mut strange = pseudo.clone();
     for clip in &mut strange {
-        clip.labels
-            .as_mut()
-            .unwrap()
-            .iter_mut()
-            .for_each(|map| map.fill(3));
+        clip.labels.as_mut().unwrap().iter_mut().for_each(|map| map.fill(3));
     }
     assert!(run(&normals, &strange, &config).contains("label 3 of 2 kinds"));
-    let no_kinds = LocalConfig {
-        kinds: vec![],
-        ..config
-    };
+    let no_kinds = LocalConfig { kinds: vec![], ..config };
     assert!(run(&normals, &pseudo, &no_kinds).contains("local.kinds must be"));
 }

@@ -25,16 +25,8 @@ impl Background {
         let (w, h) = (frame.width(), frame.height());
         // A tenth of the picture is more than a person and less than a lit area.
         let light = box_mean(&frame.luma(), w, h, (h / 20).max(2));
-        let grey = frame
-            .rgb()
-            .chunks_exact(3)
-            .all(|p| p[0] == p[1] && p[1] == p[2]);
-        Self {
-            frame,
-            light,
-            grey,
-            noise,
-        }
+        let grey = frame.rgb().chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
+        Self { frame, light, grey, noise }
     }
 
     /// The local light at a point; outside the picture that of the nearest pixel.
@@ -49,11 +41,7 @@ impl Background {
     pub fn matches(&self, other: &Self) -> bool {
         let (a, b) = (self.frame.luma(), other.frame.luma());
         let limit = (5.0 * self.noise.max(other.noise)).max(20.0);
-        let differing = a
-            .iter()
-            .zip(&b)
-            .filter(|(a, b)| a.abs_diff(**b) as f32 > limit)
-            .count();
+        let differing = a.iter().zip(&b).filter(|(a, b)| a.abs_diff(**b) as f32 > limit).count();
         differing * 5 < a.len()
     }
 }
@@ -107,11 +95,7 @@ pub(super) fn quantile(histogram: &[u32], q: f32) -> f32 {
     for (value, &n) in histogram.iter().enumerate() {
         if n > 0 && below + n as f64 >= wanted {
             // Magnitudes: bin 0 spans 0 to 0.5, bin v spans v - 0.5 to v + 0.5.
-            let (low, span) = if value == 0 {
-                (0.0, 0.5)
-            } else {
-                (value as f64 - 0.5, 1.0)
-            };
+            let (low, span) = if value == 0 { (0.0, 0.5) } else { (value as f64 - 0.5, 1.0) };
             return (low + span * (wanted - below) / n as f64) as f32;
         }
         below += n as f64;

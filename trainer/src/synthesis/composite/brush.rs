@@ -13,10 +13,7 @@ pub(super) fn over(top: Ink, bottom: Ink) -> Ink {
     if alpha <= 0.0 {
         return CLEAR;
     }
-    (
-        [0, 1, 2].map(|c| (top.0[c] * top.1 + bottom.0[c] * below) / alpha),
-        alpha,
-    )
+    ([0, 1, 2].map(|c| (top.0[c] * top.1 + bottom.0[c] * below) / alpha), alpha)
 }
 
 /// How much of a pixel is inside a shape whose edge is `distance` away (negative inside).
@@ -34,10 +31,7 @@ pub(super) fn segment(p: [f32; 2], a: [f32; 2], b: [f32; 2]) -> f32 {
 
 /// Signed distance (good near the edge) of `p` from an upright ellipse.
 pub(super) fn ellipse(p: [f32; 2], centre: [f32; 2], radius: [f32; 2]) -> f32 {
-    let (x, y) = (
-        (p[0] - centre[0]) / radius[0],
-        (p[1] - centre[1]) / radius[1],
-    );
+    let (x, y) = ((p[0] - centre[0]) / radius[0], (p[1] - centre[1]) / radius[1]);
     let r = x.hypot(y);
     if r < 1e-6 {
         return -radius[0].min(radius[1]);

@@ -18,8 +18,6 @@ const TOUCH: f32 = 0.02;
 pub(super) enum Mark {
     /// Normal motion: the labels stay as they are.
     Benign,
-    /// Nothing certain.
-    Ignore,
     /// The label of a kind, `k + 1`.
     Kind(u8),
 }
@@ -59,18 +57,10 @@ impl Look {
     pub fn draw(rng: &mut ChaCha8Rng, noise: f32) -> Self {
         Self {
             gain: rng.random_range(0.9..1.1),
-            softness: if rng.random_bool(0.5) {
-                rng.random_range(0.0..0.7)
-            } else {
-                0.0
-            },
+            softness: if rng.random_bool(0.5) { rng.random_range(0.0..0.7) } else { 0.0 },
             grain: (0.7 + noise) * rng.random_range(0.4..1.6),
             residual: rng.random_range(0.6..1.0),
-            exposure: if rng.random_bool(0.5) {
-                rng.random_range(0.0..0.4)
-            } else {
-                0.0
-            },
+            exposure: if rng.random_bool(0.5) { rng.random_range(0.0..0.4) } else { 0.0 },
             phase: rng.random(),
         }
     }
@@ -100,13 +90,7 @@ impl<'a> Canvas<'a> {
     /// A canvas on which nothing has changed yet.
     pub fn new(source: &'a [Frame], site: &'a Site, grain: &'a Grain) -> Self {
         let map = LabelMap::new(source[0].width(), source[0].height());
-        Self {
-            frames: source.to_vec(),
-            labels: vec![map; source.len()],
-            source,
-            site,
-            grain,
-        }
+        Self { frames: source.to_vec(), labels: vec![map; source.len()], source, site, grain }
     }
 
     /// A change that a viewer could see: well above the noise, and above rounding.
@@ -131,9 +115,7 @@ impl<'a> Canvas<'a> {
             * sprite.light.map_or(1.0, |filmed| {
                 // Part of a difference in light is a difference in paint: go two thirds of the way.
                 let here = self.site.background.light_at(place.at[0], place.at[1]);
-                ((here + 10.0) / (filmed + 10.0))
-                    .powf(0.67)
-                    .clamp(0.67, 1.5)
+                ((here + 10.0) / (filmed + 10.0)).powf(0.67).clamp(0.67, 1.5)
             });
         let phase = look.phase.wrapping_add(t as u32);
         let view = View::new(sprite, place, look.softness);
@@ -153,11 +135,7 @@ impl<'a> Canvas<'a> {
                     // The destination's residual is the camera's noise at this place and time; what
                     // is too large for noise is something that moves there, and is covered.
                     let residual = filmed - still[i] as f32;
-                    let kept = if residual.abs() <= 3.0 * noise + 1.0 {
-                        residual
-                    } else {
-                        0.0
-                    };
+                    let kept = if residual.abs() <= 3.0 * noise + 1.0 { residual } else { 0.0 };
                     let value = colour * gain
                         + (1.0 - a) * out[i] as f32
                         + a * look.residual * kept
@@ -184,10 +162,7 @@ impl<'a> Canvas<'a> {
         let (w, h) = (played.width(), played.height());
         let span = |k: usize, n: usize| {
             let (c, r) = (region.centre[k], region.radius[k]);
-            [
-                (c - r).clamp(0.0, n as f32) as usize,
-                (c + r).ceil().clamp(0.0, n as f32) as usize,
-            ]
+            [(c - r).clamp(0.0, n as f32) as usize, (c + r).ceil().clamp(0.0, n as f32) as usize]
         };
         let ([x0, x1], [y0, y1]) = (span(0, w), span(1, h));
         let (rw, rh) = (x1 - x0, y1 - y0);
@@ -239,11 +214,7 @@ fn smooth_change(a: &Frame, b: &Frame, x: usize, y: usize) -> f32 {
     for y in y.saturating_sub(1)..=(y + 1).min(h - 1) {
         let row = (y * w + x.saturating_sub(1)) * 3..(y * w + (x + 2).min(w)) * 3;
         let (a, b) = (&a.rgb()[row.clone()], &b.rgb()[row]);
-        sum += a
-            .iter()
-            .zip(b)
-            .map(|(a, b)| *a as i32 - *b as i32)
-            .sum::<i32>();
+        sum += a.iter().zip(b).map(|(a, b)| *a as i32 - *b as i32).sum::<i32>();
     }
     sum.abs() as f32 / 27.0
 }
@@ -258,7 +229,7 @@ fn mark_pixel(label: &mut u8, mark: Mark, shows: bool, hides: bool, visible: boo
         Mark::Benign if !marked => {}
         Mark::Benign if !hides && visible => {}
         // What shows through a soft edge keeps its label as long as it can be seen.
-        Mark::Kind(_) | Mark::Ignore if marked && !hides && visible => {}
+        Mark::Kind(_) if marked && !hides && visible => {}
         _ => *label = LabelMap::IGNORE,
     }
 }
@@ -280,11 +251,7 @@ impl<'s> View<'s> {
         let soft = 0.5 * softness;
         let mut taps = Vec::new();
         for i in 0..n {
-            let part = if n > 1 {
-                i as f32 / (n - 1) as f32 - 0.5
-            } else {
-                0.0
-            };
+            let part = if n > 1 { i as f32 / (n - 1) as f32 - 0.5 } else { 0.0 };
             let [x, y] = place.smear.map(|s| part * s);
             if soft > 0.0 {
                 taps.extend(
@@ -296,13 +263,7 @@ impl<'s> View<'s> {
             }
         }
         let (sin, cos) = place.angle.sin_cos();
-        Self {
-            sprite,
-            at: place.at,
-            scale: place.scale,
-            turn: [cos, sin],
-            taps,
-        }
+        Self { sprite, at: place.at, scale: place.scale, turn: [cos, sin], taps }
     }
 
     /// Columns and rows of a `w` × `h` frame that the sprite may touch.
@@ -310,17 +271,9 @@ impl<'s> View<'s> {
         let ([cos, sin], [ax, ay]) = (self.turn, self.sprite.anchor);
         let (sw, sh) = (self.sprite.width as f32, self.sprite.height as f32);
         let (mut low, mut high) = ([f32::MAX; 2], [f32::MIN; 2]);
-        for (u, v) in [
-            (-0.5, -0.5),
-            (sw + 0.5, -0.5),
-            (-0.5, sh + 0.5),
-            (sw + 0.5, sh + 0.5),
-        ] {
+        for (u, v) in [(-0.5, -0.5), (sw + 0.5, -0.5), (-0.5, sh + 0.5), (sw + 0.5, sh + 0.5)] {
             let (u, v) = ((u - ax) * self.scale[0], (v - ay) * self.scale[1]);
-            let point = [
-                self.at[0] + cos * u - sin * v,
-                self.at[1] + sin * u + cos * v,
-            ];
+            let point = [self.at[0] + cos * u - sin * v, self.at[1] + sin * u + cos * v];
             for tap in &self.taps {
                 for k in 0..2 {
                     low[k] = low[k].min(point[k] + tap[k]);
@@ -330,10 +283,7 @@ impl<'s> View<'s> {
         }
         let range = |k: usize, n: usize| {
             let n = n as f32;
-            [
-                low[k].floor().clamp(0.0, n) as usize,
-                high[k].ceil().clamp(0.0, n) as usize,
-            ]
+            [low[k].floor().clamp(0.0, n) as usize, high[k].ceil().clamp(0.0, n) as usize]
         };
         (range(0, w), range(1, h))
     }

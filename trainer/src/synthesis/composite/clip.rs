@@ -35,11 +35,7 @@ impl Composite<'_> {
         let span = self.config.frames.min(footage.len());
         let first = rng.random_range(0..=footage.len() - span);
         let site = &self.sites[self.site_of[clip]];
-        let lender = if site.movers.is_empty() {
-            &self.sites[self.lender]
-        } else {
-            site
-        };
+        let lender = if site.movers.is_empty() { &self.sites[self.lender] } else { site };
         let stage = Stage {
             site,
             lender,
@@ -97,9 +93,7 @@ fn events(labels: &[LabelMap], kinds: usize) -> Vec<PseudoEvent> {
     let mut spans: Vec<Option<(usize, usize)>> = vec![None; kinds];
     for (t, map) in labels.iter().enumerate() {
         let mut pixels = [0usize; 256];
-        map.data
-            .iter()
-            .for_each(|&label| pixels[label as usize] += 1);
+        map.data.iter().for_each(|&label| pixels[label as usize] += 1);
         for (kind, span) in spans.iter_mut().enumerate() {
             if pixels[kind + 1] >= SEEN {
                 *span = Some((span.map_or(t, |s| s.0), t));

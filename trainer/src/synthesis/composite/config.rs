@@ -132,16 +132,10 @@ impl CompositeConfig {
             }
         }
         if self.kinds.entries().iter().all(|(_, rate)| *rate == 0.0) {
-            return fail(
-                "kinds",
-                "every rate is 0; give at least one kind a rate".into(),
-            );
+            return fail("kinds", "every rate is 0; give at least one kind a rate".into());
         }
         if !(MIN_CLIP_FRAMES..=4096).contains(&self.frames) {
-            return fail(
-                "frames",
-                format!("{} must be {MIN_CLIP_FRAMES} to 4096", self.frames),
-            );
+            return fail("frames", format!("{} must be {MIN_CLIP_FRAMES} to 4096", self.frames));
         }
         if !(1..=16).contains(&self.events) {
             return fail("events", format!("{} must be 1 to 16", self.events));
@@ -155,10 +149,7 @@ impl CompositeConfig {
         }
         let [least, most] = self.benign;
         if least > most || most > 16 {
-            return fail(
-                "benign",
-                format!("[{least}, {most}] must be in order and at most 16"),
-            );
+            return fail("benign", format!("[{least}, {most}] must be in order and at most 16"));
         }
         Ok(())
     }

@@ -71,10 +71,7 @@ impl<'a> Foreground<'a> {
         spread(&mut mask, w, h, rx, ry, true);
         spread(&mut mask, w, h, rx, ry, false);
         let found = regions(&mask, w, h, self.min_area);
-        found
-            .into_iter()
-            .filter_map(|part| self.trim(&part, frame, &smooth))
-            .collect()
+        found.into_iter().filter_map(|part| self.trim(&part, frame, &smooth)).collect()
     }
 
     /// Takes off a figure what hangs on it: coding halos (far weaker than the figure itself) and
@@ -82,10 +79,8 @@ impl<'a> Foreground<'a> {
     fn trim(&self, part: &Component, frame: &Frame, smooth: &[u16]) -> Option<Component> {
         let w = frame.width();
         let at = |i: usize| (part.y + i / part.width) * w + part.x + i % part.width;
-        let mut strengths: Vec<u16> = (0..part.mask.len())
-            .filter(|&i| part.mask[i])
-            .map(|i| smooth[at(i)])
-            .collect();
+        let mut strengths: Vec<u16> =
+            (0..part.mask.len()).filter(|&i| part.mask[i]).map(|i| smooth[at(i)]).collect();
         let strong = strengths.len() * 9 / 10;
         let strong = *strengths.select_nth_unstable(strong).1 as f32;
         let mut kept = part.mask.clone();
@@ -137,22 +132,13 @@ fn fill_holes(mask: &mut [bool], w: usize, h: usize) {
 fn difference(frame: &Frame, background: &Background) -> (Vec<u16>, Vec<u16>) {
     let (w, h) = (frame.width(), frame.height());
     let (rgb, still) = (frame.rgb(), background.frame.rgb());
-    let grey = rgb
-        .chunks_exact(3)
-        .step_by(5)
-        .all(|p| p[0] == p[1] && p[1] == p[2])
-        && still
-            .chunks_exact(3)
-            .step_by(5)
-            .all(|p| p[0] == p[1] && p[1] == p[2]);
+    let grey = rgb.chunks_exact(3).step_by(5).all(|p| p[0] == p[1] && p[1] == p[2])
+        && still.chunks_exact(3).step_by(5).all(|p| p[0] == p[1] && p[1] == p[2]);
     let (mut smooth, mut sharp) = (vec![0; w * h], vec![0; w * h]);
     let mut plane = vec![0i16; w * h];
     for channel in 0..if grey { 1 } else { 3 } {
         let mut histogram = [0u32; 511];
-        for (d, (a, b)) in plane
-            .iter_mut()
-            .zip(rgb.chunks_exact(3).zip(still.chunks_exact(3)))
-        {
+        for (d, (a, b)) in plane.iter_mut().zip(rgb.chunks_exact(3).zip(still.chunks_exact(3))) {
             *d = a[channel] as i16 - b[channel] as i16;
             histogram[(*d + 255) as usize] += 1;
         }
@@ -174,11 +160,7 @@ fn difference(frame: &Frame, background: &Background) -> (Vec<u16>, Vec<u16>) {
 fn add_box_sums(plane: &[i16], offset: i16, w: usize, h: usize, out: &mut [u16]) {
     let mut columns = vec![0i16; w];
     for y in 1..h.saturating_sub(1) {
-        let rows = [
-            &plane[(y - 1) * w..y * w],
-            &plane[y * w..(y + 1) * w],
-            &plane[(y + 1) * w..],
-        ];
+        let rows = [&plane[(y - 1) * w..y * w], &plane[y * w..(y + 1) * w], &plane[(y + 1) * w..]];
         for (x, sum) in columns.iter_mut().enumerate() {
             *sum = rows[0][x] + rows[1][x] + rows[2][x] - 3 * offset;
         }
@@ -284,9 +266,7 @@ mod tests {
     use super::*;
 
     fn parse(rows: &[&str]) -> Vec<bool> {
-        rows.iter()
-            .flat_map(|r| r.bytes().map(|b| b == b'#'))
-            .collect()
+        rows.iter().flat_map(|r| r.bytes().map(|b| b == b'#')).collect()
     }
 
     #[test]
@@ -321,13 +301,8 @@ mod tests {
         let frame = Frame::from_luma(w, h, &luma).unwrap();
         let background = Background::new(&[&still]);
         let found = Foreground::new(&background, &[&still]).components(&frame);
-        let [part] = &found[..] else {
-            panic!("one figure")
-        };
-        assert!(
-            part.width <= 6 && (10..=12).contains(&part.height),
-            "{part:?}"
-        );
+        let [part] = &found[..] else { panic!("one figure") };
+        assert!(part.width <= 6 && (10..=12).contains(&part.height), "{part:?}");
         assert!((part.centre[0] - 10.0).abs() < 1.0 && (part.centre[1] - 9.0).abs() < 1.0);
     }
 

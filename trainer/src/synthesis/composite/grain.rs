@@ -14,9 +14,7 @@ pub(super) struct Grain {
 impl Grain {
     /// Noise averaged over boxes of ± `radius` pixels, twice: its patches are about as large.
     pub fn new(rng: &mut ChaCha8Rng, radius: usize) -> Self {
-        let mut values: Vec<f32> = (0..SIZE * SIZE)
-            .map(|_| rng.random_range(-1.0..1.0))
-            .collect();
+        let mut values: Vec<f32> = (0..SIZE * SIZE).map(|_| rng.random_range(-1.0..1.0)).collect();
         for _ in 0..2 {
             values = smooth(&values, radius, 1);
             values = smooth(&values, radius, SIZE);
@@ -51,11 +49,7 @@ impl Grain {
 /// The periodic mean over ± `radius` along the axis of `step` 1 (rows) or [`SIZE`] (columns).
 fn smooth(values: &[f32], radius: usize, step: usize) -> Vec<f32> {
     let at = |line: usize, i: usize| {
-        if step == 1 {
-            line * SIZE + i
-        } else {
-            i * SIZE + line
-        }
+        if step == 1 { line * SIZE + i } else { i * SIZE + line }
     };
     let mut out = vec![0.0; values.len()];
     for line in 0..SIZE {

@@ -92,10 +92,7 @@ impl<'a> Composite<'a> {
         config.validate()?;
         check(clips)?;
         let (sites, site_of) = site::find(clips);
-        let lender = (0..sites.len())
-            .rev()
-            .max_by_key(|&s| sites[s].movers.len())
-            .unwrap_or(0);
+        let lender = (0..sites.len()).rev().max_by_key(|&s| sites[s].movers.len()).unwrap_or(0);
         let walkers = !sites[lender].movers.is_empty();
         let chosen: Vec<(usize, f64)> = config
             .kinds
@@ -108,11 +105,7 @@ impl<'a> Composite<'a> {
         if !walkers {
             log::warn!(
                 "nobody walks in the normal footage: only kinds that need no walker are made ({})",
-                chosen
-                    .iter()
-                    .map(|c| KINDS[c.0].name)
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                chosen.iter().map(|c| KINDS[c.0].name).collect::<Vec<_>>().join(", ")
             );
         }
         if chosen.is_empty() {
@@ -191,10 +184,7 @@ fn check(clips: &[NormalClip]) -> Result<(), Error> {
             return Err(too_short(clip));
         }
         if !(clip.frame_rate.is_finite() && clip.frame_rate > 0.0) {
-            return Err(Error::FrameRate {
-                name: clip.name.clone(),
-                rate: clip.frame_rate,
-            });
+            return Err(Error::FrameRate { name: clip.name.clone(), rate: clip.frame_rate });
         }
         let differs = |f: &video::Frame| (f.width(), f.height()) != (width, height);
         if let Some(i) = clip.frames.iter().position(differs) {

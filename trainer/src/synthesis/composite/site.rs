@@ -33,16 +33,11 @@ pub(super) struct Site {
 
 /// The sites of `clips` and, for each clip, the index of its site.
 pub(super) fn find(clips: &[NormalClip]) -> (Vec<Site>, Vec<usize>) {
-    let own: Vec<Background> = clips
-        .par_iter()
-        .map(|clip| Background::new(&thin(&clip.frames)))
-        .collect();
+    let own: Vec<Background> =
+        clips.par_iter().map(|clip| Background::new(&thin(&clip.frames))).collect();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (clip, background) in own.iter().enumerate() {
-        match groups
-            .iter_mut()
-            .find(|group| own[group[0]].matches(background))
-        {
+        match groups.iter_mut().find(|group| own[group[0]].matches(background)) {
             Some(group) => group.push(clip),
             None => groups.push(vec![clip]),
         }
@@ -65,10 +60,7 @@ impl Site {
             .par_iter()
             .flat_map(|&clip| {
                 let frames = &clips[clip].frames;
-                let parts = frames
-                    .par_iter()
-                    .map(|f| foreground.components(f))
-                    .collect();
+                let parts = frames.par_iter().map(|f| foreground.components(f)).collect();
                 link(clip, parts)
             })
             .collect();
@@ -87,15 +79,7 @@ impl Site {
         let speed = median(movers.iter().map(|&i| tubes[i].speed()).collect()).unwrap_or(walk);
         let perspective = perspective(&tubes, height);
         let ways = ways(&tubes, height, &background.frame);
-        Self {
-            background,
-            tubes,
-            movers,
-            height,
-            speed,
-            ways,
-            perspective,
-        }
+        Self { background, tubes, movers, height, speed, ways, perspective }
     }
 
     /// Whether walkers go at or near a point of the picture; true where nobody walks at all.
@@ -188,21 +172,15 @@ fn within_memory(tubes: Vec<Tube>) -> Vec<Tube> {
 
 /// The line of heights over foot rows, if the tubes show one.
 fn perspective(tubes: &[Tube], height: f32) -> Option<[f32; 2]> {
-    let points: Vec<[f32; 2]> = tubes
-        .iter()
-        .map(|t| [t.path[t.path.len() / 2][1], t.height])
-        .collect();
+    let points: Vec<[f32; 2]> =
+        tubes.iter().map(|t| [t.path[t.path.len() / 2][1], t.height]).collect();
     let n = points.len() as f32;
     if points.len() < 12 {
         return None;
     }
     let mean = [0, 1].map(|k| points.iter().map(|p| p[k]).sum::<f32>() / n);
     let moment = |i: usize, j: usize| {
-        points
-            .iter()
-            .map(|p| (p[i] - mean[i]) * (p[j] - mean[j]))
-            .sum::<f32>()
-            / n
+        points.iter().map(|p| (p[i] - mean[i]) * (p[j] - mean[j])).sum::<f32>() / n
     };
     let (yy, hh, yh) = (moment(0, 0), moment(1, 1), moment(0, 1));
     // Rows must spread over more than a figure, and tell something about heights.

@@ -32,10 +32,7 @@ impl Sprite {
         const MARGIN: usize = 3;
         let (w, h) = (part.width + 2 * MARGIN, part.height + 2 * MARGIN);
         let alpha = matte(part, MARGIN, w, h);
-        let (x0, y0) = (
-            part.x as isize - MARGIN as isize,
-            part.y as isize - MARGIN as isize,
-        );
+        let (x0, y0) = (part.x as isize - MARGIN as isize, part.y as isize - MARGIN as isize);
         let (fw, fh) = (frame.width(), frame.height());
         let mut texels = vec![[0; 4]; w * h];
         for (i, texel) in texels.iter_mut().enumerate() {
@@ -45,10 +42,7 @@ impl Sprite {
                 continue;
             }
             let at = (y as usize * fw + x as usize) * 3;
-            let (filmed, still) = (
-                &frame.rgb()[at..at + 3],
-                &background.frame.rgb()[at..at + 3],
-            );
+            let (filmed, still) = (&frame.rgb()[at..at + 3], &background.frame.rgb()[at..at + 3]);
             let colour = [0, 1, 2].map(|c| filmed[c] as f32 - (1.0 - a) * still[c] as f32);
             *texel = [colour[0], colour[1], colour[2], a * 255.0].map(store);
         }
@@ -77,13 +71,7 @@ impl Sprite {
                 texels.push([rgb[0] * a, rgb[1] * a, rgb[2] * a, a * 255.0].map(store));
             }
         }
-        Self {
-            width,
-            height,
-            anchor,
-            light: None,
-            texels,
-        }
+        Self { width, height, anchor, light: None, texels }
     }
 
     /// The same shape with every straight colour changed; `change` gets the texel's middle.
@@ -126,22 +114,13 @@ impl Sprite {
             }
         }
         let scale = 1.0 / FRACTION;
-        [
-            out[0] * scale,
-            out[1] * scale,
-            out[2] * scale,
-            out[3] * scale / 255.0,
-        ]
+        [out[0] * scale, out[1] * scale, out[2] * scale, out[3] * scale / 255.0]
     }
 
     /// The straight colour and alpha at a point, for painting a sprite onto another.
     pub fn straight(&self, x: f32, y: f32) -> ([f32; 3], f32) {
         let [r, g, b, a] = self.sample(x, y);
-        if a < 1e-3 {
-            ([0.0; 3], 0.0)
-        } else {
-            ([r / a, g / a, b / a], a)
-        }
+        if a < 1e-3 { ([0.0; 3], 0.0) } else { ([r / a, g / a, b / a], a) }
     }
 }
 
@@ -197,11 +176,7 @@ mod tests {
 
     #[test]
     fn a_sprite_put_back_gives_the_frame_again() {
-        let luma = |k: usize| {
-            (0..400)
-                .map(|i| (i * k % 200) as u8 + 20)
-                .collect::<Vec<_>>()
-        };
+        let luma = |k: usize| (0..400).map(|i| (i * k % 200) as u8 + 20).collect::<Vec<_>>();
         let still = Frame::from_luma(20, 20, &luma(7)).unwrap();
         let frame = Frame::from_luma(20, 20, &luma(13)).unwrap();
         let background = Background::new(&[&still]);

@@ -78,10 +78,7 @@ impl<'a> Stage<'a> {
         let [w, h] = self.size();
         let tubes = &self.site.tubes;
         if tubes.is_empty() {
-            return [
-                rng.random_range(0.05..0.95) * w,
-                rng.random_range(0.3..0.97) * h,
-            ];
+            return [rng.random_range(0.05..0.95) * w, rng.random_range(0.3..0.97) * h];
         }
         let path = &tubes[rng.random_range(0..tubes.len())].path;
         let foot = path[rng.random_range(0..path.len())];
@@ -128,11 +125,8 @@ impl<'a> Stage<'a> {
                 route[i] = moved(route[i + 1], i, -1.0);
             }
             // Nothing drives through walls: where people walk counts most.
-            let score: usize = route
-                .iter()
-                .filter(inside)
-                .map(|&p| if self.site.is_way(p) { 4 } else { 1 })
-                .sum();
+            let score: usize =
+                route.iter().filter(inside).map(|&p| if self.site.is_way(p) { 4 } else { 1 }).sum();
             if best.1.is_empty() || score > best.0 {
                 best = (score, route);
             }
@@ -238,10 +232,7 @@ impl<'a> Stage<'a> {
 
 /// Motion during the exposure at point `i` of a route.
 fn smear(route: &[[f32; 2]], i: usize, exposure: f32) -> [f32; 2] {
-    let (a, b) = (
-        route[i.saturating_sub(1)],
-        route[(i + 1).min(route.len() - 1)],
-    );
+    let (a, b) = (route[i.saturating_sub(1)], route[(i + 1).min(route.len() - 1)]);
     let steps = ((i + 1).min(route.len() - 1) - i.saturating_sub(1)).max(1) as f32;
     [0, 1].map(|k| exposure * (b[k] - a[k]) / steps)
 }

@@ -64,20 +64,12 @@ pub(super) fn link(clip: usize, frames: Vec<Vec<Component>>) -> Vec<Track> {
             match successor.and_then(|j| parts[j].take()) {
                 Some(part) if alike(&track, &part) => {
                     track.parts.push(part);
-                    if track.parts.len() == LONGEST {
-                        &mut done
-                    } else {
-                        &mut still_open
-                    }
-                    .push(track);
+                    if track.parts.len() == LONGEST { &mut done } else { &mut still_open }
+                        .push(track);
                 }
                 Some(part) => {
                     done.push(track);
-                    still_open.push(Track {
-                        clip,
-                        first: t,
-                        parts: vec![part],
-                    });
+                    still_open.push(Track { clip, first: t, parts: vec![part] });
                 }
                 None => done.push(track),
             }
@@ -103,10 +95,7 @@ fn overlap(track: &Track, part: &Component) -> f32 {
         1 => [0.0; 2],
         _ => {
             let before = &track.parts[n - 2];
-            [
-                last.centre[0] - before.centre[0],
-                last.centre[1] - before.centre[1],
-            ]
+            [last.centre[0] - before.centre[0], last.centre[1] - before.centre[1]]
         }
     };
     let (x, y) = (last.x as f32 + step[0], last.y as f32 + step[1]);
@@ -133,20 +122,14 @@ impl Track {
 
     /// Distance from the first to the last centre, in pixels.
     pub fn displacement(&self) -> f32 {
-        let (a, b) = (
-            self.parts[0].centre,
-            self.parts[self.parts.len() - 1].centre,
-        );
+        let (a, b) = (self.parts[0].centre, self.parts[self.parts.len() - 1].centre);
         (b[0] - a[0]).hypot(b[1] - a[1])
     }
 
     /// Pixels between the nearest component and the border of a `width` × `height` picture.
     pub fn border_distance(&self, width: usize, height: usize) -> usize {
-        let distance = |p: &Component| {
-            p.x.min(p.y)
-                .min(width - p.x - p.width)
-                .min(height - p.y - p.height)
-        };
+        let distance =
+            |p: &Component| p.x.min(p.y).min(width - p.x - p.width).min(height - p.y - p.height);
         self.parts.iter().map(distance).min().unwrap_or(0)
     }
 
@@ -154,11 +137,8 @@ impl Track {
     pub fn cut(&self, frames: &[Frame], background: &Background) -> Tube {
         let height = self.median(|p| p.height as f32);
         // The bottom edge of the mask jumps with every step; the centre hardly does.
-        let feet: Vec<[f32; 2]> = self
-            .parts
-            .iter()
-            .map(|p| [p.centre[0], p.centre[1] + 0.5 * height])
-            .collect();
+        let feet: Vec<[f32; 2]> =
+            self.parts.iter().map(|p| [p.centre[0], p.centre[1] + 0.5 * height]).collect();
         let path: Vec<[f32; 2]> = (0..feet.len())
             .map(|i| {
                 // A window that stays symmetric at the ends keeps a straight path straight.
@@ -174,12 +154,7 @@ impl Track {
             .enumerate()
             .map(|(i, (part, &foot))| Sprite::cut(&frames[self.first + i], background, part, foot))
             .collect();
-        Tube {
-            velocity: [0, 1].map(|k| slope(path.iter().map(|p| p[k]))),
-            sprites,
-            path,
-            height,
-        }
+        Tube { velocity: [0, 1].map(|k| slope(path.iter().map(|p| p[k]))), sprites, path, height }
     }
 }
 
@@ -224,10 +199,7 @@ mod tests {
             width,
             height,
             area: width * height,
-            centre: [
-                x as f32 + width as f32 / 2.0,
-                y as f32 + height as f32 / 2.0,
-            ],
+            centre: [x as f32 + width as f32 / 2.0, y as f32 + height as f32 / 2.0],
             mask: vec![true; width * height],
         }
     }

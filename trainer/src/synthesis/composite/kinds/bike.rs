@@ -20,11 +20,7 @@ pub(super) fn perform(
         return;
     };
     let n = tube.sprites.len();
-    let poses = if rng.random_bool(0.4) {
-        rng.random_range(2..=3.min(n))
-    } else {
-        1
-    };
+    let poses = if rng.random_bool(0.4) { rng.random_range(2..=3.min(n)) } else { 1 };
     let first = rng.random_range(0..=n - poses);
     let design = Design::draw(stage, rng, tube.height);
     // Pedalling: the rider's pose goes to and fro over few frames of the walk.
@@ -36,11 +32,7 @@ pub(super) fn perform(
     let sprites: Vec<Sprite> = (0..n).map(|i| bikes[i % poses].clone()).collect();
     let mut walker = Walker::new(tube).at_speed(stage, rng.random_range(1.5..4.5));
     walker.sprites = &sprites;
-    walker.pace = if poses > 1 {
-        rng.random_range(0.1..0.6)
-    } else {
-        0.0
-    };
+    walker.pace = if poses > 1 { rng.random_range(0.1..0.6) } else { 0.0 };
     walker.scale = rng.random_range(0.9..1.15);
     walker.lean = rng.random_range(-0.06..0.06);
     let period = stage.period(rng);
@@ -114,10 +106,7 @@ impl Design {
                 ink = over((self.paint[0], cover(rim)), ink);
             }
             for (a, b) in lines {
-                ink = over(
-                    (self.paint[1], cover(segment(p, a, b) - self.tube / 2.0)),
-                    ink,
-                );
+                ink = over((self.paint[1], cover(segment(p, a, b) - self.tube / 2.0)), ink);
             }
             // The rider, cut softly over two pixels.
             let y = p[1] + self.lift;

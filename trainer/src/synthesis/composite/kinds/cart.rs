@@ -31,26 +31,15 @@ fn build(stage: &Stage<'_>, rng: &mut ChaCha8Rng) -> Sprite {
     let height = (width * rng.random_range(0.3..0.75)).clamp(0.4 * tall, 1.6 * tall);
     let height = height.min(0.6 * frame_height);
     let roofed = rng.random_bool(0.4);
-    let above = if roofed {
-        tall * rng.random_range(0.4..0.8)
-    } else {
-        0.0
-    };
+    let above = if roofed { tall * rng.random_range(0.4..0.8) } else { 0.0 };
     let wheel = tall * rng.random_range(0.1..0.24);
-    let wheels = if rng.random_bool(0.8) {
-        rng.random_range(2..=3)
-    } else {
-        0
-    };
+    let wheels = if rng.random_bool(0.8) { rng.random_range(2..=3) } else { 0 };
     let lift = if wheels > 0 { 0.8 * wheel } else { 0.0 };
 
     let margin = 3.0;
     let half = width / 2.0;
     let anchor = [half + margin, above + height + lift + margin];
-    let size = [
-        (2.0 * anchor[0]).ceil() as usize,
-        (anchor[1] + 2.0 * margin).ceil() as usize,
-    ];
+    let size = [(2.0 * anchor[0]).ceil() as usize, (anchor[1] + 2.0 * margin).ceil() as usize];
     // Relative to the anchor, on the ground below the middle; y down.
     let body = [0.0, -lift - height / 2.0];
     let corner = height * rng.random_range(0.05..0.4);
@@ -63,22 +52,13 @@ fn build(stage: &Stage<'_>, rng: &mut ChaCha8Rng) -> Sprite {
     let paint = stage.paint(rng, 30.0..245.0);
     let trim = stage.paint(rng, 20.0..235.0);
     let tyre = stage.paint(rng, 8.0..45.0);
-    let glass = if rng.random_bool(0.7) {
-        20.0..80.0
-    } else {
-        170.0..230.0
-    };
+    let glass = if rng.random_bool(0.7) { 20.0..80.0 } else { 170.0..230.0 };
     let glass = stage.paint(rng, glass);
     let texture = stage.texture(rng);
     let share = rng.random_range(0.1..0.5);
     let driver = stage
         .person(rng)
-        .map(|t| {
-            (
-                &t.sprites[rng.random_range(0..t.sprites.len())],
-                stage.usual_size(t),
-            )
-        })
+        .map(|t| (&t.sprites[rng.random_range(0..t.sprites.len())], stage.usual_size(t)))
         .filter(|_| rng.random_bool(0.5));
     Sprite::paint(size[0], size[1], anchor, |x, y| {
         let p = [x - anchor[0], y - anchor[1]];
@@ -105,19 +85,12 @@ fn build(stage: &Stage<'_>, rng: &mut ChaCha8Rng) -> Sprite {
         let filled = texture(x, y);
         let rgb = [0, 1, 2]
             .map(|c| ((paint[c] * (1.0 - share) + filled[c] * share) * shade).clamp(0.0, 255.0));
-        ink = over(
-            (rgb, cover(rounded(p, body, [half, height / 2.0], corner))),
-            ink,
-        );
+        ink = over((rgb, cover(rounded(p, body, [half, height / 2.0], corner))), ink);
         if windowed {
             ink = over((glass, cover(rounded(p, window, window_half, 1.0))), ink);
         }
         for i in 0..wheels {
-            let along = if wheels > 1 {
-                i as f32 / (wheels - 1) as f32 - 0.5
-            } else {
-                0.0
-            };
+            let along = if wheels > 1 { i as f32 / (wheels - 1) as f32 - 0.5 } else { 0.0 };
             let hub = [along * 1.4 * half, -wheel];
             ink = over((tyre, cover(ellipse(p, hub, [wheel, wheel]))), ink);
             let cap = ellipse(p, hub, [0.4 * wheel; 2]);

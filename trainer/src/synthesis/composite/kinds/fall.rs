@@ -8,8 +8,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::synthesis::composite::canvas::{Canvas, Mark};
 use crate::synthesis::composite::stage::{Stage, Walker};
 
-/// A walker walks (normally, and so labelled), falls within 0.4–1 s, lies. It is labelled from the
-/// first lean on and for about a second of lying; later frames are ignored.
+/// A walker walks (normally, and so labelled), falls within 0.4–1 s, lies for 1–4 s as the clip
+/// allows. It is labelled from the first lean on: somebody who lies on the ground is an event, moving
+/// or not.
 pub(super) fn perform(
     stage: &Stage<'_>,
     canvas: &mut Canvas<'_>,
@@ -20,11 +21,10 @@ pub(super) fn perform(
         return;
     };
     let fall = ((rng.random_range(0.4..1.0) * stage.rate) as usize).clamp(4, stage.span / 2);
-    let lie = (stage.rate as usize).clamp(3, stage.span - fall);
+    let lie = ((rng.random_range(1.0..4.0) * stage.rate) as usize).clamp(3, stage.span - fall);
     let spare = stage.span - fall - lie;
     let before = rng.random_range(0..=spare.min((2.0 * stage.rate) as usize));
-    let after = rng.random_range(0..=(spare - before).min((2.0 * stage.rate) as usize));
-    let frames = before + fall + lie + after;
+    let frames = before + fall + lie;
     let period = stage.period_of(rng, frames, frames);
     let down = FRAC_PI_2 * rng.random_range(0.85..1.05) * if rng.random() { 1.0 } else { -1.0 };
     let mut walker = Walker::new(tube);
@@ -34,11 +34,7 @@ pub(super) fn perform(
         // A tree falls like this: slowly at first. The walk ends with the first half of the fall.
         let angle = down * part.min(1.0).powi(2);
         let walked = (i as f32).min(before as f32 + 0.3 * fall as f32);
-        let mark = match i {
-            _ if i < before => Mark::Benign,
-            _ if i < before + fall + lie => mark,
-            _ => Mark::Ignore,
-        };
+        let mark = if i < before { Mark::Benign } else { mark };
         (walked, angle, mark)
     });
 }

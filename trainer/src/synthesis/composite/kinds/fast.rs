@@ -25,20 +25,12 @@ pub(super) fn perform(
         }
         3..6 => {
             walker = Walker::new(tube).at_speed(stage, rng.random_range(1.4..4.5));
-            walker.pace = if rng.random_bool(0.6) {
-                0.0
-            } else {
-                rng.random_range(0.05..0.35)
-            };
+            walker.pace = if rng.random_bool(0.6) { 0.0 } else { rng.random_range(0.05..0.35) };
             walker.lean = rng.random_range(-0.12..0.12);
         }
         _ => {
             walker = Walker::new(tube).at_speed(stage, rng.random_range(1.0..1.6));
-            walker.pace = if rng.random_bool(0.7) {
-                0.0
-            } else {
-                rng.random_range(0.03..0.12)
-            };
+            walker.pace = if rng.random_bool(0.7) { 0.0 } else { rng.random_range(0.03..0.12) };
             walker.lean = rng.random_range(-0.1..0.1);
         }
     }

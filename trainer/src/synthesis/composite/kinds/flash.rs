@@ -32,9 +32,7 @@ pub(super) fn perform(
     let centre = edge as f32 / 2.0;
     for (i, t) in period.clone().enumerate() {
         // Up within two frames, down in the last three.
-        let envelope = ((i + 1) as f32 / 2.0)
-            .min((period.len() - i) as f32 / 3.0)
-            .min(1.0);
+        let envelope = ((i + 1) as f32 / 2.0).min((period.len() - i) as f32 / 3.0).min(1.0);
         let strength = envelope * (1.0 - flicker * rng.random_range(0.0..1.0f32));
         let size = radius * (0.7 + 0.3 * strength) * rng.random_range(0.9..1.1);
         // The pattern boils: two layers of clouds drift apart.

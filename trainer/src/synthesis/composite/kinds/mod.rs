@@ -34,61 +34,17 @@ pub(super) struct Kind {
 
 /// All kinds, in the order of labels.
 pub(super) const KINDS: [Kind; 11] = [
-    Kind {
-        name: "fast",
-        needs_walker: true,
-        perform: fast::perform,
-    },
-    Kind {
-        name: "bike",
-        needs_walker: true,
-        perform: bike::perform,
-    },
-    Kind {
-        name: "cart",
-        needs_walker: false,
-        perform: cart::perform,
-    },
-    Kind {
-        name: "scale",
-        needs_walker: true,
-        perform: scale::perform,
-    },
-    Kind {
-        name: "texture",
-        needs_walker: false,
-        perform: texture::perform,
-    },
-    Kind {
-        name: "cross",
-        needs_walker: true,
-        perform: cross::perform,
-    },
-    Kind {
-        name: "skip",
-        needs_walker: true,
-        perform: skip::perform,
-    },
-    Kind {
-        name: "shuffle",
-        needs_walker: true,
-        perform: shuffle::perform,
-    },
-    Kind {
-        name: "flash",
-        needs_walker: false,
-        perform: flash::perform,
-    },
-    Kind {
-        name: "fall",
-        needs_walker: true,
-        perform: fall::perform,
-    },
-    Kind {
-        name: "throw",
-        needs_walker: false,
-        perform: throw::perform,
-    },
+    Kind { name: "fast", needs_walker: true, perform: fast::perform },
+    Kind { name: "bike", needs_walker: true, perform: bike::perform },
+    Kind { name: "cart", needs_walker: false, perform: cart::perform },
+    Kind { name: "scale", needs_walker: true, perform: scale::perform },
+    Kind { name: "texture", needs_walker: false, perform: texture::perform },
+    Kind { name: "cross", needs_walker: true, perform: cross::perform },
+    Kind { name: "skip", needs_walker: true, perform: skip::perform },
+    Kind { name: "shuffle", needs_walker: true, perform: shuffle::perform },
+    Kind { name: "flash", needs_walker: false, perform: flash::perform },
+    Kind { name: "fall", needs_walker: true, perform: fall::perform },
+    Kind { name: "throw", needs_walker: false, perform: throw::perform },
 ];
 
 /// Normal motion pasted like an anomaly: a walker at its own pace, or a region of another time. It
@@ -103,8 +59,6 @@ pub(super) fn benign(stage: &Stage<'_>, canvas: &mut Canvas<'_>, rng: &mut ChaCh
         walker.pace = walker.speed;
         walker.scale = rng.random_range(0.92..1.08);
         let period = stage.period(rng);
-        walker.walk(stage, canvas, rng, period, |i| {
-            (i as f32, 0.0, Mark::Benign)
-        });
+        walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, Mark::Benign));
     }
 }

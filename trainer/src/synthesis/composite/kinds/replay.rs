@@ -30,10 +30,7 @@ pub(super) fn perform(
     let tall = stage.site.height_at(foot[1]);
     let region = Region {
         centre: [foot[0], foot[1] - 0.5 * tall],
-        radius: [
-            tall * rng.random_range(1.0..2.4),
-            tall * rng.random_range(0.9..1.6),
-        ],
+        radius: [tall * rng.random_range(1.0..2.4), tall * rng.random_range(0.9..1.6)],
     };
     let n = period.len();
     for i in 0..n {

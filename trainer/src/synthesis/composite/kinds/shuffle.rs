@@ -23,7 +23,5 @@ pub(super) fn perform(
     order.chunks_mut(BLOCK).for_each(|block| block.shuffle(rng));
     // Between blocks time may jump: nothing else tells them from footage.
     let jump = if rng.random() { 0 } else { BLOCK };
-    replay::perform(stage, canvas, rng, period, mark, |i| {
-        order[i] + i / BLOCK * jump
-    });
+    replay::perform(stage, canvas, rng, period, mark, |i| order[i] + i / BLOCK * jump);
 }

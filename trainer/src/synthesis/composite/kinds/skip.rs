@@ -16,7 +16,5 @@ pub(super) fn perform(
 ) {
     let period = stage.period(rng);
     let speed = rng.random_range(3.0..5.0f32);
-    replay::perform(stage, canvas, rng, period, mark, |i| {
-        (i as f32 * speed) as usize
-    });
+    replay::perform(stage, canvas, rng, period, mark, |i| (i as f32 * speed) as usize);
 }

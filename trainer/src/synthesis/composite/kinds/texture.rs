@@ -25,10 +25,7 @@ pub(super) fn perform(
         let (w, h) = ((2.0 * radius[0]) as usize + 4, tall as usize + 4);
         let centre = [w as f32 / 2.0, h as f32 / 2.0];
         let sprite = Sprite::paint(w, h, [centre[0], centre[1] + radius[1]], |x, y| {
-            (
-                fill(x, y, [128.0; 3]),
-                cover(ellipse([x, y], centre, radius)),
-            )
+            (fill(x, y, [128.0; 3]), cover(ellipse([x, y], centre, radius)))
         });
         let direction = stage.direction(rng);
         let route = stage.straight(rng, period.len(), speed, direction);

@@ -46,10 +46,8 @@ fn throw(
     // Towards the farther side of the picture. Velocities in pixels a frame.
     let sign = if foot[0] < width / 2.0 { 1.0 } else { -1.0 };
     let scale = tall / stage.rate;
-    let mut velocity = [
-        sign * scale * rng.random_range(1.8..7.0),
-        -scale * rng.random_range(0.0..2.2),
-    ];
+    let mut velocity =
+        [sign * scale * rng.random_range(1.8..7.0), -scale * rng.random_range(0.0..2.2)];
     let gravity = GRAVITY * tall / (stage.rate * stage.rate);
     let mut at = [foot[0], foot[1] - tall * rng.random_range(0.6..1.0)];
     let mut bounces = 0;
@@ -94,9 +92,6 @@ fn thing(stage: &Stage<'_>, rng: &mut ChaCha8Rng, size: f32) -> Sprite {
         };
         // Light comes from above.
         let shade = 1.0 - 0.25 * (y - centre[1]) / half[1];
-        (
-            paint.map(|p| (p * shade).clamp(0.0, 255.0)),
-            cover(distance),
-        )
+        (paint.map(|p| (p * shade).clamp(0.0, 255.0)), cover(distance))
     })
 }

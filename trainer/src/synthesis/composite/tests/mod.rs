@@ -11,11 +11,7 @@ use crate::synthesis::LabelMap;
 
 /// Settings under which only `kind` occurs, with no benign pastes.
 fn only(kind: &str) -> CompositeConfig {
-    let mut config = CompositeConfig {
-        events: 1,
-        benign: [0, 0],
-        ..Default::default()
-    };
+    let mut config = CompositeConfig { events: 1, benign: [0, 0], ..Default::default() };
     for (name, _) in KindRates::default().entries() {
         *config.kinds.rate_mut(name).unwrap() = if name == kind { 1.0 } else { 0.0 };
     }
@@ -28,19 +24,14 @@ fn synthesize(composite: &Composite<'_>, n: u64) -> Vec<PseudoClip> {
 
 /// Largest channel's difference of pixel `i`.
 fn change(a: &Frame, b: &Frame, i: usize) -> u8 {
-    (3 * i..3 * i + 3)
-        .map(|c| a.rgb()[c].abs_diff(b.rgb()[c]))
-        .max()
-        .unwrap()
+    (3 * i..3 * i + 3).map(|c| a.rgb()[c].abs_diff(b.rgb()[c])).max().unwrap()
 }
 
 #[test]
 fn walkers_are_found_with_their_size_and_speed() {
     let clips = clips(&SCENE, 4);
     let composite = Composite::new(&clips, &CompositeConfig::default(), 1).unwrap();
-    let [site] = composite.summaries()[..] else {
-        panic!("one site")
-    };
+    let [site] = composite.summaries()[..] else { panic!("one site") };
     assert_eq!(site.clips, 4);
     assert!(site.walkers >= 8, "{site:?}");
     assert!((site.height - SCENE.tall).abs() <= 2.0, "{site:?}");
@@ -50,16 +41,10 @@ fn walkers_are_found_with_their_size_and_speed() {
 
 #[test]
 fn noisy_dark_footage_works() {
-    let scene = Scene {
-        noise: 14.0,
-        light: 0.6,
-        ..SCENE
-    };
+    let scene = Scene { noise: 14.0, light: 0.6, ..SCENE };
     let clips = clips(&scene, 4);
     let composite = Composite::new(&clips, &CompositeConfig::default(), 1).unwrap();
-    let [site] = composite.summaries()[..] else {
-        panic!("one site")
-    };
+    let [site] = composite.summaries()[..] else { panic!("one site") };
     assert!(site.walkers >= 6, "{site:?}");
     assert!((site.height - scene.tall).abs() <= 4.0, "{site:?}");
     assert!((site.speed - scene.speed).abs() < 0.25, "{site:?}");
@@ -68,22 +53,13 @@ fn noisy_dark_footage_works() {
 
 #[test]
 fn sizes_follow_the_picture() {
-    let large = Scene {
-        width: 360,
-        height: 240,
-        tall: 40.0,
-        speed: 2.5,
-        ..SCENE
-    };
+    let large = Scene { width: 360, height: 240, tall: 40.0, speed: 2.5, ..SCENE };
     let area = |scene: &Scene| {
         let clips = clips(scene, 2);
         let composite = Composite::new(&clips, &only("cart"), 1).unwrap();
         let made = synthesize(&composite, 12);
         let labels = made.iter().flat_map(|c| &c.labels).flat_map(|m| &m.data);
-        (
-            composite.summaries()[0],
-            labels.filter(|&&l| l == 1).count() as f32,
-        )
+        (composite.summaries()[0], labels.filter(|&&l| l == 1).count() as f32)
     };
     let ((small_site, small), (large_site, large)) = (area(&SCENE), area(&large));
     assert!((large_site.height / small_site.height - 2.0).abs() < 0.2);
@@ -97,22 +73,13 @@ fn same_seed_gives_same_clips_in_any_order_on_any_thread() {
     let config = CompositeConfig::default();
     let composite = Composite::new(&clips, &config, 9).unwrap();
     let forth = synthesize(&composite, 6);
-    let mut back: Vec<_> = (0..6)
-        .rev()
-        .map(|i| composite.synthesize(i).unwrap())
-        .collect();
+    let mut back: Vec<_> = (0..6).rev().map(|i| composite.synthesize(i).unwrap()).collect();
     back.reverse();
     assert!(forth == back);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(3)
-        .build()
-        .unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     let spread: Vec<_> = pool.install(|| {
         let again = Composite::new(&clips, &config, 9).unwrap();
-        (0..6)
-            .into_par_iter()
-            .map(|i| again.synthesize(i).unwrap())
-            .collect()
+        (0..6).into_par_iter().map(|i| again.synthesize(i).unwrap()).collect()
     });
     assert!(forth == spread);
     let other = Composite::new(&clips, &config, 10).unwrap();
@@ -122,23 +89,15 @@ fn same_seed_gives_same_clips_in_any_order_on_any_thread() {
 
 #[test]
 fn every_kind_happens_and_is_labelled() {
-    for scene in [
-        SCENE,
-        Scene {
-            coloured: true,
-            ..SCENE
-        },
-    ] {
+    for scene in [SCENE, Scene { coloured: true, ..SCENE }] {
         let clips = clips(&scene, 3);
         for (name, _) in KindRates::default().entries() {
             let composite = Composite::new(&clips, &only(name), 5).unwrap();
             assert_eq!(composite.kinds(), [name]);
             let made = synthesize(&composite, 6);
-            let seen = made.iter().filter(|c| {
-                c.events
-                    .iter()
-                    .any(|e| e.kind == 0 && e.last - e.first + 1 >= 4)
-            });
+            let seen = made
+                .iter()
+                .filter(|c| c.events.iter().any(|e| e.kind == 0 && e.last - e.first + 1 >= 4));
             assert!(seen.count() >= 5, "{name}");
         }
     }
@@ -148,15 +107,8 @@ fn every_kind_happens_and_is_labelled() {
 fn labels_are_exact() {
     let clips = clips(&SCENE, 3);
     // Who falls walks before, and that is benign.
-    let kinds = KindRates {
-        fall: 0.0,
-        ..Default::default()
-    };
-    let config = CompositeConfig {
-        benign: [0, 0],
-        kinds,
-        ..Default::default()
-    };
+    let kinds = KindRates { fall: 0.0, ..Default::default() };
+    let config = CompositeConfig { benign: [0, 0], kinds, ..Default::default() };
     let composite = Composite::new(&clips, &config, 3).unwrap();
     let mut labelled = [0; 11];
     for clip in synthesize(&composite, 16) {
@@ -186,10 +138,7 @@ fn labels_are_exact() {
 #[test]
 fn benign_pastes_change_pixels_and_stay_normal() {
     let clips = clips(&SCENE, 3);
-    let config = CompositeConfig {
-        benign: [2, 2],
-        ..only("flash")
-    };
+    let config = CompositeConfig { benign: [2, 2], ..only("flash") };
     let composite = Composite::new(&clips, &config, 3).unwrap();
     let mut pasted = 0;
     for clip in synthesize(&composite, 4) {
@@ -210,25 +159,14 @@ fn grey_footage_stays_grey() {
     let composite = Composite::new(&clips, &CompositeConfig::default(), 3).unwrap();
     for clip in synthesize(&composite, 8) {
         for frame in &clip.frames {
-            assert!(
-                frame
-                    .rgb()
-                    .chunks_exact(3)
-                    .all(|p| p[0] == p[1] && p[1] == p[2])
-            );
+            assert!(frame.rgb().chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]));
         }
     }
 }
 
 #[test]
 fn an_empty_scene_still_gives_what_needs_no_walker() {
-    let clips = clips(
-        &Scene {
-            walkers: 0,
-            ..SCENE
-        },
-        2,
-    );
+    let clips = clips(&Scene { walkers: 0, ..SCENE }, 2);
     let composite = Composite::new(&clips, &CompositeConfig::default(), 2).unwrap();
     assert_eq!(composite.kinds(), ["cart", "texture", "flash", "throw"]);
     let made = synthesize(&composite, 8);
@@ -240,19 +178,10 @@ fn an_empty_scene_still_gives_what_needs_no_walker() {
 #[test]
 fn views_are_kept_apart_and_lend_walkers() {
     let mut clips = clips(&SCENE, 3);
-    let mut empty = clip(
-        &Scene {
-            walkers: 0,
-            ..SCENE
-        },
-        8,
-    );
+    let mut empty = clip(&Scene { walkers: 0, ..SCENE }, 8);
     for frame in &mut empty.frames {
         frame.rgb_mut().reverse();
-        frame
-            .rgb_mut()
-            .iter_mut()
-            .for_each(|v| *v = v.saturating_add(70));
+        frame.rgb_mut().iter_mut().for_each(|v| *v = v.saturating_add(70));
     }
     clips.push(empty);
     let composite = Composite::new(&clips, &only("fast"), 2).unwrap();
@@ -260,10 +189,7 @@ fn views_are_kept_apart_and_lend_walkers() {
     assert_eq!(sites.iter().map(|s| s.clips).collect::<Vec<_>>(), [3, 1]);
     assert_eq!(sites[1].walkers, 0);
     let made = synthesize(&composite, 24);
-    let there = made
-        .iter()
-        .find(|c| c.source.0 == 3)
-        .expect("a quarter of the footage");
+    let there = made.iter().find(|c| c.source.0 == 3).expect("a quarter of the footage");
     assert!(!there.events.is_empty());
 }
 
@@ -287,11 +213,8 @@ fn unusable_footage_is_refused() {
     let mut still = clip(&SCENE, 3);
     still.frame_rate = 0.0;
     assert!(refuse(&[still]).contains("frame rate 0"));
-    let tiny = NormalClip {
-        name: "tiny".into(),
-        frame_rate: 10.0,
-        frames: vec![Frame::new(16, 16); 20],
-    };
+    let tiny =
+        NormalClip { name: "tiny".into(), frame_rate: 10.0, frames: vec![Frame::new(16, 16); 20] };
     assert!(refuse(&[tiny]).contains("too small"));
 }
 
@@ -299,34 +222,16 @@ fn unusable_footage_is_refused() {
 fn settings_are_checked() {
     let parsed: CompositeConfig =
         toml::from_str("frames = 48\nevents = 2\n[kinds]\nbike = 2.5\nskip = 0.0\n").unwrap();
-    assert_eq!(
-        (parsed.frames, parsed.kinds.bike, parsed.kinds.fast),
-        (48, 2.5, 1.0)
-    );
+    assert_eq!((parsed.frames, parsed.kinds.bike, parsed.kinds.fast), (48, 2.5, 1.0));
     assert!(parsed.validate().is_ok());
     assert!(toml::from_str::<CompositeConfig>("[kinds]\nhorse = 1.0\n").is_err());
     let bad = [
+        CompositeConfig { frames: 2, ..Default::default() },
+        CompositeConfig { events: 0, ..Default::default() },
+        CompositeConfig { event_frames: [9, 8], ..Default::default() },
+        CompositeConfig { benign: [2, 1], ..Default::default() },
         CompositeConfig {
-            frames: 2,
-            ..Default::default()
-        },
-        CompositeConfig {
-            events: 0,
-            ..Default::default()
-        },
-        CompositeConfig {
-            event_frames: [9, 8],
-            ..Default::default()
-        },
-        CompositeConfig {
-            benign: [2, 1],
-            ..Default::default()
-        },
-        CompositeConfig {
-            kinds: KindRates {
-                fast: -1.0,
-                ..Default::default()
-            },
+            kinds: KindRates { fast: -1.0, ..Default::default() },
             ..Default::default()
         },
     ];
@@ -339,10 +244,7 @@ fn a_short_clip_is_used_whole() {
     short.frames.truncate(20);
     let clips = [clip(&SCENE, 5), short];
     let composite = Composite::new(&clips, &CompositeConfig::default(), 4).unwrap();
-    let lengths: Vec<usize> = synthesize(&composite, 24)
-        .iter()
-        .map(|c| c.frames.len())
-        .collect();
+    let lengths: Vec<usize> = synthesize(&composite, 24).iter().map(|c| c.frames.len()).collect();
     assert!(lengths.contains(&64) && lengths.contains(&20));
     assert!(lengths.iter().all(|&n| n == 64 || n == 20));
 }
@@ -356,14 +258,7 @@ fn contact_sheet_shows_a_row_for_each_event() {
     let sheet = crate::synthesis::contact_sheet(&made, composite.kinds(), 4);
     assert_eq!(sheet.width(), 4 * (SCENE.width + 2));
     assert_eq!(sheet.height(), rows * (SCENE.height + 9));
-    let coloured = sheet
-        .rgb()
-        .chunks_exact(3)
-        .filter(|p| p[0] != p[1] || p[1] != p[2])
-        .count();
+    let coloured = sheet.rgb().chunks_exact(3).filter(|p| p[0] != p[1] || p[1] != p[2]).count();
     assert!(coloured > 200 * rows, "{coloured}");
-    assert_eq!(
-        crate::synthesis::contact_sheet(&[], composite.kinds(), 4).width(),
-        0
-    );
+    assert_eq!(crate::synthesis::contact_sheet(&[], composite.kinds(), 4).width(), 0);
 }

@@ -64,11 +64,7 @@ pub(super) fn clip(scene: &Scene, seed: u64) -> NormalClip {
                     let across = (x - middle) / scene.tall;
                     let legs = (across - swing).abs().min((across + swing).abs());
                     if (0.0..1.0).contains(&up) && legs < half {
-                        colour = if scene.coloured {
-                            [30.0, 60.0, 190.0]
-                        } else {
-                            [35.0; 3]
-                        };
+                        colour = if scene.coloured { [30.0, 60.0, 190.0] } else { [35.0; 3] };
                     }
                 }
                 let noise = scene.noise * rng.random_range(-1.0..1.0f32);
@@ -79,11 +75,7 @@ pub(super) fn clip(scene: &Scene, seed: u64) -> NormalClip {
             Frame::from_rgb(w, h, rgb).unwrap()
         })
         .collect();
-    NormalClip {
-        name: format!("drawn-{seed}"),
-        frame_rate: 10.0,
-        frames,
-    }
+    NormalClip { name: format!("drawn-{seed}"), frame_rate: 10.0, frames }
 }
 
 pub(super) fn clips(scene: &Scene, n: u64) -> Vec<NormalClip> {
