@@ -306,7 +306,7 @@ fn exit_codes() {
     }
     assert_eq!(code("verify m.pavad --device-class toaster"), 3);
     assert_eq!(code("verify m.pavad --min-epoch 5"), 3);
-    assert_eq!(code("verify missing.pavad"), 1);
+    assert_eq!(code("verify missing.pavad"), 2);
     assert_eq!(code("verify m.pavad --public-key nothing"), 2);
     assert_eq!(code("verify m.pavad --public-key m.pavad"), 1);
     assert_eq!(code("keygen --out site"), 2);

@@ -1,6 +1,8 @@
 //! Training of the detector: it learns, repeats, goes on after an interruption, and refuses what it
 //! cannot use.
 
+#![allow(clippy::unwrap_used)] // a test may stop at what it does not expect
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -17,7 +17,7 @@ const SIGMA: f64 = 5.0;
 /// [`video::Error`].
 pub fn frame_difference(path: &Path) -> Result<(Vec<f64>, f64), video::Error> {
     let mut reader = Reader::open(path)?;
-    let info = reader.info().clone();
+    let info = *reader.info();
     let spec = MotionSpec {
         box_size: (info.height as u32 / 10).max(1),
         epsilon: 1e-3,

@@ -40,7 +40,7 @@ pub fn match_events(
 ) -> Matching {
     let overlaps = |event: &Announced, (first, last): (u64, u64)| {
         // Ranges are 1-based, frames count from 0.
-        event.first + 1 <= last + slack && event.last + 1 + slack >= first
+        event.first < last + slack && event.last + 1 + slack >= first
     };
     let truth = clips
         .iter()

@@ -69,7 +69,7 @@ impl Person {
             forward,
             aside: random.between(-0.035, 0.035) * site.height as f32,
             speed: random.between(0.8, 1.2),
-            phase: random.between(0.0, 6.28),
+            phase: random.between(0.0, std::f32::consts::TAU),
             looks: Looks {
                 size: random.between(0.92, 1.08),
                 skin: [skin, skin * 0.8, skin * 0.66],
@@ -330,7 +330,7 @@ impl Thrown {
         self.x += self.vx * dt;
         if self.up < self.radius {
             self.up = self.radius;
-            self.vup = -0.5 * self.vup;
+            self.vup *= -0.5;
             self.vx *= 0.55;
             self.at_rest = self.vup.abs() < 0.5 * self.scale;
         }

@@ -122,7 +122,9 @@ fn background(
     let patches = smooth_noise(width, height, 24, random);
     let grain = smooth_noise(width, height, 3, random);
     for (i, pixel) in canvas.pixels.iter_mut().enumerate() {
-        let joint = if (i / width) % 17 == 0 || (i % width + (i / width) / 17 * 9) % 31 == 0 {
+        let joint = if (i / width).is_multiple_of(17)
+            || (i % width + (i / width) / 17 * 9).is_multiple_of(31)
+        {
             -7.0
         } else {
             0.0

@@ -30,7 +30,7 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
     let Some(first) = found.first() else {
         bail!(Usage(format!("{}: no clips", folder.display())));
     };
-    let info = Reader::open(&first.path)?.info().clone();
+    let info = *Reader::open(&first.path)?.info();
     let input = footage::input_spec(info.width, info.height, config.input_height);
     let mut clips = Vec::new();
     let mut room = config.max_normal_frames;
