@@ -26,18 +26,8 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     execute(&mut demo)
 }
 
-/// Builds the programs that the demonstration and the tests run.
+/// Builds everything. The whole workspace at once: cargo then chooses the same features of every
+/// dependency as for the tests, and compiles none twice.
 pub fn build() -> Result<(), Failure> {
-    execute(&mut command(
-        "cargo",
-        [
-            "build",
-            "--release",
-            "--locked",
-            "--package=trainer",
-            "--package=model-export",
-            "--package=edge-runtime",
-            "--package=tests",
-        ],
-    ))
+    execute(&mut command("cargo", ["build", "--release", "--locked", "--workspace"]))
 }
