@@ -16,9 +16,13 @@ use crate::Args;
 const DEVICE: &str = "demo";
 
 /// Training for the procedural scene: a light backbone and fewer steps than the defaults, so that the
-/// whole demonstration stays within a few minutes on two cores.
+/// whole demonstration stays within a few minutes on two cores; and more falls, which are short and
+/// small, among the pseudo events.
 const SCENE_CONFIG: &str = "\
 pseudo_clips = 96
+
+[composite.kinds]
+fall = 3.0
 
 [local]
 steps = 800
