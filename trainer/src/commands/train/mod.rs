@@ -136,8 +136,8 @@ fn train(
 
     let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
     let mut features =
-        semantic::Features::new(config, &footage.training, &args.out.join("work"), backend)?;
-    let (pseudo, bags) = pseudo::make(&composite, config.pseudo_clips, &mut features)?;
+        semantic::Features::new(config, &footage.training, &args.out.join("work"), backend, stop)?;
+    let (pseudo, bags) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
 
     let detector = semantic::train(
         config,
@@ -204,6 +204,14 @@ fn train(
     let sheet = contact_sheet(&clips, composite.kinds(), 5);
     checkpoint::write_picture(&args.out.join("pseudo.jpg"), &sheet)?;
     log::info!("checkpoint: {}", args.out.display());
+    Ok(())
+}
+
+/// Stops between two pieces of work if that was asked for; features made so far are on disk.
+fn go_on(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) {
+        anyhow::bail!("interrupted; run again to go on");
+    }
     Ok(())
 }
 

@@ -1,11 +1,14 @@
 //! Pseudo-abnormal clips for training: made, looked at by the backbone, kept as luma and labels.
 
+use std::sync::atomic::AtomicBool;
+
 use anyhow::Result;
 use rayon::prelude::*;
 use trainer::detector::Bag;
 use trainer::local::LumaClip;
 use trainer::synthesis::{PseudoClip, Synthesizer};
 
+use super::go_on;
 use super::progress::Progress;
 use super::semantic::Features;
 
@@ -17,10 +20,12 @@ pub fn make(
     synthesizer: &dyn Synthesizer,
     count: usize,
     features: &mut Features,
+    stop: &AtomicBool,
 ) -> Result<(Vec<LumaClip>, Vec<Bag>)> {
     let progress = Progress::new("pseudo-abnormal clips", count);
     let (mut clips, mut bags) = (Vec::new(), Vec::new());
     for start in (0..count).step_by(AT_ONCE) {
+        go_on(stop)?;
         let end = (start + AT_ONCE).min(count);
         let made: Vec<PseudoClip> = (start..end)
             .into_par_iter()

@@ -16,6 +16,7 @@ use trainer::synthesis::NormalClip;
 use video::{Frame, Resizer};
 
 use super::config::{Backbone, TrainConfig};
+use super::go_on;
 use super::graphs::{Exported, weights};
 use super::progress::Progress;
 
@@ -38,6 +39,7 @@ impl Features {
         normals: &[NormalClip],
         work: &Path,
         backend: &dyn Backend,
+        stop: &AtomicBool,
     ) -> Result<Self> {
         let spec = config.semantic.backbone.snippet(config.semantic.stride);
         let backbone = build(config.semantic.backbone, &spec, normals, backend)?;
@@ -47,6 +49,7 @@ impl Features {
         let progress = Progress::new("features of normal clips", normals.len());
         let mut normal = Vec::new();
         for clip in normals {
+            go_on(stop)?;
             normal.push(extractor.extract(&clip.name, &clip.frames)?);
             progress.step();
         }
