@@ -76,8 +76,11 @@ fn deny(no_install: bool) -> Result<(), Failure> {
     // The advisory database is a git repository of its own: a machine that has never fetched it and
     // cannot reach it now still checks everything else.
     let fetched = !no_install && quiet(&mut command(&program.to_string_lossy(), ["fetch", "db"]));
-    let home = std::env::home_dir().unwrap_or_default();
-    if fetched || home.join(".cargo/advisory-dbs").exists() {
+    // A fetch that failed leaves the folder without a database in it.
+    let databases = std::env::home_dir().unwrap_or_default().join(".cargo/advisory-dbs");
+    let known = std::fs::read_dir(databases)
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()));
+    if fetched || known {
         execute(&mut check(&["advisories"]))
     } else {
         eprintln!("skipped: advisories (the advisory database is not within reach)");
