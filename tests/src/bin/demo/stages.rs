@@ -19,13 +19,13 @@ const DEVICE: &str = "demo";
 /// whole demonstration stays within a few minutes on two cores; and more falls, which are short and
 /// small, among the pseudo events.
 const SCENE_CONFIG: &str = "\
-pseudo_clips = 96
+pseudo_clips = 112
 
 [composite.kinds]
 fall = 3.0
 
 [local]
-steps = 800
+steps = 1000
 
 [semantic]
 backbone = \"mobilenetv2\"

@@ -8,9 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use crate::synthesis::composite::canvas::{Canvas, Mark};
 use crate::synthesis::composite::stage::{Stage, Walker};
 
+/// Lean in radians up to which a walker still looks like one: about twenty degrees. Labelled as a
+/// fall, such frames would only teach that walking is one.
+const UPRIGHT: f32 = 0.35;
+
 /// A walker walks (normally, and so labelled), falls within 0.4–1 s, lies for 1–4 s as the clip
-/// allows. It is labelled from the first lean on: somebody who lies on the ground is an event, moving
-/// or not.
+/// allows. Somebody who lies on the ground is an event, moving or not.
 pub(super) fn perform(
     stage: &Stage<'_>,
     canvas: &mut Canvas<'_>,
@@ -34,7 +37,7 @@ pub(super) fn perform(
         // A tree falls like this: slowly at first. The walk ends with the first half of the fall.
         let angle = down * part.min(1.0).powi(2);
         let walked = (i as f32).min(before as f32 + 0.3 * fall as f32);
-        let mark = if i < before { Mark::Benign } else { mark };
+        let mark = if angle.abs() < UPRIGHT { Mark::Benign } else { mark };
         (walked, angle, mark)
     });
 }
