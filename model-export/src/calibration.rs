@@ -64,7 +64,7 @@ impl Preprocessing {
             Self::Stack { input, .. } => Some(input.frame_rate),
             Self::Snippet { frame_rate, .. } => *frame_rate,
         };
-        rate.map_or(1, |rate| (source_rate / rate).round().max(1.0) as usize)
+        rate.map_or(1, |rate| inference::thinning(source_rate, rate) as usize)
     }
 
     /// The input tensor of a window of frames, row-major, without the batch axis.

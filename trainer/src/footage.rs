@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use inference::thinning;
 use model_bundle::manifest::InputSpec;
 use video::{Clip, Frame, Reader, Resizer};
 
@@ -24,16 +25,6 @@ pub fn input_spec(width: usize, height: usize, model_height: usize) -> InputSpec
         (scaled.round().max(1.0) as usize * MULTIPLE) as u32
     };
     InputSpec { width: round(width), height: round(height), frame_rate: MODEL_RATE }
-}
-
-/// Every how many source frames the model takes one: `max(1, round(rate / model rate))`, as the
-/// camera does.
-pub fn thinning(source_rate: f64, model_rate: f64) -> usize {
-    if source_rate.is_finite() && source_rate > 0.0 {
-        (source_rate / model_rate).round().max(1.0) as usize
-    } else {
-        1
-    }
 }
 
 /// Reads a clip, thinned and resized to the model's input; at most `limit` model frames.
@@ -61,7 +52,7 @@ pub fn each(
 ) -> Result<f64, video::Error> {
     let mut reader = Reader::open(path)?;
     let source_rate = reader.info().frame_rate;
-    let step = thinning(source_rate, input.frame_rate);
+    let step = thinning(source_rate, input.frame_rate) as usize;
     let mut resizer = Resizer::new();
     let mut source = Frame::default();
     let mut resized = Frame::new(input.width as usize, input.height as usize);
@@ -90,14 +81,5 @@ mod tests {
         assert_eq!((spec.width, spec.height), (424, 240));
         let spec = input_spec(160, 120, 240);
         assert_eq!((spec.width, spec.height), (160, 120));
-    }
-
-    #[test]
-    fn thinning_rounds_to_the_nearest_rate() {
-        assert_eq!(thinning(10.0, 10.0), 1);
-        assert_eq!(thinning(25.0, 10.0), 3);
-        assert_eq!(thinning(30.0, 10.0), 3);
-        assert_eq!(thinning(5.0, 10.0), 1);
-        assert_eq!(thinning(f64::NAN, 10.0), 1);
     }
 }

@@ -15,13 +15,25 @@ pub(crate) struct Emission {
     newest: Option<FrameScore>,
 }
 
+/// Every how many source frames a model of `model_rate` takes one of a source of `source_rate`
+/// frames per second: `max(1, round(source_rate / model_rate))`. Host and camera thin by this one
+/// rule.
+pub fn thinning(source_rate: f64, model_rate: f64) -> u64 {
+    // A rate that is not a number becomes a step of 1: a float to integer cast makes it 0.
+    ((source_rate / model_rate).round() as u64).clamp(1, u32::MAX.into())
+}
+
 impl Emission {
     /// For a source of `source_rate` frames per second and a model of `model_rate`: every
     /// `max(1, round(source_rate / model_rate))`-th frame is a model frame.
     pub(crate) fn new(source_rate: f64, model_rate: f64) -> Self {
-        // A rate that is not a number becomes a step of 1: a float to integer cast makes it 0.
-        let step = ((source_rate / model_rate).round() as u64).clamp(1, u32::MAX.into());
-        Self { step, seen: 0, emitted: 0, scored: 0, newest: None }
+        Self {
+            step: thinning(source_rate, model_rate),
+            seen: 0,
+            emitted: 0,
+            scored: 0,
+            newest: None,
+        }
     }
 
     pub(crate) fn step(&self) -> u64 {
@@ -58,6 +70,15 @@ impl Emission {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thinning_rounds_to_the_nearest_rate() {
+        assert_eq!(thinning(10.0, 10.0), 1);
+        assert_eq!(thinning(25.0, 10.0), 3);
+        assert_eq!(thinning(30.0, 10.0), 3);
+        assert_eq!(thinning(5.0, 10.0), 1);
+        assert_eq!(thinning(f64::NAN, 10.0), 1);
+    }
 
     #[test]
     fn the_step_is_rounded_and_at_least_one() {

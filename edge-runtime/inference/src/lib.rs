@@ -29,6 +29,7 @@ mod tract_backend;
 pub use backend::{
     Backend, BackendKind, BackendOptions, Graph, TensorInfo, best_backend, open_backend,
 };
+pub use emission::thinning;
 pub use engine::Engine;
 pub use error::Error;
 pub use score::{FrameScore, RawScores, Region};

@@ -1,6 +1,6 @@
 //! The seam between the loop and the model.
 
-use inference::{Engine, Error, FrameScore, Stream};
+use inference::{Engine, Error, FrameScore, Stream, thinning};
 use video::Frame;
 
 /// Scores frames of many streams in turn. Implemented by [`inference::Engine`] and by fakes.
@@ -47,9 +47,7 @@ impl Scorer for Engine {
     }
 
     fn lag(&self, rate: f64) -> u64 {
-        let model = self.detectors().input.frame_rate;
-        let step = if rate > 0.0 && model > 0.0 { (rate / model).round().max(1.0) } else { 1.0 };
-        (self.latency() + 1) * step as u64
+        (self.latency() + 1) * thinning(rate, self.detectors().input.frame_rate)
     }
 
     fn kinds(&self) -> &[String] {

@@ -8,7 +8,12 @@ use super::metrics::{average_precision, roc_auc};
 
 /// Frames around a true event in which an alarm still counts as its own: scores are smoothed over a
 /// second or so to both sides.
-pub const SLACK_SECONDS: f64 = 1.0;
+const SLACK_SECONDS: f64 = 1.0;
+
+/// Frames of slack around a true event, at a frame rate.
+pub fn slack(frame_rate: f64) -> u64 {
+    (SLACK_SECONDS * frame_rate).round() as u64
+}
 
 /// A clip with its scores, one for each frame.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -107,8 +112,8 @@ pub fn evaluate(
     for (clip, truth) in clips.iter().zip(&truth) {
         let own: Vec<Announced> =
             announced.iter().filter(|e| e.clip == clip.name).cloned().collect();
-        let slack = (SLACK_SECONDS * clip.frame_rate).round() as u64;
-        let matching = match_events(std::slice::from_ref(&clip.name), labels, &own, slack);
+        let matching =
+            match_events(std::slice::from_ref(&clip.name), labels, &own, slack(clip.frame_rate));
         results.push(ClipResult {
             name: clip.name.clone(),
             frames: truth.len(),

@@ -112,7 +112,7 @@ pub fn write(
     std::fs::write(&path, serde_json::to_string_pretty(&summary)?)
         .with_context(|| path.display().to_string())?;
 
-    let hashes = vec![("model.pavad".to_string(), hex(&bundle.digest()))];
+    let hashes = vec![("model.pavad".to_string(), bundle.digest_hex())];
     let facts = Facts {
         frames_per_second: Some(summary.frames_per_second),
         backend: watched.backend.clone(),
@@ -223,7 +223,7 @@ fn alerts(
         .iter()
         .map(|(event, alert)| {
             let rate = rate(&event.clip);
-            let slack = (trainer::evaluation::run::SLACK_SECONDS * rate).round() as u64;
+            let slack = trainer::evaluation::run::slack(rate);
             let clip = [event.clip.clone()];
             let matching = match_events(&clip, labels, std::slice::from_ref(event), slack);
             Alert {
@@ -254,10 +254,6 @@ fn int8_difference(manifest: &Manifest) -> Option<Int8Difference> {
         bytes_int8: bytes("int8", "ort"),
         ..Int8Difference::default()
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &std::path::Path) -> String {

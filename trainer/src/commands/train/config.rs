@@ -6,6 +6,7 @@ use anyhow::Result;
 use model_bundle::manifest::{
     Calibration, Detectors, EventSpec, InputSpec, MotionSpec, SmoothingSpec, SnippetSpec, ZScore,
 };
+use model_export::graphs::{i3d, mobilenetv2};
 use serde::{Deserialize, Serialize};
 use trainer::detector::DetectorConfig;
 use trainer::local::LocalConfig;
@@ -69,18 +70,16 @@ impl Backbone {
     /// Length of a feature vector.
     pub fn feature_size(self) -> usize {
         match self {
-            Self::I3d => 1024,
-            Self::MobileNetV2 => 1280,
+            Self::I3d => i3d::FEATURE_SIZE,
+            Self::MobileNetV2 => mobilenetv2::FEATURE_SIZE,
         }
     }
 
     /// How snippets are cut and normalised: 16 frames of 224×224, as the weights were trained.
     pub fn snippet(self, stride: u32) -> SnippetSpec {
         let (mean, std) = match self {
-            // I3D takes [-1, 1].
-            Self::I3d => ([127.5; 3], [127.5; 3]),
-            // torchvision's mean and deviation, in levels.
-            Self::MobileNetV2 => ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+            Self::I3d => (i3d::MEAN, i3d::STD),
+            Self::MobileNetV2 => (mobilenetv2::MEAN, mobilenetv2::STD),
         };
         SnippetSpec { frames: 16, stride, width: 224, height: 224, mean, std }
     }

@@ -71,12 +71,12 @@ fn build(
     let (frames, width, height) = (spec.frames as usize, spec.width as usize, spec.height as usize);
     let model = match backbone {
         Backbone::I3d => {
-            let weights = Weights::fetched("i3d-rgb-kinetics400.ckpt")?;
+            let weights = Weights::fetched(graphs::i3d::WEIGHTS_FILE)?;
             let config = graphs::i3d::Config { frames, width, height, ..Default::default() };
             graphs::i3d::build(&weights, &config)?
         }
         Backbone::MobileNetV2 => {
-            let weights = Weights::fetched("mobilenetv2-imagenet.pth")?;
+            let weights = Weights::fetched(graphs::mobilenetv2::WEIGHTS_FILE)?;
             let config = graphs::mobilenetv2::Config { frames, width, height };
             graphs::mobilenetv2::build(&weights, &config)?
         }

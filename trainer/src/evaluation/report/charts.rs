@@ -6,7 +6,7 @@ use super::data::{AnnouncedEvent, ClipTrack, RocCurve};
 use super::svg::{
     MAX_POINTS, Scale, clock, escape, number, polyline, thin_by_maximum, thin_curve, time_ticks,
 };
-use crate::evaluation::run::SLACK_SECONDS;
+use crate::evaluation::run::slack;
 
 /// Shared by all charts: hatching, the mark of the baseline and of truth.
 pub const DEFINITIONS: &str = r##"<svg class="definitions" width="0" height="0" aria-hidden="true"><defs>
@@ -32,7 +32,7 @@ pub struct Matched {
 
 /// Matches by overlap, with the same slack as the evaluation.
 pub fn matched(clip: &ClipTrack) -> Matched {
-    let slack = (SLACK_SECONDS * clip.frame_rate).round() as u64;
+    let slack = slack(clip.frame_rate);
     let overlaps = |event: &AnnouncedEvent, (first, last): (u64, u64)| {
         // Ranges are 1-based, frames count from 0.
         event.first < last + slack && event.last + 1 + slack >= first
