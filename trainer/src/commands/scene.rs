@@ -28,7 +28,7 @@ pub struct SceneArgs {
     #[arg(long, default_value_t = 240)]
     height: usize,
     /// Normal clips for training, 18 seconds each.
-    #[arg(long, default_value_t = 14)]
+    #[arg(long, default_value_t = 32)]
     normal_clips: u64,
     /// Seconds of each event clip; one clip for each kind of event.
     #[arg(long, default_value_t = 45)]

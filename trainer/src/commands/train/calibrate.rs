@@ -12,11 +12,12 @@ use video::Frame;
 const SEMANTIC_FLOOR: f64 = 0.05;
 /// Smallest deviation of logits and log levels.
 const FLOOR: f64 = 0.05;
-/// Where the threshold lies between the highest score on normal footage and the usual peak of a
-/// pseudo-abnormal event. Held-out footage is minutes long and a site runs for months, so the
-/// threshold keeps a distance from the highest value seen; a real event is no larger than a pseudo
-/// one, so the distance is the smaller part.
-const MARGIN: f64 = 0.35;
+/// Seconds of footage of which the highest value is taken: longer than the smoothing reaches, so that
+/// two blocks hardly share a moment.
+const BLOCK_SECONDS: f64 = 2.0;
+/// Smallest spread of the fitted distribution, in deviations: footage where nothing happens, or too
+/// short to show a tail, must not put the threshold a hair above it.
+const SPREAD_FLOOR: f64 = 0.3;
 
 /// Runs clips through the engine; `take` gets the raw values of each model frame of each clip.
 fn run_raw(
@@ -79,16 +80,25 @@ pub fn normalise(engine: &mut Engine, held_out: &[NormalClip]) -> Result<Detecto
     Ok(detectors)
 }
 
-/// Chooses the threshold on held-out normal footage and pseudo-abnormal clips kept for this.
+/// Chooses the threshold so that normal footage is expected to reach it `rate` times an hour, and the
+/// scale so that the usual pseudo-abnormal event scores 0.9.
+///
+/// Held-out footage is minutes long and a site runs for months, so the highest value seen says
+/// little. The highest values of its blocks follow a Gumbel distribution in the limit (Fisher and
+/// Tippett 1928); it is fitted to them and asked how high the hour's value will be. How strong
+/// pseudo events are does not enter: real ones may be fainter, and only false alarms can be counted
+/// on normal footage.
 pub fn threshold(
     engine: &mut Engine,
     held_out: &[NormalClip],
     pseudo: &[(f64, PseudoClip)],
+    rate: f64,
 ) -> Result<Calibration> {
-    let (mut highest, mut seconds) = (f64::NEG_INFINITY, 0.0);
+    let (mut blocks, mut seconds) = (Vec::new(), 0.0);
     for clip in held_out {
-        seconds += clip.frames.len() as f64 / clip.frame_rate;
-        highest = fused(engine, clip.frame_rate, &clip.frames)?.into_iter().fold(highest, f64::max);
+        let values = fused(engine, clip.frame_rate, &clip.frames)?;
+        seconds += values.len() as f64 / clip.frame_rate;
+        blocks.extend(block_maxima(&values, (BLOCK_SECONDS * clip.frame_rate).round() as usize));
     }
     let mut peaks = Vec::new();
     for (rate, clip) in pseudo {
@@ -98,31 +108,84 @@ pub fn threshold(
             peaks.push(values[event.first..=last].iter().copied().fold(f64::MIN, f64::max));
         }
     }
-    let calibration = choose(highest, &mut peaks, seconds)?;
+    let calibration = choose(&blocks, &mut peaks, rate)?;
     let found = peaks.iter().filter(|p| **p >= calibration.threshold).count();
+    let highest = blocks.iter().copied().fold(f64::MIN, f64::max);
     log::info!(
-        "threshold {:.2}: highest on {seconds:.0} s of held-out normal footage {highest:.2}; {found} of \
-         {} held-out pseudo events reach it",
+        "threshold {:.2}, for {rate} false alarms an hour: highest on {seconds:.0} s of held-out normal \
+         footage {highest:.2}; {found} of {} held-out pseudo events reach it",
         calibration.threshold,
         peaks.len()
     );
+    if 2 * found < peaks.len() {
+        log::warn!(
+            "most pseudo-abnormal events stay below the threshold: give more normal footage, or allow \
+             more false alarms (false_alarms_per_hour)"
+        );
+    }
     Ok(calibration)
 }
 
-fn choose(highest: f64, peaks: &mut [f64], seconds: f64) -> Result<Calibration> {
-    if peaks.is_empty() || !highest.is_finite() {
+/// The highest value of each block of `length` values. What is left at the end, shorter than half a
+/// block, belongs to the last one.
+fn block_maxima(values: &[f64], length: usize) -> Vec<f64> {
+    let length = length.max(1);
+    let count = ((values.len() + length / 2) / length).max(usize::from(!values.is_empty()));
+    (0..count)
+        .map(|i| {
+            let end = if i + 1 == count { values.len() } else { (i + 1) * length };
+            values[i * length..end].iter().copied().fold(f64::NEG_INFINITY, f64::max)
+        })
+        .collect()
+}
+
+/// A Gumbel distribution: the share of blocks whose highest value is below `x` is
+/// exp(−exp(−(x − mode) / spread)).
+#[derive(Debug, Clone, Copy)]
+struct Gumbel {
+    mode: f64,
+    spread: f64,
+}
+
+impl Gumbel {
+    /// Fitted by L-moments (Hosking 1990), which a single outlier moves less than a variance: the
+    /// mean is mode + γ·spread, half the mean difference of two values spread·ln 2.
+    fn fit(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let mean = sorted.iter().sum::<f64>() / n;
+        // Half of Gini's mean difference, from the order statistics.
+        let half_difference = if sorted.len() < 2 {
+            0.0
+        } else {
+            let weighted = |(i, x): (usize, &f64)| (2.0 * i as f64 + 1.0 - n) * x;
+            sorted.iter().enumerate().map(weighted).sum::<f64>() / (n * (n - 1.0))
+        };
+        let spread = (half_difference / std::f64::consts::LN_2).max(SPREAD_FLOOR);
+        Self { mode: mean - std::f64::consts::EULER_GAMMA * spread, spread }
+    }
+
+    /// The value that a share `above` of blocks exceeds.
+    fn exceeded_by(self, above: f64) -> f64 {
+        self.mode - self.spread * (-(-above).ln_1p()).ln()
+    }
+}
+
+fn choose(blocks: &[f64], peaks: &mut [f64], rate: f64) -> Result<Calibration> {
+    if peaks.is_empty() || blocks.is_empty() || !blocks.iter().all(|b| b.is_finite()) {
         bail!("no held-out footage or no pseudo-abnormal event to choose a threshold by");
     }
     peaks.sort_by(f64::total_cmp);
     let usual = peaks[peaks.len() / 2];
-    // If pseudo events do not stand out, keep a distance of one deviation all the same.
-    let distance = (usual - highest).max(1.0 / MARGIN);
-    let threshold = highest + MARGIN * distance;
+    let blocks_an_hour = 3600.0 / BLOCK_SECONDS;
+    let threshold = Gumbel::fit(blocks).exceeded_by((rate / blocks_an_hour).min(0.5));
+    // If pseudo events do not stand out, a score still rises over one deviation.
+    let distance = (usual - threshold).max(1.0);
     Ok(Calibration {
         threshold,
-        // The usual pseudo event scores 0.9.
-        scale: (highest + distance - threshold) / 9.0_f64.ln(),
-        false_alarms_per_hour: 3600.0 / seconds.max(1.0),
+        scale: distance / 9.0_f64.ln(), // the usual pseudo event scores 0.9
+        false_alarms_per_hour: rate,
     })
 }
 
@@ -139,18 +202,46 @@ mod tests {
     }
 
     #[test]
-    fn threshold_lies_between_normal_and_pseudo() {
-        let calibration = choose(2.0, &mut [22.0, 12.0, 7.0], 60.0).unwrap();
-        assert!((calibration.threshold - 5.5).abs() < 1e-12);
-        let score = |fused: f64| 1.0 / (1.0 + (-(fused - 5.5) / calibration.scale).exp());
-        assert!((score(12.0) - 0.9).abs() < 1e-12);
-        assert_eq!(calibration.false_alarms_per_hour, 60.0);
+    fn blocks_give_their_highest_values() {
+        let values: Vec<f64> = (0..11).map(f64::from).collect();
+        assert_eq!(block_maxima(&values, 4), [3.0, 7.0, 10.0]);
+        assert_eq!(block_maxima(&values[..9], 4), [3.0, 8.0]);
+        assert_eq!(block_maxima(&values[..1], 4), [0.0]);
+        assert!(block_maxima(&[], 4).is_empty());
     }
 
     #[test]
-    fn pseudo_events_that_do_not_stand_out_still_leave_a_distance() {
-        let calibration = choose(3.0, &mut [1.0, 2.0], 60.0).unwrap();
-        assert!((calibration.threshold - 4.0).abs() < 1e-12);
-        assert!(calibration.scale > 0.0);
+    fn a_gumbel_sample_gives_its_parameters_back() {
+        // The quantiles of mode 2, spread 0.8 at even shares are an ideal sample of it.
+        let n = 20_000;
+        let values: Vec<f64> =
+            (0..n).map(|i| 2.0 - 0.8 * (-((i as f64 + 0.5) / n as f64).ln()).ln()).collect();
+        let found = Gumbel::fit(&values);
+        assert!((found.mode - 2.0).abs() < 2e-3 && (found.spread - 0.8).abs() < 2e-3, "{found:?}");
+        let exact = Gumbel { mode: 2.0, spread: 0.8 };
+        // Half of the values are above the median, one in a thousand above the last but twenty.
+        assert!((exact.exceeded_by(0.5) - (2.0 - 0.8 * 2.0_f64.ln().ln())).abs() < 1e-12);
+        assert!((exact.exceeded_by(1e-3) - values[n - 20]).abs() < 0.03);
+    }
+
+    #[test]
+    fn the_threshold_follows_the_allowed_rate() {
+        let blocks: Vec<f64> = (0..100).map(|i| -(-((i as f64 + 0.5) / 100.0).ln()).ln()).collect();
+        let at = |rate| choose(&blocks, &mut [22.0, 12.0, 7.0], rate).unwrap();
+        // 1800 blocks an hour: ln 1800 = 7.5 above a mode near 0 for one an hour.
+        assert!((at(1.0).threshold - 7.5).abs() < 0.2, "{}", at(1.0).threshold);
+        assert!((at(1.0).threshold - at(10.0).threshold - 10.0_f64.ln()).abs() < 0.1);
+        let calibration = at(1.0);
+        let score = |x: f64| 1.0 / (1.0 + (-(x - calibration.threshold) / calibration.scale).exp());
+        assert!((score(12.0) - 0.9).abs() < 1e-12);
+        assert_eq!(calibration.false_alarms_per_hour, 1.0);
+    }
+
+    #[test]
+    fn still_footage_and_faint_events_leave_a_distance() {
+        let calibration = choose(&[1.0; 20], &mut [1.0, 1.1], 1.0).unwrap();
+        assert!(calibration.threshold > 2.0 && calibration.scale > 0.0);
+        assert!(choose(&[], &mut [1.0], 1.0).is_err());
+        assert!(choose(&[1.0], &mut [], 1.0).is_err());
     }
 }

@@ -22,8 +22,11 @@ pub struct TrainConfig {
     pub input_height: usize,
     /// Model frames kept of all normal clips together; what is beyond is left out. Default 6000.
     pub max_normal_frames: usize,
-    /// Share of the normal footage kept out of training for calibration. Default 0.15.
+    /// Share of the normal footage kept out of training for calibration. Default 0.2.
     pub held_out: f64,
+    /// False alarms an hour that are allowed for: the threshold is where normal footage is expected
+    /// to come so often. Default 1.
+    pub false_alarms_per_hour: f64,
     /// Pseudo-abnormal clips made for training. Default 96.
     pub pseudo_clips: usize,
     /// Pseudo-abnormal clips made for calibration. Default 8.
@@ -126,7 +129,8 @@ impl Default for TrainConfig {
         Self {
             input_height: 240,
             max_normal_frames: 6000,
-            held_out: 0.15,
+            held_out: 0.2,
+            false_alarms_per_hour: 1.0,
             pseudo_clips: 96,
             pseudo_validation_clips: 8,
             composite: CompositeConfig::default(),
@@ -183,6 +187,11 @@ impl TrainConfig {
         let rules = [
             ("input_height", self.input_height >= 64, "at least 64"),
             ("held_out", (0.01..=0.5).contains(&self.held_out), "0.01 to 0.5"),
+            (
+                "false_alarms_per_hour",
+                self.false_alarms_per_hour > 0.0 && self.false_alarms_per_hour <= 600.0,
+                "more than 0 and at most 600",
+            ),
             ("max_normal_frames", self.max_normal_frames >= 100, "at least 100"),
             ("pseudo_clips", self.pseudo_clips > 0, "at least 1"),
             ("pseudo_validation_clips", self.pseudo_validation_clips > 0, "at least 1"),
@@ -256,6 +265,7 @@ mod tests {
         assert!(message("pseudo_clip = 3").contains("pseudo_clip"));
         assert!(message("[local]\nstepps = 3").contains("stepps"));
         assert!(message("held_out = 0.9").contains("held_out must be 0.01 to 0.5"));
+        assert!(message("false_alarms_per_hour = 0.0").contains("false_alarms_per_hour"));
         assert!(message("[local]\nsteps = 0").contains("steps"));
         assert!(message("[smoothing]\nradius = 20").contains("lag"));
         assert!(message("pseudo_clips = [").starts_with("line 1: "));

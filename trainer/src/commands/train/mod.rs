@@ -185,8 +185,12 @@ fn train(
     };
     log::info!("calibrating on held-out footage");
     let detectors = calibrate::normalise(&mut load(detectors)?, &footage.held_out)?;
-    let calibration =
-        calibrate::threshold(&mut load(detectors.clone())?, &footage.held_out, &validation)?;
+    let calibration = calibrate::threshold(
+        &mut load(detectors.clone())?,
+        &footage.held_out,
+        &validation,
+        config.false_alarms_per_hour,
+    )?;
     let detectors = Detectors { calibration, ..detectors };
 
     checkpoint::write(&checkpoint::Content {
