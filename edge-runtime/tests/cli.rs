@@ -38,6 +38,7 @@ impl Folder {
                     epsilon: 1.0,
                     z: ZScore { mean: 0.0, std: 1.0 },
                     weight: 1.0,
+                    excess_over: None,
                 }),
                 semantic: None,
                 smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 0 },

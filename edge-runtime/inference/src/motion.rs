@@ -99,7 +99,13 @@ mod tests {
     use model_bundle::manifest::ZScore;
 
     fn spec(box_size: u32) -> MotionSpec {
-        MotionSpec { box_size, epsilon: 0.5, z: ZScore { mean: 0.0, std: 1.0 }, weight: 1.0 }
+        MotionSpec {
+            box_size,
+            epsilon: 0.5,
+            z: ZScore { mean: 0.0, std: 1.0 },
+            weight: 1.0,
+            excess_over: None,
+        }
     }
 
     #[test]

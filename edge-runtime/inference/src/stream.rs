@@ -199,18 +199,18 @@ impl Stream {
             self.kernel.smooth(t, last, |t| (track.get(t) - z.mean) / z.std)
         };
         let mut fused = 0.0;
-        let mut detector = |value: Option<(f64, f64)>| {
-            value.map(|(z, weight)| {
-                fused += weight * z;
-                z
-            })
+        let mut detector = |z: f64, weight: f64, excess_over: Option<f64>| {
+            fused += weight * excess_over.map_or(z, |usual| (z - usual).max(0.0));
+            z
         };
         let pair = self.local.as_ref().zip(detectors.local.as_ref());
-        let local = detector(pair.map(|(stage, d)| (smooth(&stage.track, &d.z), d.weight)));
+        let local = pair.map(|(stage, d)| detector(smooth(&stage.track, &d.z), d.weight, None));
         let pair = self.motion.as_ref().zip(detectors.motion.as_ref());
-        let motion = detector(pair.map(|(stage, d)| (smooth(&stage.track, &d.z), d.weight)));
+        let motion =
+            pair.map(|(stage, d)| detector(smooth(&stage.track, &d.z), d.weight, d.excess_over));
         let pair = self.semantic.as_ref().zip(detectors.semantic.as_ref());
-        let semantic = detector(pair.map(|(stage, d)| (smooth(&stage.track, &d.z), d.weight)));
+        let semantic =
+            pair.map(|(stage, d)| detector(smooth(&stage.track, &d.z), d.weight, d.excess_over));
         let calibration = &detectors.calibration;
         let hit = self.local.as_ref().map(|stage| stage.hit(t));
         FrameScore {

@@ -81,6 +81,23 @@ fn thinned_frames_repeat_their_model_frame() {
 }
 
 #[test]
+fn what_exceeds_the_usual_alone_is_fused() {
+    let mut spec = motion();
+    spec.weight = 3.0;
+    spec.excess_over = Some(2.5);
+    let detectors = Detectors { motion: Some(spec), ..bare() };
+    let (scores, raws) = run(&mut engine(detectors, vec![]), 10.0, &greys(&[0, 2, 4, 90, 91]));
+    let mut beyond = 0;
+    for ((score, _), raw) in scores.iter().zip(&raws) {
+        let z = raw.motion.unwrap();
+        assert_eq!(score.motion, Some(z));
+        assert!((score.fused - 3.0 * (z - 2.5).max(0.0)).abs() < 1e-12);
+        beyond += usize::from(z > 2.5);
+    }
+    assert_eq!(beyond, 1);
+}
+
+#[test]
 fn smoothing_fusion_and_calibration() {
     let mut spec = motion();
     spec.z = ZScore { mean: 1.0, std: 2.0 };

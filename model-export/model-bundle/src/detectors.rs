@@ -98,7 +98,8 @@ fn motion_spec(spec: &MotionSpec, input: &InputSpec) -> Result<(), Error> {
         "must be above 0 and at most 255",
     )?;
     z_score(&spec.z, "detectors.motion")?;
-    weight(spec.weight, "detectors.motion")
+    weight(spec.weight, "detectors.motion")?;
+    excess_over(spec.excess_over, "detectors.motion")
 }
 
 fn semantic_spec(spec: &SemanticSpec) -> Result<(), Error> {
@@ -115,7 +116,8 @@ fn semantic_spec(spec: &SemanticSpec) -> Result<(), Error> {
     check(mean.iter().all(|m| m.is_finite()), at("snippet.mean"), "must be finite")?;
     check(std.iter().all(|s| is_divisor(*s)), at("snippet.std"), "must be finite and above 0")?;
     z_score(&spec.z, "detectors.semantic")?;
-    weight(spec.weight, "detectors.semantic")
+    weight(spec.weight, "detectors.semantic")?;
+    excess_over(spec.excess_over, "detectors.semantic")
 }
 
 fn smoothing(spec: &SmoothingSpec, future: u32) -> Result<(), Error> {
@@ -205,6 +207,10 @@ pub(crate) fn graph_roles(detectors: &Detectors) -> Vec<Role> {
 fn z_score(z: &ZScore, at: &str) -> Result<(), Error> {
     check(z.mean.is_finite(), format!("{at}.z.mean"), "must be finite")?;
     check(is_positive(z.std), format!("{at}.z.std"), "must be finite and above 0")
+}
+
+fn excess_over(knee: Option<f64>, at: &str) -> Result<(), Error> {
+    check(knee.is_none_or(f64::is_finite), format!("{at}.excess_over"), "must be finite")
 }
 
 fn weight(weight: f64, at: &str) -> Result<(), Error> {

@@ -37,7 +37,8 @@ pub struct Manifest {
 /// The detectors of a model and the fusion of their scores.
 ///
 /// At each frame every detector gives a raw value, which is z-scored on normal footage and
-/// smoothed over time; the fused value is the weighted sum of the z-scores. The published score is
+/// smoothed over time; the fused value is the weighted sum of the z-scores, or of what they exceed
+/// the usual by where a detector says so. The published score is
 /// `1 / (1 + exp(-(fused - threshold) / scale))`, so that 0.5 is the alarm threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +128,9 @@ pub struct MotionSpec {
     pub z: ZScore,
     /// Weight of the z-score in the fused value.
     pub weight: f64,
+    /// If given, only what the z-score exceeds this by is fused: `weight · max(0, z − excess_over)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excess_over: Option<f64>,
 }
 
 /// The semantic detector: snippet features from a backbone, scored by the UR-DMU head over a
@@ -151,6 +155,9 @@ pub struct SemanticSpec {
     pub z: ZScore,
     /// Weight of the z-score in the fused value.
     pub weight: f64,
+    /// If given, only what the z-score exceeds this by is fused: `weight · max(0, z − excess_over)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excess_over: Option<f64>,
 }
 
 /// How snippets are cut from the stream and normalised.
@@ -194,8 +201,8 @@ pub struct Calibration {
     pub threshold: f64,
     /// Fused distance that moves the logit of the score by one.
     pub scale: f64,
-    /// What one false alarm in the held-out normal footage would have come to in an hour. None
-    /// occurs there at the threshold, so this is how far the footage can vouch for it.
+    /// False alarms an hour that the threshold was chosen for: an extrapolation from minutes of
+    /// held-out normal footage, not a count.
     pub false_alarms_per_hour: f64,
 }
 

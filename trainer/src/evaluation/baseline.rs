@@ -23,6 +23,7 @@ pub fn frame_difference(path: &Path) -> Result<(Vec<f64>, f64), video::Error> {
         epsilon: 1e-3,
         z: ZScore { mean: 0.0, std: 1.0 },
         weight: 1.0,
+        excess_over: None,
     };
     let (mut frame, mut scratch) = (Frame::default(), Vec::new());
     let mut before: Vec<u8> = Vec::new();

@@ -68,7 +68,7 @@ pub fn bare() -> Detectors {
 }
 
 pub fn motion() -> MotionSpec {
-    MotionSpec { box_size: 4, epsilon: 0.5, z: IDENTITY, weight: 1.0 }
+    MotionSpec { box_size: 4, epsilon: 0.5, z: IDENTITY, weight: 1.0, excess_over: None }
 }
 
 /// Two kinds, maps at a quarter of the input, looking 2 back and 1 ahead.
@@ -97,6 +97,7 @@ pub fn semantic(frames: u32, stride: u32) -> SemanticSpec {
         window: 3,
         z: IDENTITY,
         weight: 1.0,
+        excess_over: None,
     }
 }
 

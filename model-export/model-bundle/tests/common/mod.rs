@@ -41,7 +41,13 @@ pub fn detectors() -> Detectors {
             z,
             weight: 1.0,
         }),
-        motion: Some(MotionSpec { box_size: 8, epsilon: 1.0, z, weight: 0.5 }),
+        motion: Some(MotionSpec {
+            box_size: 8,
+            epsilon: 1.0,
+            z,
+            weight: 0.5,
+            excess_over: Some(2.0),
+        }),
         semantic: Some(SemanticSpec {
             backbone: "backbone".into(),
             head: "head".into(),
@@ -57,6 +63,7 @@ pub fn detectors() -> Detectors {
             window: 3,
             z,
             weight: 0.25,
+            excess_over: None,
         }),
         smoothing: SmoothingSpec { sigma: 2.0, radius: 5, lag: 7 },
         calibration: Calibration { threshold: 3.0, scale: 1.0, false_alarms_per_hour: 0.5 },

@@ -25,7 +25,7 @@ pub struct TrainConfig {
     /// Share of the normal footage kept out of training for calibration. Default 0.2.
     pub held_out: f64,
     /// False alarms an hour that are allowed for: the threshold is where normal footage is expected
-    /// to come so often. Default 1.
+    /// to come so often. Default 0.25, six a day.
     pub false_alarms_per_hour: f64,
     /// Pseudo-abnormal clips made for training. Default 96.
     pub pseudo_clips: usize,
@@ -88,21 +88,25 @@ impl Backbone {
     }
 }
 
-/// Weights of the detectors' z-scores in the fused score.
+/// How the detectors' z-scores become the fused score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fusion {
     /// The local detector. Default 1.
     pub local: f64,
-    /// The motion prior. Default 0.1: it cannot tell a crowd from an event.
+    /// The motion prior. Default 1.
     pub motion: f64,
-    /// The semantic detector. Default 0.1: where a camera looks far, pooled features see little.
+    /// The semantic detector. Default 0.25: where a camera looks far, pooled features see little.
     pub semantic: f64,
+    /// The motion prior and the semantic detector, which do not know where something happens, count
+    /// only by what they exceed this z-score by. Default 2: a crowd moves more than two people, but
+    /// seldom beyond two deviations.
+    pub excess_over: f64,
 }
 
 impl Default for Fusion {
     fn default() -> Self {
-        Self { local: 1.0, motion: 0.1, semantic: 0.1 }
+        Self { local: 1.0, motion: 1.0, semantic: 0.25, excess_over: 2.0 }
     }
 }
 
@@ -130,7 +134,7 @@ impl Default for TrainConfig {
             input_height: 240,
             max_normal_frames: 6000,
             held_out: 0.2,
-            false_alarms_per_hour: 1.0,
+            false_alarms_per_hour: 0.25,
             pseudo_clips: 96,
             pseudo_validation_clips: 8,
             composite: CompositeConfig::default(),
@@ -222,6 +226,7 @@ impl TrainConfig {
                 epsilon: 0.1,
                 z: ZScore { mean: 0.0, std: 1.0 },
                 weight: self.fusion.motion,
+                excess_over: Some(self.fusion.excess_over),
             }),
             semantic: None,
             smoothing: self.smoothing.clone(),

@@ -166,6 +166,7 @@ fn train(
             epsilon: 0.1,
             z: ZScore { mean: 0.0, std: 1.0 },
             weight: config.fusion.motion,
+            excess_over: Some(config.fusion.excess_over),
         }),
         semantic: Some(semantic_spec),
         smoothing: config.smoothing.clone(),

@@ -7,13 +7,14 @@ use model_bundle::manifest::InputSpec;
 use sha2::{Digest, Sha256};
 use trainer::footage;
 use trainer::synthesis::NormalClip;
+use trainer::synthesis::composite::MIN_CLIP_FRAMES;
 use video::{Reader, list_clips};
 
 use super::config::TrainConfig;
 use crate::commands::Usage;
 
-/// Shortest run of frames that is of use, in model frames: two snippets.
-const SHORTEST: usize = 32;
+/// Shortest run of frames that is of use, in model frames: a snippet.
+const SHORTEST: usize = MIN_CLIP_FRAMES;
 
 /// Normal footage at the model's size and rate.
 pub struct Normals {

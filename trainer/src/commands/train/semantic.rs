@@ -171,6 +171,7 @@ pub fn export(config: &TrainConfig, trained: &TrainedDetector) -> Result<(Export
         window: window as u32,
         z: ZScore { mean: 0.0, std: 1.0 },
         weight: config.fusion.semantic,
+        excess_over: Some(config.fusion.excess_over),
     };
     Ok((Exported { name: "head", fp32: model_export::onnx::to_bytes(&model), int8: None }, spec))
 }
