@@ -32,8 +32,7 @@ fn film(folder: &Path, frames: usize) {
 
 fn features(backbone: &str, input: &Path, out: &Path, more: &[&str]) -> Output {
     let (input, out) = (input.display().to_string(), out.display().to_string());
-    let mut arguments =
-        vec!["features", "--backbone", backbone, "--input", &input, "--out", &out];
+    let mut arguments = vec!["features", "--backbone", backbone, "--input", &input, "--out", &out];
     arguments.extend(more);
     trainer(arguments)
 }
@@ -113,7 +112,8 @@ fn i3d_keeps_the_places_of_the_picture_apart() {
     assert_eq!(cells.shape, [1, 49, 1024]);
     // The pooled features are the mean over all places and times of the last grid.
     for channel in 0..1024 {
-        let mean = (0..49).map(|cell| cells.values[cell * 1024 + channel] as f64).sum::<f64>() / 49.0;
+        let mean =
+            (0..49).map(|cell| cells.values[cell * 1024 + channel] as f64).sum::<f64>() / 49.0;
         let difference = (mean - pooled.values[channel] as f64).abs();
         assert!(difference < 1e-4, "channel {channel}: {difference}");
     }

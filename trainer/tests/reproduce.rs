@@ -128,7 +128,11 @@ fn shanghaitech_features_of_ten_crops() {
     let out = folder.join("out").display().to_string();
     let masks = folder.join("masks").display().to_string();
     let arguments = ["--supervised", "--test-list", &list, "--json"];
-    let by_row = json(&run("shanghaitech", folder, &[&arguments[..], &["--out", &out, "--seeds", "2"]].concat()));
+    let by_row = json(&run(
+        "shanghaitech",
+        folder,
+        &[&arguments[..], &["--out", &out, "--seeds", "2"]].concat(),
+    ));
     assert_eq!(by_row["name"], "shanghaitech");
     assert!(by_row["title"].as_str().unwrap().contains("weakly supervised split"));
     assert_eq!((&by_row["crops"], &by_row["test"]), (&10.into(), &10.into()));
@@ -149,15 +153,24 @@ fn shanghaitech_features_of_ten_crops() {
     let weights = out.join("seed-2/model.safetensors").display().to_string();
     let video = folder.join("features/SH_Test_ten_crop/01_0014_i3d.npy").display().to_string();
     let again = folder.join("again.npy").display().to_string();
-    succeeded(&trainer(
-        ["score", "--heads", "2", "--weights", &weights, "--features", &video, "--out", &again],
-    ));
+    succeeded(&trainer([
+        "score",
+        "--heads",
+        "2",
+        "--weights",
+        &weights,
+        "--features",
+        &video,
+        "--out",
+        &again,
+    ]));
     let first = npy::read(&out.join("seed-2/scores/01_0014.npy")).unwrap();
     assert_eq!(npy::read(Path::new(&again)).unwrap(), first);
 
     // The masks by name say the same as the labels in a row, and the same seed does the same.
     let seed = |report: &serde_json::Value| report["seeds"][0]["auc"].as_f64().unwrap();
-    let by_name = json(&run("shanghaitech", folder, &[&arguments[..], &["--test-labels", &masks]].concat()));
+    let by_name =
+        json(&run("shanghaitech", folder, &[&arguments[..], &["--test-labels", &masks]].concat()));
     assert_eq!(seed(&by_name), seed(&by_row));
     // Truth turned round turns the figure round.
     let row = npy::read(&folder.join("features/gt-sh.npy")).unwrap();
@@ -165,7 +178,8 @@ fn shanghaitech_features_of_ten_crops() {
     let labels = folder.join("turned.npy");
     write(&labels, &row.shape, &turned);
     let labels = labels.display().to_string();
-    let opposite = json(&run("shanghaitech", folder, &[&arguments[..], &["--test-labels", &labels]].concat()));
+    let opposite =
+        json(&run("shanghaitech", folder, &[&arguments[..], &["--test-labels", &labels]].concat()));
     assert!((seed(&opposite) + seed(&by_row) - 100.0).abs() < 1e-9, "{opposite}");
 }
 
@@ -240,7 +254,8 @@ fn xd_violence_lists_and_annotations() {
     std::fs::write(folder.join("features/XD_Train.list"), &lists[0]).unwrap();
     std::fs::write(folder.join("features/XD_Test.list"), &lists[1]).unwrap();
     std::fs::write(folder.join("features/annotations.txt"), annotations).unwrap();
-    let report = json(&run("xd-violence", folder, &["--supervised", "--train-crops", "1", "--json"]));
+    let report =
+        json(&run("xd-violence", folder, &["--supervised", "--train-crops", "1", "--json"]));
     assert_eq!(report["crops"], 5);
     assert!(report["ap"]["mean"].as_f64().unwrap() > 90.0, "{report}");
 }
@@ -264,7 +279,8 @@ fn wrong_input_is_named_before_any_training() {
     let whole = std::fs::read(&video).unwrap();
     let spoilt = |shape: &[usize], value: f32, parts: &[&str]| {
         write(&video, shape, &vec![value; shape.iter().product()]);
-        let parts = [parts, &["Abuse000_x264__1.npy", &format!("{shape:?}")]].concat();
+        let shape = format!("{shape:?}");
+        let parts = [parts, &["Abuse000_x264__1.npy", &shape]].concat();
         failed(&run(&["--supervised"]), 3, &parts);
     };
     spoilt(&[12, D + 1], 0.0, &["length 13", "has 12"]);
@@ -280,7 +296,8 @@ fn wrong_input_is_named_before_any_training() {
 
     let list = at("UCF_Test.list");
     let text = std::fs::read_to_string(&list).unwrap();
-    std::fs::write(&list, format!("{text}x/Arson001_x264__0.npy\nx/Arson001_x264__1.npy\n")).unwrap();
+    std::fs::write(&list, format!("{text}x/Arson001_x264__0.npy\nx/Arson001_x264__1.npy\n"))
+        .unwrap();
     failed(&run(&["--supervised"]), 2, &["UCF_Test.list", "line 17", "Arson001"]);
     std::fs::write(&list, [0xff, 0xfe]).unwrap();
     failed(&run(&["--supervised"]), 3, &["UCF_Test.list", "UTF-8"]);
@@ -299,7 +316,12 @@ fn wrong_input_is_named_before_any_training() {
     std::fs::write(&config, "steps = 3\nstepz = 4\n").unwrap();
     let features = folder.join("features").display().to_string();
     let output = trainer([
-        "reproduce", "ucf-crime", "--supervised", "--features", &features, "--config",
+        "reproduce",
+        "ucf-crime",
+        "--supervised",
+        "--features",
+        &features,
+        "--config",
         &config.display().to_string(),
     ]);
     failed(&output, 2, &["bad.toml", "line 2", "stepz"]);

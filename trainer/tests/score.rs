@@ -105,9 +105,16 @@ fn wrong_weights_name_their_tensor() {
         failed(&score(&path, &features, &out, &[]), 3, &["w.safetensors", &quoted, "missing"]);
     }
     let mut other = whole.clone();
-    other.insert("encoder_mu.0.weight".into(), Tensor::zeros((16, 15), DType::F32, &Device::Cpu).unwrap());
+    other.insert(
+        "encoder_mu.0.weight".into(),
+        Tensor::zeros((16, 15), DType::F32, &Device::Cpu).unwrap(),
+    );
     save(&other, &path);
-    failed(&score(&path, &features, &out, &[]), 3, &["`encoder_mu.0.weight`", "[16, 15]", "[16, 16]"]);
+    failed(
+        &score(&path, &features, &out, &[]),
+        3,
+        &["`encoder_mu.0.weight`", "[16, 15]", "[16, 16]"],
+    );
     let mut other = whole.clone();
     other.insert("cls_head.mlp.0.bias".into(), Tensor::full(f32::NAN, 128, &Device::Cpu).unwrap());
     save(&other, &path);
