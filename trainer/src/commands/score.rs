@@ -50,9 +50,16 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     let tensors = checkpoint::read(&args.weights)?;
     let model = UrDmu::from_tensors(&tensors, args.heads, DType::F32, &Device::Cpu)
         .map_err(|e| anyhow::Error::new(e).context(args.weights.display().to_string()))?;
-    let unused = tensors.keys().filter(|name| model.parameters.get(name).is_err());
-    for name in unused {
-        log::warn!("{}: tensor `{name}` is no part of UR-DMU and not used", args.weights.display());
+    for name in tensors.keys().filter(|name| model.parameters.get(name).is_err()) {
+        let file = args.weights.display();
+        if name.starts_with("selfatt.layers.") {
+            // Layers are counted up to the first without this tensor: what follows belongs to one.
+            let missing = format!("selfatt.layers.{}.0.fn.to_qkv.weight", model.size.layers);
+            let problem = format!("is missing, but `{name}` is there");
+            let error = trainer::detector::Error::Tensor { name: missing, problem };
+            return Err(anyhow::Error::new(error).context(file.to_string()));
+        }
+        log::warn!("{file}: tensor `{name}` is no part of UR-DMU and not used");
     }
     let features = read(args)?;
     if features.d != model.size.feature_size {
