@@ -95,6 +95,48 @@ fn features_are_those_of_training_and_made_once() {
 }
 
 #[test]
+fn a_checkpoint_gives_the_features_of_its_camera() {
+    let Ok(weights) = Weights::fetched(mobilenetv2::WEIGHTS_FILE) else {
+        println!("skipped: the weights of mobilenetv2 are not at hand (cargo xtask weights)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("clips"), folder.path().join("out"));
+    film(&input.join("a"), 20);
+    let checkpoint = folder.path().join("checkpoint");
+    std::fs::create_dir_all(checkpoint.join("graphs")).unwrap();
+    // A smaller picture and a shorter stride than the backbone's own tell whose they are.
+    std::fs::write(
+        checkpoint.join("config.toml"),
+        "[detectors]\n\
+         input = { width = 96, height = 64, frame_rate = 10.0 }\n\
+         smoothing = { sigma = 0.0, radius = 0, lag = 0 }\n\
+         calibration = { threshold = 2.0, scale = 0.5, false_alarms_per_hour = 1.0 }\n\
+         events = { enter = 0.5, exit = 0.4, min_duration = 0.3, end_after = 1.0, cool_down = 1.0 }\n\
+         [detectors.semantic]\n\
+         backbone = \"backbone\"\nhead = \"head\"\nfeature_size = 1280\nwindow = 4\nweight = 1.0\n\
+         z = { mean = 0.0, std = 1.0 }\n\
+         snippet = { frames = 4, stride = 3, width = 64, height = 64, mean = [0.0, 0.0, 0.0], \
+         std = [255.0, 255.0, 255.0] }\n",
+    )
+    .unwrap();
+    let run = || {
+        let [checkpoint, input, out] = [&checkpoint, &input, &out].map(|p| p.display().to_string());
+        trainer(["features", "--checkpoint", &checkpoint, "--input", &input, "--out", &out])
+    };
+    failed(&run(), 2, &["backbone", "not there"]);
+    let graph = mobilenetv2::Config { frames: 4, width: 64, height: 64 };
+    let bytes = onnx::to_bytes(&mobilenetv2::build(&weights, &graph).unwrap());
+    for name in ["backbone.ort.int8.onnx", "backbone.tract.fp32.onnx"] {
+        std::fs::write(checkpoint.join("graphs").join(name), &bytes).unwrap();
+    }
+    succeeded(&run());
+    // Snippets begin at frames 0, 3, ..., 18.
+    assert_eq!(npy::read(&out.join("a.npy")).unwrap().shape, [7, mobilenetv2::FEATURE_SIZE]);
+    assert_eq!(names(&out), ["a.npy", "features.json"]);
+}
+
+#[test]
 fn i3d_keeps_the_places_of_the_picture_apart() {
     if Weights::fetched(model_export::graphs::i3d::WEIGHTS_FILE).is_err() {
         println!("skipped: the weights of i3d are not at hand (cargo xtask weights)");

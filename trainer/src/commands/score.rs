@@ -28,7 +28,7 @@ pub struct ScoreArgs {
     /// Features: [snippets, d], [snippets, crops, d] or [crops, snippets, d].
     #[arg(long, value_name = "FILE.npy")]
     features: PathBuf,
-    /// The scores: [snippets], float32.
+    /// The scores: one a snippet, float32.
     #[arg(long, value_name = "FILE.npy")]
     out: PathBuf,
     /// Crops of an array of three dimensions; without it 10 or 5, whichever fits.
