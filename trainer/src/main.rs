@@ -32,6 +32,9 @@ enum Command {
     Scene(commands::scene::SceneArgs),
     Train(commands::train::TrainArgs),
     Evaluate(commands::evaluate::EvaluateArgs),
+    Features(commands::features::FeaturesArgs),
+    Score(commands::score::ScoreArgs),
+    Reproduce(commands::reproduce::ReproduceArgs),
     Report(commands::report::ReportArgs),
 }
 
@@ -48,6 +51,9 @@ fn main() -> ExitCode {
         Command::Scene(args) => commands::scene::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),
+        Command::Features(args) => commands::features::run(args),
+        Command::Score(args) => commands::score::run(args),
+        Command::Reproduce(args) => commands::reproduce::run(args),
         Command::Report(args) => commands::report::run(args),
     };
     match result {

@@ -1,8 +1,11 @@
 //! One file for each subcommand.
 
 pub mod evaluate;
+pub mod features;
 pub mod report;
+pub mod reproduce;
 pub mod scene;
+pub mod score;
 pub mod train;
 
 use trainer::evaluation::{FilesError, LabelsError};
@@ -35,6 +38,28 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             return match error {
                 model_export::weights::Error::NotFound { .. } => 4,
                 _ => 3,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<trainer::features::Error>() {
+            return match error {
+                trainer::features::Error::Missing { .. } => 2,
+                trainer::features::Error::Damaged { .. }
+                | trainer::features::Error::Shape { .. } => 3,
+                _ => 1,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<trainer::detector::Error>() {
+            return match error {
+                trainer::detector::Error::Config { .. } => 2,
+                trainer::detector::Error::Io { source, .. }
+                    if source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    2
+                }
+                trainer::detector::Error::Damaged { .. }
+                | trainer::detector::Error::Tensor { .. }
+                | trainer::detector::Error::Features(_) => 3,
+                _ => 1,
             };
         }
         if let Some(inference::Error::NoLibrary { .. } | inference::Error::NoBackend { .. }) =

@@ -2,12 +2,12 @@
 
 mod calibrate;
 mod checkpoint;
-mod config;
+pub(super) mod config;
 mod graphs;
 mod normals;
-mod progress;
+pub(super) mod progress;
 mod pseudo;
-mod semantic;
+pub(super) mod semantic;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub struct TrainArgs {
 
 /// Where candle computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum DeviceChoice {
+pub(super) enum DeviceChoice {
     /// The processor.
     Cpu,
     /// The first NVIDIA GPU; needs a build with the `cuda` feature.
@@ -81,7 +81,7 @@ enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    fn open(self) -> Result<Device> {
+    pub(super) fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             // Asked for without the feature, candle would only say that it is not compiled in.

@@ -6,38 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use inference::{Graph, SnippetFeatures};
-use model_bundle::manifest::SnippetSpec;
+use model_bundle::manifest::{InputSpec, SnippetSpec};
 use sha2::{Digest, Sha256};
-use video::Frame;
+use video::{Clip, Frame};
 
+use super::Error;
 use crate::detector::Bag;
-
-/// Why features could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The backbone failed.
-    #[error("features of clip {clip}: {source}")]
-    Inference {
-        /// The clip.
-        clip: String,
-        /// What the engine said.
-        source: inference::Error,
-    },
-    /// The clip has no frames.
-    #[error("clip {clip} has no frames to compute features of; leave it out")]
-    Empty {
-        /// The clip.
-        clip: String,
-    },
-    /// The cache cannot be written.
-    #[error("{}: {source}; check the folder and the free space", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-}
+use crate::footage;
 
 /// Computes features with one backbone, keeping them in a folder.
 pub struct Extractor {
@@ -101,6 +76,43 @@ impl Extractor {
         }
         Ok(features)
     }
+}
+
+/// Features of a video as the camera would compute them, row after row as the graph gives them; one
+/// frame is in memory at a time, and nothing is kept on disk.
+///
+/// # Errors
+/// [`video::Error`] for the video, [`Error`] for the features.
+pub fn of_video(
+    graph: &mut dyn Graph,
+    spec: &SnippetSpec,
+    clip: &Clip,
+    input: &InputSpec,
+) -> Result<Result<Vec<f32>, Error>, video::Error> {
+    let mut snippets = SnippetFeatures::new(spec);
+    let mut features = Vec::new();
+    let mut failed = None;
+    footage::each(&clip.path, input, |frame| {
+        match snippets.push(graph, frame) {
+            Ok(Some(row)) => features.extend_from_slice(row),
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
+    })?;
+    while failed.is_none() {
+        match snippets.finish(graph) {
+            Ok(Some(row)) => features.extend_from_slice(row),
+            Ok(None) => break,
+            Err(error) => failed = Some(error),
+        }
+    }
+    let clip = clip.name.clone();
+    Ok(match failed {
+        Some(source) => Err(Error::Inference { clip, source }),
+        None if features.is_empty() => Err(Error::Empty { clip }),
+        None => Ok(features),
+    })
 }
 
 /// What the cache holds, if it is whole: rows of `d` values behind their own hash.

@@ -1,0 +1,326 @@
+//! `trainer features`: snippet features of videos, as training and the camera compute them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use inference::{Backend, BackendKind, BackendOptions, Graph, best_backend, open_backend};
+use model_bundle::manifest::{Detectors, InputSpec, SnippetSpec};
+use model_export::graphs::{self, i3d, mobilenetv2};
+use model_export::onnx;
+use model_export::pack::checkpoint::read_detectors;
+use model_export::weights::Weights;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use trainer::features::extract::of_video;
+use trainer::features::{Error, npy};
+use trainer::footage;
+use video::{Clip, Reader, list_clips};
+
+use super::Usage;
+use super::train::config::Backbone;
+use super::train::progress::Progress;
+
+/// Which features a folder has: features of two kinds must not lie in one.
+const KIND_FILE: &str = "features.json";
+
+/// Computes snippet features of videos: one .npy a video, [snippets, d].
+///
+/// Frames are thinned, resized and cut into snippets as in training and on the camera. Videos whose
+/// features are there already are passed over, so a run that was broken off goes on where it was.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  trainer features --backbone i3d --input videos --out features\n  \
+                  trainer features --checkpoint checkpoints/gate-3 --input videos --out features"
+)]
+pub struct FeaturesArgs {
+    /// Published backbone, in fp32.
+    #[arg(long, value_enum, value_name = "NAME", required_unless_present = "checkpoint")]
+    backbone: Option<BackboneName>,
+    /// A trained checkpoint instead: the very graph and frame size that its camera has, INT8 with
+    /// ONNX Runtime.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["backbone", "cells", "stride", "input_height", "rate"])]
+    checkpoint: Option<PathBuf>,
+    /// Videos, or folders of images.
+    #[arg(long, value_name = "DIR")]
+    input: PathBuf,
+    /// Folder that gets NAME.npy for each video.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Keep the places of the picture apart: [snippets, cells, d], cells row by row; i3d alone has
+    /// them.
+    #[arg(long)]
+    cells: bool,
+    /// The network's layer that the cells are of.
+    #[arg(long, value_name = "NAME", default_value = "Mixed_5c", requires = "cells")]
+    endpoint: String,
+    /// Model frames from one snippet to the next.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=16))]
+    stride: u32,
+    /// Height in pixels to which pictures are reduced before the backbone's own size.
+    #[arg(long, value_name = "PIXELS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(64..=4320))]
+    input_height: u32,
+    /// Frames a second that are used, about; published features use them all.
+    #[arg(long, value_name = "FPS", default_value_t = footage::MODEL_RATE)]
+    rate: f64,
+    /// ONNX Runtime's library, if it is not in the usual places; without it tract computes, in fp32.
+    #[arg(long, value_name = "FILE")]
+    ort_library: Option<PathBuf>,
+}
+
+/// A backbone by its name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BackboneName {
+    /// Inception-I3D RGB, Kinetics-400: 1024 values.
+    I3d,
+    /// MobileNetV2, ImageNet, averaged over a snippet's frames: 1280 values.
+    #[value(name = "mobilenetv2")]
+    MobileNetV2,
+}
+
+/// What decides over features, besides the video.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kind {
+    /// The backbone, or the checkpoint's.
+    backbone: String,
+    /// SHA-256 of the graph, the snippets and the size and rate of the frames.
+    sha256: String,
+    /// Shape of a snippet's features.
+    shape: Vec<usize>,
+}
+
+/// A graph and how frames come to it.
+struct Source {
+    name: String,
+    onnx: Vec<u8>,
+    spec: SnippetSpec,
+    /// Size and rate of the frames; a size of its own for each video if it follows the source.
+    input: Option<InputSpec>,
+}
+
+/// Runs the command.
+pub fn run(args: &FeaturesArgs) -> Result<()> {
+    if !(args.rate.is_finite() && args.rate > 0.0) {
+        return Err(Usage(format!("--rate must be greater than 0, is {}", args.rate)).into());
+    }
+    let clips = list_clips(&args.input)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = BackendOptions { ort_library: args.ort_library.clone(), threads };
+    let backend = match args.ort_library {
+        Some(_) => open_backend(BackendKind::Ort, &options)?,
+        None => best_backend(&[BackendKind::Ort, BackendKind::Tract], &options)?,
+    };
+    let source = match (&args.checkpoint, args.backbone) {
+        (Some(folder), _) => of_checkpoint(folder, backend.as_ref())?,
+        (None, Some(backbone)) => of_backbone(args, backbone)?,
+        (None, None) => return Err(Usage("give --backbone or --checkpoint".into()).into()),
+    };
+    let mut graph = backend.load("backbone", &source.onnx)?;
+    let shape = row_shape(graph.as_ref(), args.cells)?;
+    claim(args, &source, &shape)?;
+
+    let progress = Progress::new("features", clips.len());
+    let mut kept = 0;
+    for clip in &clips {
+        let path = args.out.join(format!("{}.npy", clip.name));
+        if is_whole(&path, &shape) {
+            kept += 1;
+        } else {
+            let rows = one(args, &source, graph.as_mut(), clip)?;
+            if let Some(at) = rows.iter().position(|v| !v.is_finite()) {
+                anyhow::bail!("features of clip {}: value {} at {at}", clip.name, rows[at]);
+            }
+            let rows = if args.cells { cells(graph.as_ref(), &rows) } else { rows };
+            let snippets = rows.len() / shape.iter().product::<usize>();
+            npy::write(&path, &[&[snippets], shape.as_slice()].concat(), &rows)?;
+        }
+        progress.step();
+    }
+    drop(progress);
+    log::info!("{}: {} videos, {kept} of them were there", args.out.display(), clips.len());
+    Ok(())
+}
+
+/// Features of a video as the graph gives them.
+fn one(
+    args: &FeaturesArgs,
+    source: &Source,
+    graph: &mut dyn Graph,
+    clip: &Clip,
+) -> Result<Vec<f32>> {
+    let input = match &source.input {
+        Some(input) => input.clone(),
+        None => {
+            let info = *Reader::open(&clip.path)?.info();
+            let input = footage::input_spec(info.width, info.height, args.input_height as usize);
+            InputSpec { frame_rate: args.rate, ..input }
+        }
+    };
+    Ok(of_video(graph, &source.spec, clip, &input)??)
+}
+
+/// The published backbone, built as training builds it.
+fn of_backbone(args: &FeaturesArgs, name: BackboneName) -> Result<Source> {
+    let (backbone, text) = match name {
+        BackboneName::I3d => (Backbone::I3d, "i3d"),
+        BackboneName::MobileNetV2 => (Backbone::MobileNetV2, "mobilenetv2"),
+    };
+    let spec = backbone.snippet(args.stride);
+    let (frames, width, height) = (spec.frames as usize, spec.width as usize, spec.height as usize);
+    let model = match backbone {
+        Backbone::I3d => {
+            let weights = Weights::fetched(i3d::WEIGHTS_FILE)?;
+            let grid = args.cells.then(|| args.endpoint.clone());
+            let features = !args.cells;
+            i3d::build(
+                &weights,
+                &i3d::Config { frames, width, height, features, grid, logits: false },
+            )
+        }
+        Backbone::MobileNetV2 if args.cells => {
+            return Err(
+                Usage("--cells: mobilenetv2's graph gives no cells; i3d's does".into()).into()
+            );
+        }
+        Backbone::MobileNetV2 => {
+            let weights = Weights::fetched(mobilenetv2::WEIGHTS_FILE)?;
+            mobilenetv2::build(&weights, &mobilenetv2::Config { frames, width, height })
+        }
+    };
+    let model = model.map_err(|error| match error {
+        graphs::Error::Weights(error) => anyhow::Error::new(error),
+        graphs::Error::Config { .. } => Usage(error.to_string()).into(),
+        graphs::Error::Graph(_) => anyhow::Error::new(error),
+    })?;
+    let name = if args.cells { format!("{text}/{}", args.endpoint) } else { text.into() };
+    Ok(Source { name, onnx: onnx::to_bytes(&model), spec, input: None })
+}
+
+/// The backbone of a checkpoint, in the form that this backend runs.
+fn of_checkpoint(folder: &Path, backend: &dyn Backend) -> Result<Source> {
+    let usage = |problem: String| anyhow::Error::from(Usage(problem));
+    let path = folder.join("config.toml");
+    let Detectors { input, semantic, .. } =
+        read_detectors(&path).map_err(|e| usage(e.to_string()))?;
+    let Some(semantic) = semantic else {
+        return Err(usage(format!("{}: has no semantic detector", path.display())));
+    };
+    let ending = match backend.kind() {
+        BackendKind::Ort => ["ort.int8", "ort.fp32"],
+        BackendKind::Tract => ["tract.fp32"; 2],
+    };
+    let files = ending.map(|e| folder.join(format!("graphs/{}.{e}.onnx", semantic.backbone)));
+    let Some(file) = files.iter().find(|f| f.exists()) else {
+        return Err(usage(format!("{}: not there; train again", files[0].display())));
+    };
+    let onnx = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let name = file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    Ok(Source { name, onnx, spec: semantic.snippet, input: Some(input) })
+}
+
+/// Shape of a snippet's features in the file, from that of the graph's output `[1, d]` or
+/// `[1, c, t, h, w]`.
+fn row_shape(graph: &dyn Graph, cells: bool) -> Result<Vec<usize>> {
+    let shape = graph.outputs().first().map_or(&[][..], |o| o.shape.as_slice());
+    match (shape, cells) {
+        (&[1, d], false) if d > 0 => Ok(vec![d]),
+        (&[1, c, t, h, w], true) if c * t * h * w > 0 => Ok(vec![h * w, c]),
+        _ => anyhow::bail!("the backbone's output has the shape {shape:?}"),
+    }
+}
+
+/// Grids `[c, t, h, w]`, one after the other, as cells `[h · w, c]`: the mean over a snippet's time.
+fn cells(graph: &dyn Graph, grids: &[f32]) -> Vec<f32> {
+    let &[_, c, t, h, w] = graph.outputs()[0].shape.as_slice() else {
+        unreachable!("row_shape has seen a grid")
+    };
+    let places = h * w;
+    let mut out = Vec::with_capacity(grids.len() / t);
+    for grid in grids.chunks_exact(c * t * places) {
+        for place in 0..places {
+            out.extend(grid.chunks_exact(t * places).map(|channel| {
+                let sum: f32 = channel.iter().skip(place).step_by(places).sum();
+                sum / t as f32
+            }));
+        }
+    }
+    out
+}
+
+/// Writes which features the folder has, or refuses one that has others.
+fn claim(args: &FeaturesArgs, source: &Source, shape: &[usize]) -> Result<()> {
+    let input = match &source.input {
+        Some(input) => format!("{input:?}"),
+        None => format!("{} {}", args.input_height, args.rate),
+    };
+    let hash = Sha256::new()
+        .chain_update(Sha256::digest(&source.onnx))
+        .chain_update(format!("{:?} {input}", source.spec))
+        .finalize();
+    let kind = Kind {
+        backbone: source.name.clone(),
+        sha256: hash.iter().map(|b| format!("{b:02x}")).collect(),
+        shape: shape.to_vec(),
+    };
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let path = args.out.join(KIND_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            if serde_json::from_str::<Kind>(&text).is_ok_and(|there| there == kind) {
+                return Ok(());
+            }
+            Err(Usage(format!(
+                "{}: the folder has features of another backbone or other frames; choose another \
+                 folder, or remove it",
+                path.display()
+            ))
+            .into())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let partial = path.with_extension("partial");
+            std::fs::write(&partial, serde_json::to_string_pretty(&kind)?)
+                .and_then(|()| std::fs::rename(&partial, &path))
+                .with_context(|| path.display().to_string())
+        }
+        Err(error) => Err(Error::Io { path, source: error }.into()),
+    }
+}
+
+/// Whether a file has features of this kind, undamaged.
+fn is_whole(path: &Path, shape: &[usize]) -> bool {
+    npy::read(path).is_ok_and(|array| {
+        array.shape.split_first().is_some_and(|(&snippets, rest)| snippets > 0 && rest == shape)
+            && array.values.iter().all(|v| v.is_finite())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inference::TensorInfo;
+
+    struct Shape(Vec<TensorInfo>);
+
+    impl Graph for Shape {
+        fn inputs(&self) -> &[TensorInfo] {
+            &[]
+        }
+        fn outputs(&self) -> &[TensorInfo] {
+            &self.0
+        }
+        fn run(&mut self, _: &[&[f32]], _: &mut [Vec<f32>]) -> Result<(), inference::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn cells_are_places_averaged_over_time() {
+        // Two channels, two times, one row of three places; the value is 100 c + 10 t + place.
+        let shape = vec![1, 2, 2, 1, 3];
+        let graph = Shape(vec![TensorInfo { name: "grid".into(), shape }]);
+        assert_eq!(row_shape(&graph, true).unwrap(), [3, 2]);
+        assert!(row_shape(&graph, false).is_err());
+        let grid = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 100.0, 101.0, 102.0, 110.0, 111.0, 112.0f32];
+        assert_eq!(cells(&graph, &grid), [5.0, 105.0, 6.0, 106.0, 7.0, 107.0]);
+    }
+}
