@@ -18,9 +18,6 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-
-torch.set_default_dtype(torch.float64)
 
 CASES = {
     "urdmu_a": dict(
@@ -84,8 +81,9 @@ def make_weights(c):
     return weights
 
 
-def encode(w, c, x):
+def encode(w, c, x, dropout=0.0):
     """Temporal convolution, then the global-local transformer. [N, T, D] -> [N, T, E]."""
+    drop = lambda y: F.dropout(y, dropout) if dropout else y
     x = F.relu(F.conv1d(x.mT, w["embedding.conv_1.0.weight"], w["embedding.conv_1.0.bias"], padding=1)).mT
     n, t, e = x.shape
     distance = torch.arange(t)[None, :] - torch.arange(t)[:, None]
@@ -101,10 +99,10 @@ def encode(w, c, x):
         q, k, v, local = y.unbind(0)
         both = torch.cat([F.scaled_dot_product_attention(q, k, v), near @ local], dim=-1)
         both = both.transpose(1, 2).flatten(2)
-        x = x + F.linear(both, w[f"{p}.0.fn.to_out.0.weight"], w[f"{p}.0.fn.to_out.0.bias"])
+        x = x + drop(F.linear(both, w[f"{p}.0.fn.to_out.0.weight"], w[f"{p}.0.fn.to_out.0.bias"]))
         y = F.layer_norm(x, (e,), w[f"{p}.1.norm.weight"], w[f"{p}.1.norm.bias"])
-        y = F.gelu(F.linear(y, w[f"{p}.1.fn.net.0.weight"], w[f"{p}.1.fn.net.0.bias"]))
-        x = x + F.linear(y, w[f"{p}.1.fn.net.3.weight"], w[f"{p}.1.fn.net.3.bias"])
+        y = drop(F.gelu(F.linear(y, w[f"{p}.1.fn.net.0.weight"], w[f"{p}.1.fn.net.0.bias"])))
+        x = x + drop(F.linear(y, w[f"{p}.1.fn.net.3.weight"], w[f"{p}.1.fn.net.3.bias"]))
     return x
 
 
@@ -121,12 +119,12 @@ def classify(w, x):
 def pick(values, attention, k):
     """Mean of the rows of `values` [B, T, E] where `attention` [B, T] is largest."""
     rows = attention.topk(k, dim=-1).indices
-    return torch.stack([v[r].mean(0) for v, r in zip(values, rows)])
+    return values.gather(1, rows[:, :, None].expand(-1, -1, values.shape[2])).mean(1)
 
 
 def train_forward(w, c, features, eps):
     b, k = c["batch"], c["segments"] // 16 + 1
-    x = encode(w, c, features)
+    x = encode(w, c, features, c.get("dropout", 0.0))
     normal, abnormal = x[:b], x[b:]
     mu = lambda z: F.linear(z, w["encoder_mu.0.weight"], w["encoder_mu.0.bias"])
     A, N = w["Amemory.memory_block"], w["Nmemory.memory_block"]
@@ -194,6 +192,7 @@ def evaluate(w, c, features):
 
 
 def main():
+    torch.set_default_dtype(torch.float64)
     folder = pathlib.Path(sys.argv[1])
     for name, c in CASES.items():
         torch.manual_seed(c["seed"])

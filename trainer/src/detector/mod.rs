@@ -12,6 +12,7 @@ pub mod config;
 pub mod darm;
 pub mod embedding;
 mod error;
+mod fused;
 pub mod losses;
 pub mod memory;
 pub mod model;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Result as TensorResult, Tensor};
 use sha2::{Digest, Sha256};
 
+use super::fused::{self, adam::Update};
 use super::parameters::Parameters;
 use super::{Bag, DetectorConfig, Error, checkpoint};
 
@@ -43,6 +44,16 @@ impl Adam {
             let (Some(grad), Some((m, v))) = (grads.get(var), self.moments.get_mut(name)) else {
                 continue;
             };
+            if fused::fits(grad) {
+                let (value, grad) = (var.as_tensor(), grad.contiguous()?);
+                let decay = config.weight_decay as f32;
+                m.inplace_op3(&grad, value, &Update::First { beta: beta1 as f32, decay })?;
+                v.inplace_op3(&grad, value, &Update::Second { beta: beta2 as f32, decay })?;
+                let rate = (config.lr / correction1) as f32;
+                let (root, epsilon) = (correction2 as f32, EPSILON as f32);
+                value.inplace_op3(m, v, &Update::Parameter { rate, root, epsilon })?;
+                continue;
+            }
             let value = var.as_tensor().detach();
             let grad = (grad.detach() + (&value * config.weight_decay)?)?;
             *m = ((&*m * beta1)? + (&grad * (1.0 - beta1))?)?;
