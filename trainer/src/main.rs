@@ -31,6 +31,7 @@ struct Verbosity {
 enum Command {
     Scene(commands::scene::SceneArgs),
     Train(commands::train::TrainArgs),
+    Ablate(commands::ablate::AblateArgs),
     Evaluate(commands::evaluate::EvaluateArgs),
     Report(commands::report::ReportArgs),
 }
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Scene(args) => commands::scene::run(args),
         Command::Train(args) => commands::train::run(args),
+        Command::Ablate(args) => commands::ablate::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),
         Command::Report(args) => commands::report::run(args),
     };

@@ -21,9 +21,11 @@ pub mod ops;
 pub mod parameters;
 mod state;
 pub mod train;
+pub mod validation;
 
 pub use bag::{Bag, segment};
-pub use config::{DetectorConfig, ModelSize};
+pub use config::{DetectorConfig, ModelSize, TermWeights, ValidationConfig};
 pub use error::Error;
 pub use model::{UrDmu, scores};
 pub use train::{Progress, TrainedDetector, train};
+pub use validation::Validation;

@@ -21,6 +21,8 @@ pub enum Purpose {
     PseudoOrder = 3,
     /// Noise and dropout of a step.
     Step = 4,
+    /// Which bags are kept out for validation.
+    Validation = 5,
 }
 
 /// The generator of stream (seed, purpose, index); index below 2^60.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::fused::{self, adam::Update};
 use super::parameters::Parameters;
+use super::validation::Selection;
 use super::{Bag, DetectorConfig, Error, checkpoint};
 
 /// Adam's decay rates and the constant under its division (PyTorch's defaults).
@@ -99,6 +100,7 @@ impl StateFile {
         step: usize,
         parameters: &Parameters,
         adam: &Adam,
+        selection: &Selection,
     ) -> Result<(), Error> {
         let mut tensors = BTreeMap::new();
         for (name, var) in parameters.iter() {
@@ -108,9 +110,17 @@ impl StateFile {
             tensors.insert(format!("adam.m.{name}"), m.clone());
             tensors.insert(format!("adam.v.{name}"), v.clone());
         }
+        for (name, tensor) in &selection.weights {
+            tensors.insert(format!("best.{name}"), tensor.clone());
+        }
         let mut metadata: HashMap<String, String> =
             self.identity.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
         metadata.insert("step".into(), step.to_string());
+        if let Some(best) = selection.best {
+            let best = serde_json::to_string(&best).expect("a validation is plain data");
+            metadata.insert("best".into(), best);
+            metadata.insert("validated".into(), selection.latest.to_string());
+        }
         checkpoint::write(&self.path, &tensors, metadata)
     }
 
@@ -119,6 +129,7 @@ impl StateFile {
         &self,
         parameters: &Parameters,
         adam: &mut Adam,
+        selection: &mut Selection,
         device: &Device,
     ) -> Result<Option<usize>, Error> {
         let damaged = |problem: String| Error::Damaged {
@@ -137,10 +148,11 @@ impl StateFile {
                 return Err(Error::StateMismatch { path: self.path.clone(), what });
             }
         }
-        let step = metadata
-            .get("step")
-            .and_then(|s| s.parse().ok())
-            .ok_or_else(|| damaged("it names no step".into()))?;
+        let number = |key: &str| {
+            let value = metadata.get(key).and_then(|s| s.parse::<usize>().ok());
+            value.ok_or_else(|| damaged(format!("it has no number `{key}`")))
+        };
+        let step = number("step")?;
         let tensors = checkpoint::read(&self.path)?;
         let get = |name: String, like: &Tensor| {
             let tensor = tensors.get(&name).filter(|t| t.dims() == like.dims());
@@ -153,6 +165,17 @@ impl StateFile {
         for (name, (m, v)) in &mut adam.moments {
             *m = get(format!("adam.m.{name}"), m)?;
             *v = get(format!("adam.v.{name}"), v)?;
+        }
+        if let Some(best) = metadata.get("best") {
+            let best = serde_json::from_str(best).map_err(|e| damaged(format!("`best`: {e}")))?;
+            let kept = tensors
+                .iter()
+                .filter_map(|(name, tensor)| Some((name.strip_prefix("best.")?, tensor)));
+            *selection = Selection {
+                best: Some(best),
+                weights: kept.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect(),
+                latest: number("validated")?,
+            };
         }
         Ok(Some(step))
     }

@@ -86,14 +86,23 @@ pub(super) fn forward(
             for head in 0..h {
                 let weights =
                     if keep { &mut kept[head * t * t..][..t * t] } else { own.as_mut_slice() };
-                let (q, k, v) =
-                    (heads.part(video, 0, head), heads.part(video, 1, head), heads.part(video, 2, head));
+                let (q, k, v) = (
+                    heads.part(video, 0, head),
+                    heads.part(video, 1, head),
+                    heads.part(video, 2, head),
+                );
                 let mut scores = MatrixMut { data: weights, row_stride: t, col_stride: 1 };
                 matmul((t, c, t), &mut scores, q, transposed(k), false);
                 softmax(weights, t, (c as f32).powf(-0.5));
                 matmul((t, t, c), &mut heads.half_mut(out, 0, head), square(weights, t), v, false);
                 let nearby = heads.part(video, 3, head);
-                matmul((t, t, c), &mut heads.half_mut(out, 1, head), square(local, t), nearby, false);
+                matmul(
+                    (t, t, c),
+                    &mut heads.half_mut(out, 1, head),
+                    square(local, t),
+                    nearby,
+                    false,
+                );
             }
         });
     (out, kept)
@@ -118,8 +127,11 @@ pub(super) fn backward(
             let mut d = vec![0.0; t * t];
             for head in 0..h {
                 let weights = &weights[head * t * t..][..t * t];
-                let (q, k, v) =
-                    (heads.part(video, 0, head), heads.part(video, 1, head), heads.part(video, 2, head));
+                let (q, k, v) = (
+                    heads.part(video, 0, head),
+                    heads.part(video, 1, head),
+                    heads.part(video, 2, head),
+                );
                 let (global, nearby) = (heads.half(grad, 0, head), heads.half(grad, 1, head));
                 let p = square(weights, t);
                 matmul((t, t, c), &mut heads.part_mut(out, 2, head), transposed(p), global, false);

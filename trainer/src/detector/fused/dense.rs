@@ -90,9 +90,8 @@ impl CustomOp3 for Dense {
         let (outputs, inputs) = weight.dims2()?;
         let grad = grad.contiguous()?;
         let (dx, dw, db) = with_floats(&grad, |g| {
-            let dx = with_floats(weight, |w| {
-                Ok(x.track_op().then(|| input_gradient(g, w, outputs)))
-            })?;
+            let dx =
+                with_floats(weight, |w| Ok(x.track_op().then(|| input_gradient(g, w, outputs))))?;
             let dw = with_floats(x, |x| Ok(weight_gradient(g, x, outputs, inputs)))?;
             Ok((dx, dw, column_sums(g, outputs)))
         })?;
