@@ -7,9 +7,10 @@ shares no step with the Rust implementation that it judges.
 
     python tests/reference/urdmu.py trainer/tests/golden
 
-Each file holds weights (`w.`), inputs and noise (`in.`), outputs (`out.`), loss terms (`loss.`) and
-the gradient of the total loss with respect to every weight (`grad.`); the metadata holds the sizes.
-Dropout is off.
+Each file holds weights (`w.`), inputs and noise (`in.`), outputs (`out.`), loss terms (`loss.`), the
+gradient of the total loss with respect to every weight (`grad.`) and the gradient of every single term
+with respect to every weight that it depends on (`TERM.grad.`, as float32); the metadata holds the
+sizes and the weights of the terms. Dropout is off.
 """
 
 import math
@@ -18,9 +19,6 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-
-torch.set_default_dtype(torch.float64)
 
 CASES = {
     "urdmu_a": dict(
@@ -33,8 +31,17 @@ CASES = {
         seed=12, batch=3, segments=33, feature_size=7, embedding=10, heads=5, head_size=3, layers=1,
         feed_forward=9, classifier_hidden=5, abnormal_slots=7, normal_slots=33, domain_hidden=4,
         grl=0.2, lambda1=0.7, lambda2=0.3, beta=1.5, gain=1.4,
+        weight_abnormal_in_a=0.3, weight_abnormal_not_in_n=0.2, weight_normal_in_n=0.15,
+        weight_normal_not_in_a=0.25, weight_triplet=0.4, weight_kl=0.02, weight_distance=0.003,
     ),
 }
+
+
+# The weights of UR-DMU's auxiliary terms, unless a case says otherwise (`weight_TERM`).
+TERMS = dict(
+    abnormal_in_a=0.1, abnormal_not_in_n=0.1, normal_in_n=0.1, normal_not_in_a=0.1, triplet=0.1, kl=0.001,
+    distance=0.0001,
+)
 
 
 class Reverse(torch.autograd.Function):
@@ -84,8 +91,9 @@ def make_weights(c):
     return weights
 
 
-def encode(w, c, x):
+def encode(w, c, x, dropout=0.0):
     """Temporal convolution, then the global-local transformer. [N, T, D] -> [N, T, E]."""
+    drop = lambda y: F.dropout(y, dropout) if dropout else y
     x = F.relu(F.conv1d(x.mT, w["embedding.conv_1.0.weight"], w["embedding.conv_1.0.bias"], padding=1)).mT
     n, t, e = x.shape
     distance = torch.arange(t)[None, :] - torch.arange(t)[:, None]
@@ -101,10 +109,10 @@ def encode(w, c, x):
         q, k, v, local = y.unbind(0)
         both = torch.cat([F.scaled_dot_product_attention(q, k, v), near @ local], dim=-1)
         both = both.transpose(1, 2).flatten(2)
-        x = x + F.linear(both, w[f"{p}.0.fn.to_out.0.weight"], w[f"{p}.0.fn.to_out.0.bias"])
+        x = x + drop(F.linear(both, w[f"{p}.0.fn.to_out.0.weight"], w[f"{p}.0.fn.to_out.0.bias"]))
         y = F.layer_norm(x, (e,), w[f"{p}.1.norm.weight"], w[f"{p}.1.norm.bias"])
-        y = F.gelu(F.linear(y, w[f"{p}.1.fn.net.0.weight"], w[f"{p}.1.fn.net.0.bias"]))
-        x = x + F.linear(y, w[f"{p}.1.fn.net.3.weight"], w[f"{p}.1.fn.net.3.bias"])
+        y = drop(F.gelu(F.linear(y, w[f"{p}.1.fn.net.0.weight"], w[f"{p}.1.fn.net.0.bias"])))
+        x = x + drop(F.linear(y, w[f"{p}.1.fn.net.3.weight"], w[f"{p}.1.fn.net.3.bias"]))
     return x
 
 
@@ -121,12 +129,12 @@ def classify(w, x):
 def pick(values, attention, k):
     """Mean of the rows of `values` [B, T, E] where `attention` [B, T] is largest."""
     rows = attention.topk(k, dim=-1).indices
-    return torch.stack([v[r].mean(0) for v, r in zip(values, rows)])
+    return values.gather(1, rows[:, :, None].expand(-1, -1, values.shape[2])).mean(1)
 
 
 def train_forward(w, c, features, eps):
     b, k = c["batch"], c["segments"] // 16 + 1
-    x = encode(w, c, features)
+    x = encode(w, c, features, c.get("dropout", 0.0))
     normal, abnormal = x[:b], x[b:]
     mu = lambda z: F.linear(z, w["encoder_mu.0.weight"], w["encoder_mu.0.bias"])
     A, N = w["Amemory.memory_block"], w["Nmemory.memory_block"]
@@ -158,10 +166,8 @@ def train_forward(w, c, features, eps):
         "kl": (-0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(1)).mean(),
         "distance": F.relu(100 - negative_aug.norm(dim=-1) + anchor_aug.norm(dim=-1)).mean(),
     }
-    losses["urdmu"] = (
-        losses["classification"]
-        + 0.1 * sum(losses[n] for n in ("abnormal_in_a", "abnormal_not_in_n", "normal_in_n", "normal_not_in_a"))
-        + 0.1 * losses["triplet"] + 0.001 * losses["kl"] + 0.0001 * losses["distance"]
+    losses["urdmu"] = losses["classification"] + sum(
+        c.get(f"weight_{name}", weight) * losses[name] for name, weight in TERMS.items()
     )
 
     # DARM: the normal streams of real and pseudo videos, through the normal memory.
@@ -194,6 +200,9 @@ def evaluate(w, c, features):
 
 
 def main():
+    from safetensors.torch import save_file
+
+    torch.set_default_dtype(torch.float64)
     folder = pathlib.Path(sys.argv[1])
     for name, c in CASES.items():
         torch.manual_seed(c["seed"])
@@ -202,15 +211,24 @@ def main():
         features[c["batch"]:, ::3] *= 3
         eps = torch.randn(c["batch"], c["segments"], c["embedding"])
         outputs, losses = train_forward(w, c, features, eps)
+        term_gradients = {}
+        for term in ("classification", *TERMS, "domain", "mean_distance", "update"):
+            grads = torch.autograd.grad(losses[term], w.values(), retain_graph=True, allow_unused=True)
+            for key, grad in zip(w, grads):
+                if grad is not None:
+                    term_gradients[f"{term}.grad.{key}"] = grad.float()
         losses["total"].backward()
         tensors = {f"w.{k}": v.detach() for k, v in w.items()}
         tensors |= {f"grad.{k}": v.grad for k, v in w.items()}
+        tensors |= term_gradients
         tensors |= {"in.features": features, "in.eps": eps}
         tensors |= {f"out.{k}": v.detach() for k, v in outputs.items()}
         tensors |= {f"loss.{k}": v.detach() for k, v in losses.items()}
         tensors["out.evaluation_scores"] = evaluate(w, c, features).detach()
         tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
-        save_file(tensors, folder / f"{name}.safetensors", {k: str(v) for k, v in c.items()})
+        weights = {f"weight_{k}": c.get(f"weight_{k}", v) for k, v in TERMS.items()}
+        metadata = {k: str(v) for k, v in (c | weights).items()}
+        save_file(tensors, folder / f"{name}.safetensors", metadata)
         # Reading PyTorch's own format is proven on a file of one tensor.
         torch.save({"Amemory.memory_block": torch.arange(6.0).float().view(2, 3) / 2}, folder / "state_dict.pth")
         print(name, {k: round(v.item(), 6) for k, v in losses.items()})

@@ -10,3 +10,4 @@ pub mod footage;
 pub mod local;
 pub mod scene;
 pub mod synthesis;
+pub mod tensorboard;

@@ -31,6 +31,7 @@ struct Verbosity {
 enum Command {
     Scene(commands::scene::SceneArgs),
     Train(commands::train::TrainArgs),
+    Ablate(commands::ablate::AblateArgs),
     Evaluate(commands::evaluate::EvaluateArgs),
     Features(commands::features::FeaturesArgs),
     Score(commands::score::ScoreArgs),
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Scene(args) => commands::scene::run(args),
         Command::Train(args) => commands::train::run(args),
+        Command::Ablate(args) => commands::ablate::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),
         Command::Features(args) => commands::features::run(args),
         Command::Score(args) => commands::score::run(args),

@@ -1,16 +1,18 @@
 //! The detector against an independent PyTorch implementation (`tests/reference/urdmu.py`): every
-//! output, every loss term, and the gradient of the total loss for every parameter.
+//! output, every loss term, the gradient of the total loss and that of every single term for every
+//! parameter.
 
 #![allow(clippy::unwrap_used)] // a test may stop at what it does not expect
 
 use std::collections::{BTreeMap, HashMap};
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use trainer::detector::model::UrDmu;
-use trainer::detector::noise::Noise;
+use trainer::detector::model::{TrainOutput, UrDmu};
+use trainer::detector::noise::{Noise, StepNoise};
 use trainer::detector::parameters::Parameters;
 use trainer::detector::train::total_loss;
-use trainer::detector::{DetectorConfig, ModelSize};
+use trainer::detector::{DetectorConfig, Error, ModelSize, TermWeights, darm, losses};
 
 /// The noise of the golden file; no dropout.
 struct Given(Tensor);
@@ -19,8 +21,8 @@ impl Noise for Given {
     fn normal(&mut self, _: (usize, usize, usize), like: &Tensor) -> candle_core::Result<Tensor> {
         self.0.to_dtype(like.dtype())
     }
-    fn dropout(&mut self, x: &Tensor, _: f64) -> candle_core::Result<Tensor> {
-        Ok(x.clone())
+    fn mask(&mut self, _: usize, _: f64) -> Option<Vec<f32>> {
+        None
     }
 }
 
@@ -57,6 +59,15 @@ impl Golden {
             lambda1: float("lambda1"),
             lambda2: float("lambda2"),
             beta: float("beta"),
+            weights: TermWeights {
+                abnormal_in_a: float("weight_abnormal_in_a"),
+                abnormal_not_in_n: float("weight_abnormal_not_in_n"),
+                normal_in_n: float("weight_normal_in_n"),
+                normal_not_in_a: float("weight_normal_not_in_a"),
+                triplet: float("weight_triplet"),
+                kl: float("weight_kl"),
+                distance: float("weight_distance"),
+            },
             model,
             ..DetectorConfig::default()
         };
@@ -67,6 +78,21 @@ impl Golden {
         let weight =
             |(k, v): (&String, &Tensor)| Some((k.strip_prefix("w.")?.to_owned(), v.clone()));
         self.tensors.iter().filter_map(weight).collect()
+    }
+
+    /// The network in a type.
+    fn model(&self, dtype: DType) -> UrDmu {
+        let (size, hidden) = (&self.config.model, Some(self.config.discriminator_hidden));
+        let parameters =
+            Parameters::from_tensors(&self.weights(), size, hidden, dtype, &Device::Cpu).unwrap();
+        UrDmu { size: size.clone(), parameters }
+    }
+
+    /// A training pass with the file's inputs and noise.
+    fn pass(&self, model: &UrDmu, dtype: DType) -> TrainOutput {
+        let features = self.tensors["in.features"].to_dtype(dtype).unwrap();
+        let mut noise = Given(self.tensors["in.eps"].clone());
+        model.train_forward(&features, self.config.dropout, &mut noise).unwrap()
     }
 
     /// Largest difference, relative to the largest expected value.
@@ -82,17 +108,39 @@ impl Golden {
     }
 }
 
+/// Every term by its name, each a function of a training pass.
+fn terms(model: &UrDmu, out: &TrainOutput, config: &DetectorConfig) -> Vec<(&'static str, Tensor)> {
+    let urdmu = losses::urdmu(out, &config.weights).unwrap();
+    let darm = darm::losses(&model.parameters, out, config).unwrap();
+    vec![
+        ("classification", urdmu.classification),
+        ("abnormal_in_a", urdmu.abnormal_in_a),
+        ("abnormal_not_in_n", urdmu.abnormal_not_in_n),
+        ("normal_in_n", urdmu.normal_in_n),
+        ("normal_not_in_a", urdmu.normal_not_in_a),
+        ("triplet", urdmu.triplet),
+        ("kl", urdmu.kl),
+        ("distance", urdmu.distance),
+        ("domain", darm.domain.unwrap()),
+        ("mean_distance", darm.mean_distance.unwrap()),
+        ("update", darm.update.unwrap()),
+    ]
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |m, v| m.max(v.abs()))
+}
+
 fn compare(name: &str, dtype: DType, tolerance: f64) {
     let golden = Golden::load(name);
     let config = &golden.config;
-    let hidden = Some(config.discriminator_hidden);
-    let parameters =
-        Parameters::from_tensors(&golden.weights(), &config.model, hidden, dtype, &Device::Cpu)
-            .unwrap();
-    let model = UrDmu { size: config.model.clone(), parameters };
+    let model = golden.model(dtype);
     let features = golden.tensors["in.features"].to_dtype(dtype).unwrap();
-    let mut noise = Given(golden.tensors["in.eps"].clone());
-    let out = model.train_forward(&features, config.dropout, &mut noise).unwrap();
+    let out = golden.pass(&model, dtype);
     let (total, losses) = total_loss(&model.parameters, &out, config).unwrap();
     let grads = total.backward().unwrap();
 
@@ -150,6 +198,157 @@ fn double_precision_agrees_with_pytorch() {
 fn single_precision_agrees_with_pytorch() {
     compare("urdmu_a", DType::F32, 1e-4);
     compare("urdmu_b", DType::F32, 1e-4);
+}
+
+/// The gradient of each term on its own: PyTorch's where the term depends on the parameter, none or
+/// zero elsewhere. Differences are relative to the parameter's largest entry, and to a millionth of
+/// the term's largest where all entries are rounding.
+fn compare_terms(name: &str, dtype: DType, tolerance: f64) {
+    let golden = Golden::load(name);
+    let model = golden.model(dtype);
+    let out = golden.pass(&model, dtype);
+    let (mut compared, mut worst) = (0, 0.0f64);
+    for (term, loss) in terms(&model, &out, &golden.config) {
+        let grads: GradStore = loss.backward().unwrap();
+        let expected = |key: &str| golden.tensors.get(&format!("{term}.grad.{key}")).map(values);
+        let keys: Vec<&str> = model.parameters.iter().map(|(key, _)| key).collect();
+        let scale =
+            keys.iter().filter_map(|k| expected(k)).map(|v| largest(&v)).fold(0.0, f64::max);
+        assert!(scale > 0.0, "{term} depends on nothing");
+        for (key, var) in model.parameters.iter() {
+            let got = grads.get(var).map(values);
+            match (expected(key), got) {
+                (Some(expected), Some(got)) => {
+                    let differences = expected.iter().zip(&got).map(|(a, b)| a - b);
+                    let difference = largest(&differences.collect::<Vec<_>>())
+                        / largest(&expected).max(1e-6 * scale);
+                    assert!(difference < tolerance, "{name} {term} {key}: {difference:e}");
+                    worst = worst.max(difference);
+                    compared += 1;
+                }
+                (Some(expected), None) => {
+                    assert_eq!(largest(&expected), 0.0, "{name} {term}: no gradient of {key}");
+                }
+                (None, got) => {
+                    let got = got.map_or(0.0, |got| largest(&got));
+                    assert_eq!(got, 0.0, "{name} {term}: {key} is none of its business");
+                }
+            }
+        }
+    }
+    assert!(compared > 100, "{compared} gradients");
+    println!("{name} {dtype:?}: {compared} gradients of single terms, worst {worst:e}");
+}
+
+#[test]
+fn the_gradient_of_every_term_agrees_with_pytorch() {
+    for name in ["urdmu_a", "urdmu_b"] {
+        compare_terms(name, DType::F64, 1e-5);
+        compare_terms(name, DType::F32, 1e-3);
+    }
+}
+
+#[test]
+fn every_parameter_gets_a_gradient_and_every_term_counts() {
+    let golden = Golden::load("urdmu_b");
+    let model = golden.model(DType::F32);
+    let out = golden.pass(&model, DType::F32);
+    let all = |config: &DetectorConfig| {
+        let (total, losses) = total_loss(&model.parameters, &out, config).unwrap();
+        (total.backward().unwrap(), losses)
+    };
+    let (grads, whole) = all(&golden.config);
+    for (key, var) in model.parameters.iter() {
+        let grad = grads.get(var).unwrap_or_else(|| panic!("{key} has no gradient"));
+        assert!(largest(&values(grad)) > 0.0, "{key} has a gradient of zero");
+    }
+
+    let config = &golden.config;
+    let weights = &config.weights;
+    let without = |change: fn(&mut DetectorConfig)| {
+        let mut config = config.clone();
+        change(&mut config);
+        all(&config).1.total
+    };
+    for (term, less, rest) in [
+        (
+            "abnormal_in_a",
+            weights.abnormal_in_a * whole.abnormal_in_a,
+            without(|c| c.weights.abnormal_in_a = 0.0),
+        ),
+        (
+            "abnormal_not_in_n",
+            weights.abnormal_not_in_n * whole.abnormal_not_in_n,
+            without(|c| c.weights.abnormal_not_in_n = 0.0),
+        ),
+        (
+            "normal_in_n",
+            weights.normal_in_n * whole.normal_in_n,
+            without(|c| c.weights.normal_in_n = 0.0),
+        ),
+        (
+            "normal_not_in_a",
+            weights.normal_not_in_a * whole.normal_not_in_a,
+            without(|c| c.weights.normal_not_in_a = 0.0),
+        ),
+        ("triplet", weights.triplet * whole.triplet, without(|c| c.weights.triplet = 0.0)),
+        ("kl", weights.kl * whole.kl, without(|c| c.weights.kl = 0.0)),
+        ("distance", weights.distance * whole.distance, without(|c| c.weights.distance = 0.0)),
+        (
+            "domain alignment",
+            config.lambda1 * (whole.domain + whole.mean_distance),
+            without(|c| c.use_da = false),
+        ),
+        ("λ1", config.lambda1 * (whole.domain + whole.mean_distance), without(|c| c.lambda1 = 0.0)),
+        ("memory update", config.lambda2 * whole.update, without(|c| c.use_upd = false)),
+        ("λ2", config.lambda2 * whole.update, without(|c| c.lambda2 = 0.0)),
+    ] {
+        assert!(less > 1e-3, "{term} is {less}");
+        assert!(
+            (whole.total - less - rest).abs() < 1e-4,
+            "{term}: {} - {less} is not {rest}",
+            whole.total
+        );
+    }
+    // β and the strength of the reversal act where they should.
+    assert_ne!(without(|c| c.beta = 0.0), whole.total);
+    let mut stronger = config.clone();
+    stronger.grl_strength *= 2.0;
+    let (reversed, losses) = all(&stronger);
+    assert_eq!(losses, whole, "the reversal changes no value");
+    let of = |grads: &GradStore, name: &str| {
+        values(grads.get(model.parameters.get(name).unwrap()).unwrap())
+    };
+    assert_eq!(of(&reversed, "domain.0.weight"), of(&grads, "domain.0.weight"));
+    assert_ne!(of(&reversed, "encoder_mu.0.weight"), of(&grads, "encoder_mu.0.weight"));
+}
+
+/// On the CPU in `f32` whole parts of the network are single operations, in `f64` they are composed
+/// of primitives: both take the same step, dropout and noise included.
+#[test]
+fn fused_operations_agree_with_composed_ones_under_dropout() -> Result<(), Error> {
+    let golden = Golden::load("urdmu_a");
+    let step = |dtype: DType| -> Result<BTreeMap<String, Vec<f64>>, Error> {
+        let model = golden.model(dtype);
+        let features = golden.tensors["in.features"].to_dtype(dtype)?;
+        let out = model.train_forward(&features, 0.5, &mut StepNoise::new(3, 1))?;
+        let (total, _) = total_loss(&model.parameters, &out, &golden.config)?;
+        let grads = total.backward()?;
+        let grad = |(key, var): (&str, &candle_core::Var)| {
+            (key.to_owned(), values(grads.get(var).unwrap_or_else(|| panic!("{key}"))))
+        };
+        let mut all: BTreeMap<_, _> = model.parameters.iter().map(grad).collect();
+        all.insert("encoded".into(), values(&out.encoded));
+        all.insert("total".into(), values(&total));
+        Ok(all)
+    };
+    let (fused, composed) = (step(DType::F32)?, step(DType::F64)?);
+    for (key, composed) in &composed {
+        let differences = composed.iter().zip(&fused[key]).map(|(a, b)| a - b);
+        let difference = largest(&differences.collect::<Vec<_>>()) / largest(composed);
+        assert!(difference < 1e-4, "{key}: {difference:e}");
+    }
+    Ok(())
 }
 
 #[test]

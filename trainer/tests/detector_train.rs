@@ -3,14 +3,17 @@
 
 #![allow(clippy::unwrap_used)] // a test may stop at what it does not expect
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
 use rand::Rng;
+use sha2::{Digest, Sha256};
 use trainer::detector::noise::{Purpose, open_unit, stream};
 use trainer::detector::{
-    Bag, DetectorConfig, Error, ModelSize, Progress, TrainedDetector, scores, train,
+    Bag, DetectorConfig, Error, ModelSize, Progress, TrainedDetector, ValidationConfig, checkpoint,
+    scores, train,
 };
 
 const D: usize = 12;
@@ -62,14 +65,36 @@ fn run(
     dir: Option<&Path>,
     stop_at: usize,
 ) -> Result<TrainedDetector, Error> {
+    let mut figures = Vec::new();
+    recorded(&config(steps), seed, dir, stop_at, &mut figures)
+}
+
+/// Trains and adds the figures of every step.
+fn recorded(
+    config: &DetectorConfig,
+    seed: u64,
+    dir: Option<&Path>,
+    stop_at: usize,
+    figures: &mut Vec<Progress>,
+) -> Result<TrainedDetector, Error> {
     let stop = AtomicBool::new(false);
     let mut progress = |p: &Progress| {
+        figures.push(*p);
         if p.step == stop_at {
             stop.store(true, Ordering::Relaxed);
         }
     };
     let (normal, pseudo) = (bags(10, false, 1), bags(7, true, 1));
-    train(&normal, &pseudo, &config(steps), seed, &Device::Cpu, dir, &mut progress, &stop)
+    train(&normal, &pseudo, config, seed, &Device::Cpu, dir, &mut progress, &stop)
+}
+
+/// SHA-256 of the checkpoint's file.
+fn hash(detector: &TrainedDetector) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    checkpoint::write(&path, &detector.tensors, HashMap::new()).unwrap();
+    let digest = Sha256::digest(std::fs::read(path).unwrap());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bits(detector: &TrainedDetector) -> Vec<(String, Vec<u32>)> {
@@ -132,6 +157,83 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
         bits(&run(13, 3, Some(dir.path()), 0).unwrap()),
         bits(&run(13, 3, None, 0).unwrap())
     );
+}
+
+#[test]
+fn two_runs_and_an_interrupted_one_have_the_same_losses_and_the_same_file() {
+    // With validation on: the best weights survive the interruption, too.
+    let validation = ValidationConfig { every: 3, share: 0.3, patience: 0 };
+    for config in [config(14), DetectorConfig { validation, ..config(14) }] {
+        let (mut one, mut two, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let first = recorded(&config, 9, None, 0, &mut one).unwrap();
+        let second = recorded(&config, 9, None, 0, &mut two).unwrap();
+        assert_eq!(one.len(), 14);
+        assert_eq!(one, two);
+        assert_eq!(hash(&first), hash(&second));
+
+        let dir = tempfile::tempdir().unwrap();
+        for at in [1, 7, 10] {
+            let stopped = recorded(&config, 9, Some(dir.path()), at, &mut parts);
+            assert!(matches!(stopped, Err(Error::Interrupted { step, .. }) if step == at));
+        }
+        let resumed = recorded(&config, 9, Some(dir.path()), 0, &mut parts).unwrap();
+        // Progress compares every loss as the number it is: not one bit may differ.
+        assert_eq!(parts, one);
+        assert_eq!(hash(&resumed), hash(&first));
+        assert_eq!(resumed.selected, first.selected);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    // Large enough for every operation to be cut into several blocks.
+    let model = ModelSize { feature_size: D, embedding: 64, ..config(1).model };
+    let config = DetectorConfig { segments: 80, batch: 8, model, ..config(3) };
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut figures = Vec::new();
+        let detector = pool.install(|| recorded(&config, 2, None, 0, &mut figures)).unwrap();
+        (hash(&detector), figures)
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(5));
+}
+
+#[test]
+fn validation_keeps_the_best_weights_and_ends_when_patience_does() {
+    let validation = ValidationConfig { every: 2, share: 0.3, patience: 3 };
+    let config = DetectorConfig { validation, ..config(400) };
+    let mut figures = Vec::new();
+    let dir = tempfile::tempdir().unwrap();
+    let detector = recorded(&config, 4, Some(dir.path()), 0, &mut figures).unwrap();
+    let best = detector.selected.unwrap();
+    let looks: Vec<_> = figures.iter().filter_map(|p| p.validation).collect();
+    assert!(looks.iter().all(|look| !look.better_than(&best)));
+    assert!(figures.iter().all(|p| p.validation.is_some() == (p.step % 2 == 0)));
+    // The events are easy to find, so the AUC is 1 soon, and the loss stops falling some time.
+    assert_eq!(best.auc, 1.0);
+    assert!(best.step + 6 == detector.last.step || detector.last.step == 400);
+    // The weights are those of the best step: an unbroken run to there, without patience, has them.
+    let validation = ValidationConfig { every: 2, share: 0.3, patience: 0 };
+    let until = DetectorConfig { validation, steps: best.step, ..config.clone() };
+    let there = recorded(&until, 4, None, 0, &mut Vec::new()).unwrap();
+    assert_eq!(hash(&there), hash(&detector));
+    // A run that has ended is not gone on with.
+    let mut again = Vec::new();
+    let same = recorded(&config, 4, Some(dir.path()), 0, &mut again).unwrap();
+    assert!(again.is_empty());
+    assert_eq!(hash(&same), hash(&detector));
+}
+
+#[test]
+fn validation_needs_a_bag_to_keep_out() {
+    let validation = ValidationConfig { every: 2, ..ValidationConfig::default() };
+    let config = DetectorConfig { validation, ..config(4) };
+    let (normal, pseudo) = (bags(3, false, 1), bags(1, true, 1));
+    let stop = AtomicBool::new(false);
+    let error = train(&normal, &pseudo, &config, 1, &Device::Cpu, None, &mut |_| (), &stop);
+    assert!(error.unwrap_err().to_string().contains("1 pseudo-abnormal bags"));
 }
 
 #[test]

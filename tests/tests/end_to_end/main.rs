@@ -5,6 +5,7 @@
 //! `cargo xtask test` fetches them first.
 #![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
+mod ablation;
 mod bundle;
 #[path = "../common/mod.rs"]
 mod common;

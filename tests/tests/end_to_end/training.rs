@@ -32,6 +32,29 @@ fn assert_same(a: &Path, b: &Path) {
     }
 }
 
+/// The steps in a detector's `metrics.csv`, and whether TensorBoard's file is beside it.
+fn steps(checkpoint: &Path, detector: &str) -> Vec<usize> {
+    let folder = checkpoint.join("metrics").join(detector);
+    assert!(folder.join("events.out.tfevents.0").metadata().unwrap().len() > 0);
+    let text = std::fs::read_to_string(folder.join("metrics.csv")).unwrap();
+    let mut lines = text.lines();
+    let header = lines.next().unwrap();
+    assert!(header.starts_with("step,time,seconds,loss"), "{header}");
+    let columns = header.split(',').count();
+    let step = |line: &str| {
+        assert_eq!(line.split(',').count(), columns, "{line}");
+        line.split(',').next().unwrap().parse().unwrap()
+    };
+    lines.map(step).collect()
+}
+
+#[test]
+fn every_step_is_in_the_metrics() {
+    let Some(site) = site() else { return };
+    assert_eq!(steps(&site.checkpoint(), "semantic"), (1..=3).collect::<Vec<_>>());
+    assert_eq!(steps(&site.checkpoint(), "local"), (1..=60).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_seed_gives_the_same_checkpoint_again() {
     let Some(site) = site() else { return };
@@ -64,6 +87,8 @@ fn an_interrupted_training_goes_on_to_the_same_checkpoint() {
 
     outcome(&mut site.train(&out)).succeeded();
     assert_same(&site.checkpoint(), &out);
+    assert_eq!(steps(&out, "semantic"), (1..=3).collect::<Vec<_>>());
+    assert_eq!(steps(&out, "local"), (1..=60).collect::<Vec<_>>());
 }
 
 fn has_local_state(out: &Path) -> bool {

@@ -4,6 +4,7 @@
 //! need first, say so, and do nothing twice. This program uses the standard library alone, so that
 //! it builds in seconds on a machine where nothing is installed yet.
 
+mod bench;
 mod demo;
 mod fetch;
 mod install;
@@ -29,6 +30,13 @@ commands:
              --no-install    refuse to install or fetch anything
   test     everything: format, lints, licences, all tests
              --no-install    refuse to install or fetch anything
+  bench    measurements beside other implementations
+             train           a training step of each detector beside PyTorch
+               --rounds N      steps of each program, default 7
+               --threads N     default 2
+               --python FILE   a Python with torch and numpy (default: python3, else a fresh
+                               environment in target/bench-venv)
+               --no-install    refuse to fetch anything
   weights  fetch the pinned backbone weights and ONNX Runtime into target/
   help     this text
 
@@ -49,6 +57,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "demo" => demo::run(&rest),
         "test" => test::run(&rest),
+        "bench" => bench::run(&rest),
         "weights" => weights::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -1,5 +1,6 @@
 //! One file for each subcommand.
 
+pub mod ablate;
 pub mod evaluate;
 pub mod features;
 pub mod report;

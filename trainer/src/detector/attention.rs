@@ -1,7 +1,10 @@
 //! The global and local multi-head self-attention encoder of UR-DMU (its GL-MHSA).
 
+use std::sync::OnceLock;
+
 use candle_core::{Device, Result as TensorResult, Tensor};
 
+use super::fused::{self, layer};
 use super::noise::Noise;
 use super::ops::{layer_norm, linear, softmax};
 use super::parameters::Parameters;
@@ -26,6 +29,59 @@ pub fn local_weights(t: usize, like: &Tensor) -> TensorResult<Tensor> {
 /// # Errors
 /// If a parameter is missing or a tensor operation fails.
 pub fn forward(
+    parameters: &Parameters,
+    size: &ModelSize,
+    x: &Tensor,
+    dropout: f64,
+    noise: &mut Option<&mut dyn Noise>,
+) -> Result<Tensor, Error> {
+    let masks = |n, noise: &mut Option<&mut dyn Noise>| match noise {
+        Some(noise) => noise.mask(n, dropout),
+        None => None,
+    };
+    if fused::fits(x) {
+        let (b, t, e) = x.dims3()?;
+        let local = local_weights(t, x)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut x = x.contiguous()?; // [B, T, E]
+        for i in 0..size.layers {
+            let get = |name: &str| parameters.get(&format!("selfatt.layers.{i}.{name}"));
+            let keep = noise.is_some();
+            let attention = layer::Attention {
+                heads: (size.heads, size.head_size),
+                local: local.clone(),
+                mask: masks(b * t * e, noise),
+                kept: keep.then(OnceLock::new),
+            };
+            let packed = layer::pack(&[
+                get("0.norm.weight")?,
+                get("0.norm.bias")?,
+                get("0.fn.to_qkv.weight")?,
+                get("0.fn.to_out.0.weight")?,
+                get("0.fn.to_out.0.bias")?,
+            ])?;
+            x = x.apply_op2(&packed, attention)?; // [B, T, E]
+            let feed_forward = layer::FeedForward {
+                width: size.feed_forward,
+                masks: [masks(b * t * size.feed_forward, noise), masks(b * t * e, noise)],
+                kept: keep.then(OnceLock::new),
+            };
+            let packed = layer::pack(&[
+                get("1.norm.weight")?,
+                get("1.norm.bias")?,
+                get("1.fn.net.0.weight")?,
+                get("1.fn.net.0.bias")?,
+                get("1.fn.net.3.weight")?,
+                get("1.fn.net.3.bias")?,
+            ])?;
+            x = x.apply_op2(&packed, feed_forward)?; // [B, T, E]
+        }
+        return Ok(x);
+    }
+    composed(parameters, size, x, dropout, noise)
+}
+
+/// The same from primitives.
+fn composed(
     parameters: &Parameters,
     size: &ModelSize,
     x: &Tensor,

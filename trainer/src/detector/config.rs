@@ -44,6 +44,62 @@ impl Default for ModelSize {
     }
 }
 
+/// Weights of UR-DMU's auxiliary terms beside the classification, whose weight is 1. A weight of 0
+/// turns its term off. The defaults are those of UR-DMU's public `train.py`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TermWeights {
+    /// The abnormal memory knows something in each abnormal video. Default 0.1.
+    pub abnormal_in_a: f64,
+    /// The normal memory misses something in each abnormal video. Default 0.1.
+    pub abnormal_not_in_n: f64,
+    /// The normal memory knows every normal snippet. Default 0.1.
+    pub normal_in_n: f64,
+    /// The abnormal memory knows no normal snippet. Default 0.1.
+    pub normal_not_in_a: f64,
+    /// Separation of the two memories. Default 0.1.
+    pub triplet: f64,
+    /// Divergence of the normal augmentation from the standard normal. Default 0.001.
+    pub kl: f64,
+    /// Separation of the magnitudes. Default 0.0001.
+    pub distance: f64,
+}
+
+impl Default for TermWeights {
+    fn default() -> Self {
+        Self {
+            abnormal_in_a: 0.1,
+            abnormal_not_in_n: 0.1,
+            normal_in_n: 0.1,
+            normal_not_in_a: 0.1,
+            triplet: 0.1,
+            kl: 0.001,
+            distance: 0.0001,
+        }
+    }
+}
+
+/// Model selection and early stopping on bags kept out of training: real normal and pseudo-abnormal
+/// ones. Real abnormal video has no way in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidationConfig {
+    /// Steps between two validations; 0 for none: every bag is trained on and the last step's
+    /// weights are kept. Default 0.
+    pub every: usize,
+    /// Share of the normal bags, and of the pseudo-abnormal ones, kept out of training. Default 0.2.
+    pub share: f64,
+    /// Validations in a row without a better one after which training ends; 0 to go on to the last
+    /// step. Default 0.
+    pub patience: usize,
+}
+
+impl Default for ValidationConfig {
+    fn default() -> Self {
+        Self { every: 0, share: 0.2, patience: 0 }
+    }
+}
+
 /// How the detector is trained. Unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -80,6 +136,10 @@ pub struct DetectorConfig {
     pub update_stop_gradient: bool,
     /// Steps between two saves of the training state. Default 100.
     pub checkpoint_every: usize,
+    /// Weights of UR-DMU's auxiliary terms.
+    pub weights: TermWeights,
+    /// Model selection and early stopping.
+    pub validation: ValidationConfig,
     /// Sizes of the network.
     pub model: ModelSize,
 }
@@ -102,6 +162,8 @@ impl Default for DetectorConfig {
             discriminator_hidden: 128,
             update_stop_gradient: false,
             checkpoint_every: 100,
+            weights: TermWeights::default(),
+            validation: ValidationConfig::default(),
             model: ModelSize::default(),
         }
     }
@@ -134,7 +196,15 @@ impl DetectorConfig {
                 return Err(Error::Config { field, problem: "must be at least 1, is 0".into() });
             }
         }
+        let w = &self.weights;
         for (field, value) in [
+            ("weights.abnormal_in_a", w.abnormal_in_a),
+            ("weights.abnormal_not_in_n", w.abnormal_not_in_n),
+            ("weights.normal_in_n", w.normal_in_n),
+            ("weights.normal_not_in_a", w.normal_not_in_a),
+            ("weights.triplet", w.triplet),
+            ("weights.kl", w.kl),
+            ("weights.distance", w.distance),
             ("weight_decay", self.weight_decay),
             ("lambda1", self.lambda1),
             ("lambda2", self.lambda2),
@@ -158,6 +228,15 @@ impl DetectorConfig {
             return Err(Error::Config {
                 field: "dropout",
                 problem: format!("must be at least 0 and less than 1, is {}", self.dropout),
+            });
+        }
+        if !(self.validation.share > 0.0 && self.validation.share <= 0.5) {
+            return Err(Error::Config {
+                field: "validation.share",
+                problem: format!(
+                    "must be greater than 0 and at most 0.5, is {}",
+                    self.validation.share
+                ),
             });
         }
         Ok(())
@@ -187,6 +266,8 @@ mod tests {
         assert!(bad(|c| c.dropout = 1.0).contains("dropout must be"));
         assert!(bad(|c| c.model.heads = 0).contains("model.heads"));
         assert!(bad(|c| c.lambda1 = -1.0).contains("lambda1"));
+        assert!(bad(|c| c.weights.kl = f64::INFINITY).contains("weights.kl"));
+        assert!(bad(|c| c.validation.share = 0.0).contains("validation.share"));
         DetectorConfig::default().validate().unwrap();
     }
 }

@@ -2,12 +2,21 @@
 
 use candle_core::{Result, Tensor};
 
+use super::fused;
+
 /// 1-D convolution over time, kernel 3, zero padding 1, then ReLU. `x` `[B, T, D]`, `weight`
 /// `[E, D, 3]`, `bias` `[E]`; result `[B, T, E]`.
-///
-/// Three matrix products, one a tap, with their results shifted in time: candle's own backward pass
-/// of `conv1d` is many times slower.
 pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if fused::fits(x) {
+        let op = fused::embedding::Embedding::default();
+        return x.contiguous()?.apply_op3(weight, bias, op);
+    }
+    composed(x, weight, bias)
+}
+
+/// The same from primitives: three matrix products, one a tap, with their results shifted in time;
+/// candle's own backward pass of `conv1d` is many times slower.
+fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let (b, t, d) = x.dims3()?;
     let e = weight.dim(0)?;
     let rows = x.reshape((b * t, d))?;

@@ -14,6 +14,16 @@ pub enum Error {
     /// One side of the training set has no bag.
     #[error("no {0} bags: training needs at least one")]
     NoBags(&'static str),
+    /// Too few bags to keep one out of training.
+    #[error(
+        "{count} {kind} bags: with validation.every at least 2 are needed, one of them to validate on"
+    )]
+    TooFewToValidate {
+        /// `normal` or `pseudo-abnormal`.
+        kind: &'static str,
+        /// How many there are.
+        count: usize,
+    },
     /// A bag cannot be used.
     #[error("{kind} bag `{name}` [{snippets}, {d}]: {problem}")]
     Bag {

@@ -5,6 +5,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::TermWeights;
 use super::model::TrainOutput;
 use super::ops::{norm, top_k_mean};
 
@@ -31,12 +32,13 @@ pub struct UrDmuLosses {
     pub total: Tensor,
 }
 
-/// All terms, and `classification + 0.1 · (abnormal_in_a + abnormal_not_in_n + normal_in_n +
-/// normal_not_in_a) + 0.1 · triplet + 0.001 · kl + 0.0001 · distance`.
+/// All terms, and `classification + Σ weight · term`. UR-DMU's weights, the defaults, make that
+/// `classification + 0.1 · (abnormal_in_a + abnormal_not_in_n + normal_in_n + normal_not_in_a) +
+/// 0.1 · triplet + 0.001 · kl + 0.0001 · distance`. A term with weight 0 has a value and no gradient.
 ///
 /// # Errors
 /// If a tensor operation fails.
-pub fn urdmu(out: &TrainOutput) -> Result<UrDmuLosses> {
+pub fn urdmu(out: &TrainOutput, weights: &TermWeights) -> Result<UrDmuLosses> {
     let classification = classification(&out.scores)?;
     let abnormal_in_a = abnormal_in_a(&out.abnormal_by_a)?;
     let abnormal_not_in_n = abnormal_not_in_n(&out.abnormal_by_n)?;
@@ -45,11 +47,20 @@ pub fn urdmu(out: &TrainOutput) -> Result<UrDmuLosses> {
     let triplet = triplet(&out.anchor, &out.positive, &out.negative)?;
     let kl = kl(&out.mean, &out.log_var)?;
     let distance = distance(&out.anchor_augmented, &out.negative_augmented)?;
-    let memory = (((&abnormal_in_a + &abnormal_not_in_n)? + &normal_in_n)? + &normal_not_in_a)?;
-    let total = (&classification + (memory * 0.1)?)?;
-    let total = (total + (&triplet * 0.1)?)?;
-    let total = (total + (&kl * 0.001)?)?;
-    let total = (total + (&distance * 0.0001)?)?;
+    let mut total = classification.clone();
+    for (term, weight) in [
+        (&abnormal_in_a, weights.abnormal_in_a),
+        (&abnormal_not_in_n, weights.abnormal_not_in_n),
+        (&normal_in_n, weights.normal_in_n),
+        (&normal_not_in_a, weights.normal_not_in_a),
+        (&triplet, weights.triplet),
+        (&kl, weights.kl),
+        (&distance, weights.distance),
+    ] {
+        if weight > 0.0 {
+            total = (total + (term * weight)?)?;
+        }
+    }
     Ok(UrDmuLosses {
         classification,
         abnormal_in_a,

@@ -127,8 +127,11 @@ impl UrDmu {
 
     /// concat(x, augmentation) → ReLU layer → sigmoid; `[N, T, E]` twice to `[N, T]`.
     fn classify(&self, x: &Tensor, augmentation: &Tensor) -> Result<Tensor, Error> {
-        let y = Tensor::cat(&[x, augmentation], 2)?; // [N, T, 2E]
-        let y = self.dense("cls_head.mlp.0", &y)?.relu()?; // [N, T, hidden]
+        // The weight is cut in two instead of the inputs put side by side, which are far larger.
+        let (weight, e) = (self.parameters.get("cls_head.mlp.0.weight")?, self.size.embedding);
+        let bias = self.parameters.get("cls_head.mlp.0.bias")?;
+        let own = linear(x, &weight.narrow(1, 0, e)?, Some(bias))?;
+        let y = (own + linear(augmentation, &weight.narrow(1, e, e)?, None)?)?.relu()?; // [N, T, hidden]
         Ok(sigmoid(&self.dense("cls_head.mlp.2", &y)?.squeeze(2)?)?) // [N, T]
     }
 

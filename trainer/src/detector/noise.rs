@@ -21,6 +21,8 @@ pub enum Purpose {
     PseudoOrder = 3,
     /// Noise and dropout of a step.
     Step = 4,
+    /// Which bags are kept out for validation.
+    Validation = 5,
 }
 
 /// The generator of stream (seed, purpose, index); index below 2^60.
@@ -52,11 +54,20 @@ pub trait Noise {
     /// If the tensor cannot be made on the device.
     fn normal(&mut self, shape: (usize, usize, usize), like: &Tensor) -> Result<Tensor>;
 
-    /// `x` with dropout: each value is zero with the probability, and scaled up otherwise.
+    /// A dropout mask for `n` values: each is zero with the probability, and 1 / (1 − probability)
+    /// otherwise; `None` if nothing is dropped.
+    fn mask(&mut self, n: usize, probability: f64) -> Option<Vec<f32>>;
+
+    /// `x` times a dropout mask.
     ///
     /// # Errors
     /// If a tensor operation fails.
-    fn dropout(&mut self, x: &Tensor, probability: f64) -> Result<Tensor>;
+    fn dropout(&mut self, x: &Tensor, probability: f64) -> Result<Tensor> {
+        match self.mask(x.elem_count(), probability) {
+            Some(mask) => x.mul(&to_tensor(mask, x.shape().clone(), x.dtype(), x.device())?),
+            None => Ok(x.clone()),
+        }
+    }
 }
 
 /// The noise of one training step.
@@ -104,13 +115,13 @@ impl Noise for StepNoise {
         to_tensor(values, shape, like.dtype(), like.device())
     }
 
-    fn dropout(&mut self, x: &Tensor, probability: f64) -> Result<Tensor> {
+    fn mask(&mut self, n: usize, probability: f64) -> Option<Vec<f32>> {
         if probability == 0.0 {
-            return Ok(x.clone());
+            return None;
         }
         let keep = (1.0 / (1.0 - probability)) as f32;
         let below = (probability * 65536.0).round() as u32;
-        let mask = self.fill(x.elem_count(), |rng, out| {
+        Some(self.fill(n, |rng, out| {
             // Four decisions from each word.
             for four in out.chunks_mut(4) {
                 let mut word = rng.next_u64();
@@ -119,8 +130,7 @@ impl Noise for StepNoise {
                     word >>= 16;
                 }
             }
-        });
-        x.mul(&to_tensor(mask, x.shape().clone(), x.dtype(), x.device())?)
+        }))
     }
 }
 

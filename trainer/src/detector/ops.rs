@@ -6,8 +6,20 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::fused;
+
 /// `x Wᵀ + b`; `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if fused::fits(x) {
+        let none = || Tensor::zeros(weight.dim(0)?, x.dtype(), x.device());
+        let bias = bias.map_or_else(none, |bias| Ok(bias.clone()))?;
+        return x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, fused::dense::Dense);
+    }
+    linear_composed(x, weight, bias)
+}
+
+/// [`linear`] from primitives.
+fn linear_composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     let inputs = x.dim(D::Minus1)?;
     // One large matrix product instead of a batch of small ones.

@@ -12,7 +12,8 @@ use super::model::{TrainOutput, UrDmu};
 use super::noise::{Purpose, StepNoise, permutation, stream};
 use super::parameters::Parameters;
 use super::state::{Adam, StateFile, digest};
-use super::{Bag, DetectorConfig, Error, darm, losses, ops, segment};
+use super::validation::{self, Selection, Validation};
+use super::{Bag, DetectorConfig, Error, ValidationConfig, darm, losses, ops, segment};
 
 /// The loss terms of one step, by the names in [`losses`] and [`darm`]; 0 for a part that is off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +48,10 @@ pub struct Progress {
     /// Mean norm of the batch's most attended pseudo-abnormal snippets, encoded: what DARM keeps
     /// down (PA-VAD, ShanghaiTech: 199.48 without, 8.39 with it).
     pub abnormal_norm: f64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// The validation after this step, if there was one.
+    pub validation: Option<Validation>,
 }
 
 /// Shape and row-major values of a tensor.
@@ -65,6 +70,8 @@ pub struct TrainedDetector {
     pub data: String,
     /// The last step's figures; all zero if the saved state was already complete.
     pub last: Progress,
+    /// The validation whose weights these are, if validation was on; else they are the last step's.
+    pub selected: Option<Validation>,
 }
 
 impl TrainedDetector {
@@ -93,10 +100,12 @@ impl TrainedDetector {
 ///
 /// With a `state_dir` the state is saved there every `checkpoint_every` steps, when `stop` is set,
 /// and at the end; a later call with the same arguments goes on from it and gives bit for bit what
-/// an unbroken run gives. `progress` is called after every step.
+/// an unbroken run gives. `progress` is called after every step. With `config.validation` on, the
+/// weights are those of the best validation.
 ///
 /// # Errors
-/// Before any work: [`Error::Config`], [`Error::NoBags`], [`Error::Bag`], [`Error::StateMismatch`].
+/// Before any work: [`Error::Config`], [`Error::NoBags`], [`Error::Bag`], [`Error::StateMismatch`],
+/// [`Error::TooFewToValidate`].
 /// During it: [`Error::Diverged`], [`Error::Interrupted`] once `stop` is set, [`Error::Io`].
 #[expect(clippy::too_many_arguments, reason = "each is one independent thing the run needs")]
 pub fn train(
@@ -121,23 +130,32 @@ pub fn train(
     let parameters = Parameters::init(&config.model, hidden, seed, DType::F32, device)?;
     let mut adam = Adam::new(&parameters)?;
     let state = state_dir.map(|dir| StateFile::new(dir, config, seed, data.clone())).transpose()?;
+    let mut selection = Selection::default();
     let mut done = match &state {
-        Some(state) => state.load(&parameters, &mut adam, device)?.unwrap_or(0),
+        Some(state) => state.load(&parameters, &mut adam, &mut selection, device)?.unwrap_or(0),
         None => 0,
     };
+    let ValidationConfig { every, share, patience } = config.validation;
+    // With validation off every bag is trained on.
+    let sides = |bags, kind| match every {
+        0 => Ok((<[Bag]>::iter(bags).collect(), Vec::new())),
+        _ => validation::split(bags, kind, share, seed),
+    };
+    let (normal, normal_out) = sides(normal, "normal")?;
+    let (pseudo, pseudo_out) = sides(pseudo, "pseudo-abnormal")?;
     let model = UrDmu { size: config.model.clone(), parameters };
     let mut last = Progress { step: done, steps: config.steps, ..Progress::default() };
     let mut saved = done;
-    while done < config.steps {
+    while done < config.steps && !selection.exhausted(every, patience) {
         if stop.load(Ordering::Relaxed) {
             if let Some(state) = state.as_ref().filter(|_| saved < done) {
-                state.save(done, &model.parameters, &adam)?;
+                state.save(done, &model.parameters, &adam, &selection)?;
             }
             let saved = state.map(|s| s.path().to_path_buf());
             return Err(Error::Interrupted { step: done, saved });
         }
         let step = done + 1;
-        let features = batch(normal, pseudo, config, seed, done, device)?;
+        let features = batch(&normal, &pseudo, config, seed, done, device)?;
         let mut noise = StepNoise::new(seed, step);
         let out = model.train_forward(&features, config.dropout, &mut noise)?;
         let (total, values) = total_loss(&model.parameters, &out, config)?;
@@ -146,27 +164,51 @@ pub fn train(
         }
         adam.update(&model.parameters, &total.backward()?, config, step)?;
         done = step;
+        let validation = match every {
+            0 => None,
+            every if done.is_multiple_of(every) => {
+                let found = validation::validate(&model, &normal_out, &pseudo_out, done)?;
+                selection.note(found, || weights(&model.parameters))?;
+                Some(found)
+            }
+            _ => None,
+        };
         last = Progress {
             step,
             steps: config.steps,
             losses: values,
             normal_norm: scalar(&ops::norm(&out.anchor.detach())?.mean_all()?)?,
             abnormal_norm: scalar(&ops::norm(&out.negative.detach())?.mean_all()?)?,
+            learning_rate: config.lr,
+            validation,
         };
         progress(&last);
         if let Some(state) = &state
-            && (done.is_multiple_of(config.checkpoint_every) || done == config.steps)
+            && (done.is_multiple_of(config.checkpoint_every)
+                || done == config.steps
+                || selection.exhausted(every, patience))
         {
-            state.save(done, &model.parameters, &adam)?;
+            state.save(done, &model.parameters, &adam, &selection)?;
             saved = done;
         }
     }
-    let mut tensors = model.parameters.tensors()?;
+    let tensors = match selection.best {
+        Some(_) => selection.weights,
+        None => weights(&model.parameters)?,
+    };
+    let selected = selection.best;
+    Ok(TrainedDetector { tensors, config: config.clone(), seed, data, last, selected })
+}
+
+/// Copies of the detector's weights on the CPU, without the domain discriminator, which only training
+/// needs.
+fn weights(parameters: &Parameters) -> Result<BTreeMap<String, Tensor>, Error> {
+    let mut tensors = parameters.tensors()?;
     tensors.retain(|name, _| !name.starts_with("domain."));
     for tensor in tensors.values_mut() {
         *tensor = tensor.to_device(&Device::Cpu)?;
     }
-    Ok(TrainedDetector { tensors, config: config.clone(), seed, data, last })
+    Ok(tensors)
 }
 
 /// L = L_UR-DMU + λ1 · L_DA + λ2 · L_upd (PA-VAD), and the value of every term.
@@ -178,7 +220,7 @@ pub fn total_loss(
     out: &TrainOutput,
     config: &DetectorConfig,
 ) -> Result<(Tensor, LossValues), Error> {
-    let urdmu = losses::urdmu(out)?;
+    let urdmu = losses::urdmu(out, &config.weights)?;
     let darm = darm::losses(parameters, out, config)?;
     let mut total = urdmu.total.clone();
     for (term, weight) in [
@@ -216,8 +258,8 @@ fn scalar(tensor: &Tensor) -> Result<f64, Error> {
 /// The batch of a step (from 0): `[2B, T, D]`, normal first. Every bag of a side is used once before
 /// any is used again, in a new order each time.
 fn batch(
-    normal: &[Bag],
-    pseudo: &[Bag],
+    normal: &[&Bag],
+    pseudo: &[&Bag],
     config: &DetectorConfig,
     seed: u64,
     step: usize,
@@ -232,7 +274,7 @@ fn batch(
             if order.0 != round {
                 order = (round, permutation(bags.len(), &mut stream(seed, purpose, round as u64)));
             }
-            chosen.push(&bags[order.1[place % bags.len()]]);
+            chosen.push(bags[order.1[place % bags.len()]]);
         }
     }
     let rows: Vec<Vec<f32>> =

@@ -2,14 +2,14 @@
 
 /// A matrix lying in a slice: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     pub data: &'a [f32],
     pub row_stride: usize,
     pub col_stride: usize,
 }
 
 /// Where a product is written: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
-pub(super) struct MatrixMut<'a> {
+pub(crate) struct MatrixMut<'a> {
     pub data: &'a mut [f32],
     pub row_stride: usize,
     pub col_stride: usize,
@@ -22,12 +22,39 @@ pub(super) struct MatrixMut<'a> {
 ///
 /// # Panics
 /// If a matrix reaches past the end of its slice.
-pub(super) fn matmul(
+pub(crate) fn matmul(
+    shape: (usize, usize, usize),
+    dst: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    accumulate: bool,
+) {
+    product(shape, dst, lhs, rhs, accumulate, gemm::Parallelism::None);
+}
+
+/// As [`matmul`], on all threads: `gemm` gives each thread its own elements of `dst`, and cuts the sum
+/// of an element by the sizes of the matrices alone.
+///
+/// # Panics
+/// As [`matmul`].
+pub(crate) fn matmul_on_all_threads(
+    shape: (usize, usize, usize),
+    dst: &mut MatrixMut<'_>,
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    accumulate: bool,
+) {
+    let threads = gemm::Parallelism::Rayon(rayon::current_num_threads());
+    product(shape, dst, lhs, rhs, accumulate, threads);
+}
+
+fn product(
     (rows, depth, cols): (usize, usize, usize),
     dst: &mut MatrixMut<'_>,
     lhs: Matrix<'_>,
     rhs: Matrix<'_>,
     accumulate: bool,
+    parallelism: gemm::Parallelism,
 ) {
     if rows == 0 || cols == 0 {
         return;
@@ -65,7 +92,7 @@ pub(super) fn matmul(
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            parallelism,
         );
     }
 }

@@ -9,7 +9,7 @@
 mod batch;
 mod config;
 mod conv;
-mod gemm;
+pub(crate) mod gemm;
 mod im2col;
 mod labels;
 mod layer;

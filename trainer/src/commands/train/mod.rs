@@ -3,10 +3,12 @@
 mod calibrate;
 mod checkpoint;
 pub(super) mod config;
+pub(super) mod flags;
 mod graphs;
-mod normals;
+mod metrics;
+pub(super) mod normals;
 pub(super) mod progress;
-mod pseudo;
+pub(super) mod pseudo;
 pub(super) mod semantic;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +28,9 @@ use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
 
 use crate::commands::Usage;
 use config::TrainConfig;
+use flags::{LossFlags, Switches};
 use graphs::{Exported, weights};
+use metrics::Metrics;
 use progress::Progress;
 
 /// Pseudo clips for calibration are numbered from here on: training never sees them.
@@ -69,6 +73,10 @@ pub struct TrainArgs {
     /// Where the detectors are trained.
     #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
+    #[command(flatten)]
+    switches: Switches,
+    #[command(flatten)]
+    losses: LossFlags,
 }
 
 /// Where candle computes.
@@ -81,6 +89,7 @@ pub(super) enum DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// The device.
     pub(super) fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
@@ -102,6 +111,16 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     config.local.steps = args.local_steps.unwrap_or(config.local.steps);
     config.pseudo_clips = args.pseudo_clips.unwrap_or(config.pseudo_clips);
 
+    args.switches.apply(&mut config.semantic.detector);
+    args.losses.apply(&mut config.semantic.detector)?;
+
+    let stop = stop_when_asked()?;
+    let backend = backend(args.ort_library.as_deref())?;
+    train(args, &config, backend.as_ref(), &stop)
+}
+
+/// A flag that Ctrl-C sets.
+pub(super) fn stop_when_asked() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -112,15 +131,18 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         log::warn!("stopping after this step (again to stop at once)");
     })
     .context("cannot catch Ctrl-C")?;
+    Ok(stop)
+}
 
+/// What computes the features: the named library, else the best there is.
+pub(super) fn backend(ort_library: Option<&Path>) -> Result<Box<dyn Backend>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = BackendOptions { ort_library: args.ort_library.clone(), threads };
+    let options = BackendOptions { ort_library: ort_library.map(Path::to_path_buf), threads };
     // A library that was named and does not load is a mistake, not a reason for something slower.
-    let backend = match args.ort_library {
+    Ok(match ort_library {
         Some(_) => open_backend(BackendKind::Ort, &options)?,
         None => best_backend(&[BackendKind::Ort, BackendKind::Tract], &options)?,
-    };
-    train(args, &config, backend.as_ref(), &stop)
+    })
 }
 
 fn train(
@@ -131,7 +153,8 @@ fn train(
 ) -> Result<()> {
     let footage = normals::read(&args.normal, config)?;
     let device = args.device.open()?;
-    let work = args.out.join("work").join(identity(config, args.seed, &footage.hash)?);
+    let run = identity(config, args.seed, &footage.hash)?;
+    let work = args.out.join("work").join(&run);
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
     let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
@@ -145,13 +168,16 @@ fn train(
         &bags,
         args.seed,
         &device,
-        &work.join("semantic"),
+        Some(&work.join("semantic")),
+        &Metrics::new(&args.out, "semantic", &run, semantic::METRICS)?,
         stop,
     )?;
     let local_config = LocalConfig { kinds: composite.kinds().to_vec(), ..config.local.clone() };
     let luma: Vec<LumaClip> =
         footage.training.iter().map(|clip| LumaClip::new(&clip.frames, None)).collect();
-    let trained = train_local(&luma, &pseudo, &local_config, args.seed, &device, &work, stop)?;
+    let metrics = Metrics::new(&args.out, "local", &run, &["loss", "learning_rate"])?;
+    let trained =
+        train_local(&luma, &pseudo, &local_config, args.seed, &device, &work, &metrics, stop)?;
     let (local_graph, local_spec) =
         export_local(&trained, &local_config, config, [&luma, &pseudo], backend)?;
     drop((luma, pseudo));
@@ -213,13 +239,14 @@ fn train(
 }
 
 /// Stops between two pieces of work if that was asked for; features made so far are on disk.
-fn go_on(stop: &AtomicBool) -> Result<()> {
+pub(super) fn go_on(stop: &AtomicBool) -> Result<()> {
     if stop.load(Ordering::Relaxed) {
         anyhow::bail!("interrupted; run again to go on");
     }
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is one independent thing the run needs")]
 fn train_local(
     normals: &[LumaClip],
     pseudo: &[LumaClip],
@@ -227,6 +254,7 @@ fn train_local(
     seed: u64,
     device: &Device,
     work: &Path,
+    metrics: &Metrics,
     stop: &AtomicBool,
 ) -> Result<TrainedLocal> {
     let progress = Progress::new("local detector", config.steps);
@@ -237,10 +265,14 @@ fn train_local(
         seed,
         device,
         Some(&work.join("local")),
-        &mut |p| progress.at(p.step, &format!("loss {:.3}", p.loss)),
+        &mut |p| {
+            metrics.step(p.step, &[f64::from(p.loss), p.learning_rate]);
+            progress.at(p.step, &format!("loss {:.3}", p.loss));
+        },
         stop,
-    )?;
-    Ok(trained)
+    );
+    metrics.flush();
+    Ok(trained?)
 }
 
 /// The local detector's graph and description; the z-score is found later.

@@ -16,6 +16,8 @@ pub struct Progress {
     total: usize,
     done: Cell<usize>,
     said: Cell<Instant>,
+    /// When and after how many the first of this run was done: a resumed run does not start at 0.
+    first: Cell<Option<(Instant, usize)>>,
 }
 
 impl Progress {
@@ -32,7 +34,14 @@ impl Progress {
         if bar.is_none() {
             log::info!("{what}: {total} to do");
         }
-        Self { what, bar, total, done: Cell::new(0), said: Cell::new(Instant::now()) }
+        Self {
+            what,
+            bar,
+            total,
+            done: Cell::new(0),
+            said: Cell::new(Instant::now()),
+            first: Cell::default(),
+        }
     }
 
     /// One more is done.
@@ -43,13 +52,31 @@ impl Progress {
     /// `done` are done.
     pub fn at(&self, done: usize, message: &str) {
         self.done.set(done);
+        if self.first.get().is_none() {
+            self.first.set(Some((Instant::now(), done)));
+            if let Some(bar) = &self.bar {
+                bar.set_position(done as u64);
+                bar.reset_eta();
+            }
+        }
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
             bar.set_message(message.to_string());
         } else if self.said.get().elapsed() > EVERY && done < self.total {
             self.said.set(Instant::now());
-            log::info!("{}: {done} of {} {message}", self.what, self.total);
+            let left = self.left(done).map_or(String::new(), |s| format!(", {s:.0} s left"));
+            let comma = if message.is_empty() { "" } else { ", " };
+            log::info!("{}: {done} of {}{comma}{message}{left}", self.what, self.total);
         }
+    }
+}
+
+impl Progress {
+    /// Seconds left at the pace so far.
+    fn left(&self, done: usize) -> Option<f64> {
+        let (since, first) = self.first.get()?;
+        let taken = done.checked_sub(first).filter(|n| *n > 0)? as f64;
+        Some(since.elapsed().as_secs_f64() / taken * self.total.saturating_sub(done) as f64)
     }
 }
 

@@ -18,6 +18,7 @@ use video::{Frame, Resizer};
 use super::config::{Backbone, TrainConfig};
 use super::go_on;
 use super::graphs::{Exported, weights};
+use super::metrics::Metrics;
 use super::progress::Progress;
 
 /// Snippets of normal footage by which the backbone is quantized: with a dozen, the features'
@@ -126,23 +127,85 @@ pub fn tensor(spec: &SnippetSpec, frames: &[Frame]) -> Vec<f32> {
     out
 }
 
+/// The figures of a step, in the order of [`figures`].
+pub const METRICS: &[&str] = &[
+    "loss/total",
+    "loss/urdmu",
+    "loss/classification",
+    "loss/abnormal_in_a",
+    "loss/abnormal_not_in_n",
+    "loss/normal_in_n",
+    "loss/normal_not_in_a",
+    "loss/triplet",
+    "loss/kl",
+    "loss/distance",
+    "loss/domain",
+    "loss/mean_distance",
+    "loss/update",
+    "norm/normal",
+    "norm/abnormal",
+    "learning_rate",
+    "validation/auc",
+    "validation/loss",
+];
+
+/// The figures of a step; NaN where there was no validation.
+fn figures(p: &detector::Progress) -> [f64; METRICS.len()] {
+    let l = &p.losses;
+    let (auc, loss) = p.validation.map_or((f64::NAN, f64::NAN), |v| (v.auc, v.loss));
+    [
+        l.total,
+        l.urdmu,
+        l.classification,
+        l.abnormal_in_a,
+        l.abnormal_not_in_n,
+        l.normal_in_n,
+        l.normal_not_in_a,
+        l.triplet,
+        l.kl,
+        l.distance,
+        l.domain,
+        l.mean_distance,
+        l.update,
+        p.normal_norm,
+        p.abnormal_norm,
+        p.learning_rate,
+        auc,
+        loss,
+    ]
+}
+
+/// The losses for a line of progress.
+fn brief(p: &detector::Progress) -> String {
+    let l = &p.losses;
+    let darm = l.domain + l.mean_distance + l.update;
+    format!("loss {:.3} (classification {:.3}, DARM {darm:.3})", l.total, l.classification)
+}
+
+/// The detector's configuration with the backbone's feature size.
+pub fn detector_config(config: &TrainConfig) -> DetectorConfig {
+    DetectorConfig {
+        model: detector::ModelSize {
+            feature_size: config.semantic.backbone.feature_size(),
+            ..config.semantic.detector.model.clone()
+        },
+        ..config.semantic.detector.clone()
+    }
+}
+
 /// Trains UR-DMU with DARM on the features.
+#[expect(clippy::too_many_arguments, reason = "each is one independent thing the run needs")]
 pub fn train(
     config: &TrainConfig,
     normal: &[Bag],
     pseudo: &[Bag],
     seed: u64,
     device: &Device,
-    work: &Path,
+    work: Option<&Path>,
+    metrics: &Metrics,
     stop: &AtomicBool,
 ) -> Result<TrainedDetector> {
-    let detector = DetectorConfig {
-        model: detector::ModelSize {
-            feature_size: config.semantic.backbone.feature_size(),
-            ..config.semantic.detector.model.clone()
-        },
-        ..config.semantic.detector.clone()
-    };
+    let detector = detector_config(config);
     let progress = Progress::new("semantic detector", detector.steps);
     let trained = detector::train(
         normal,
@@ -150,10 +213,21 @@ pub fn train(
         &detector,
         seed,
         device,
-        Some(work),
-        &mut |p| progress.at(p.step, &format!("loss {:.3}", p.losses.total)),
+        work,
+        &mut |p| {
+            metrics.step(p.step, &figures(p));
+            progress.at(p.step, &brief(p));
+        },
         stop,
-    )?;
+    );
+    metrics.flush();
+    let trained = trained?;
+    if let Some(best) = trained.selected {
+        let (step, auc) = (best.step, best.auc);
+        log::info!(
+            "semantic detector: kept step {step}, AUC {auc:.4} on bags kept out of training"
+        );
+    }
     Ok(trained)
 }
 

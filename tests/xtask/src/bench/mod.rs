@@ -1,0 +1,17 @@
+//! `cargo xtask bench`: measurements beside other implementations. Never a test: figures depend on
+//! the machine and on what else it does.
+
+mod train;
+
+use crate::shell::Failure;
+
+/// `cargo xtask bench NAME [OPTIONS]`.
+pub fn run(args: &[String]) -> Result<(), Failure> {
+    match args.split_first() {
+        Some((name, rest)) if name == "train" => train::run(rest),
+        Some((name, _)) => {
+            Err(Failure::usage(format!("bench: no benchmark '{name}'; there is: train")))
+        }
+        None => Err(Failure::usage("bench: say which one; there is: train")),
+    }
+}

@@ -1,0 +1,122 @@
+//! The data of an ablation: features of normal, pseudo-abnormal and test videos.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, bail};
+use inference::{Backend, thinning};
+use trainer::detector::Bag;
+use trainer::evaluation::Labels;
+use trainer::footage;
+use trainer::synthesis::Composite;
+use video::{Reader, list_clips};
+
+use super::AblateArgs;
+use crate::commands::Usage;
+use crate::commands::train::config::TrainConfig;
+use crate::commands::train::{go_on, normals, progress::Progress, pseudo, semantic};
+
+/// Model frames of a test video that fit into memory: ten minutes.
+const LONGEST: usize = 6000;
+
+/// A test video.
+pub struct TestVideo {
+    /// Its features.
+    pub bag: Bag,
+    /// Whether each frame of the file is abnormal.
+    pub abnormal: Vec<bool>,
+    /// Frames of the file from one snippet to the next.
+    pub frames_per_snippet: usize,
+}
+
+impl TestVideo {
+    /// Snippet scores repeated over the frames of their snippets, as UR-DMU is evaluated.
+    pub fn frame_scores(&self, scores: &[f32]) -> Vec<f64> {
+        let last = scores.len().saturating_sub(1);
+        let of = |frame: usize| f64::from(scores[(frame / self.frames_per_snippet).min(last)]);
+        (0..self.abnormal.len()).map(of).collect()
+    }
+}
+
+/// Everything that is trained on and tested with.
+pub struct Data {
+    pub normal: Vec<Bag>,
+    pub pseudo: Vec<Bag>,
+    pub test: Vec<TestVideo>,
+}
+
+impl Data {
+    /// Reads the videos, makes the pseudo-abnormal ones, and computes what features the cache does
+    /// not have.
+    pub fn read(
+        args: &AblateArgs,
+        config: &TrainConfig,
+        backend: &dyn Backend,
+        stop: &AtomicBool,
+    ) -> Result<Self> {
+        // What is wrong with the labels is found before hours of work.
+        let labels = Labels::read(&args.labels)?;
+        let clips = list_clips(&args.test)?;
+        if !clips.iter().any(|clip| !labels.ranges(&clip.name).is_empty()) {
+            bail!(Usage(format!(
+                "{}: names no clip of {}",
+                args.labels.display(),
+                args.test.display()
+            )));
+        }
+        let footage = normals::read(&args.normal, config)?;
+        let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
+        let work = args.out.join("work");
+        let mut features =
+            semantic::Features::new(config, &footage.training, &work, backend, stop)?;
+        let (_, pseudo) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
+
+        let progress = Progress::new("features of test videos", clips.len());
+        let mut test = Vec::new();
+        for clip in &clips {
+            go_on(stop)?;
+            let frames = frames_of(clip)?;
+            let rate = Reader::open(&clip.path)?.info().frame_rate;
+            let step = thinning(rate, footage.input.frame_rate) as usize;
+            if frames / step > LONGEST {
+                bail!(Usage(format!(
+                    "{}: {frames} frames; test videos have at most {}: cut it",
+                    clip.name,
+                    LONGEST * step
+                )));
+            }
+            let abnormal = labels.frames(&clip.name, frames)?;
+            let read = footage::read(clip, &footage.input, LONGEST + 1)?;
+            test.push(TestVideo {
+                bag: features.extract(&clip.name, &read.frames)?,
+                abnormal,
+                frames_per_snippet: step * config.semantic.stride as usize,
+            });
+            progress.step();
+        }
+        Ok(Self { normal: features.normal, pseudo, test })
+    }
+}
+
+/// Frames of the file.
+fn frames_of(clip: &video::Clip) -> Result<usize> {
+    let mut reader = Reader::open(&clip.path)?;
+    let mut frame = video::Frame::default();
+    let mut count = 0;
+    while reader.read(&mut frame)? {
+        count += 1;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snippets_score_is_that_of_its_frames() {
+        let bag = Bag { name: "a".into(), features: vec![0.0; 2], snippets: 2, d: 1 };
+        let video = TestVideo { bag, abnormal: vec![false; 7], frames_per_snippet: 3 };
+        let scores = video.frame_scores(&[0.25, 0.5]);
+        assert_eq!(scores, [0.25, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5]);
+    }
+}
