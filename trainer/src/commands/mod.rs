@@ -1,5 +1,6 @@
 //! One file for each subcommand.
 
+pub mod dataset;
 pub mod evaluate;
 pub mod report;
 pub mod scene;
@@ -18,6 +19,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if cause.is::<Usage>() || cause.is::<LabelsError>() || cause.is::<FilesError>() {
             return 2;
+        }
+        let code = cause.downcast_ref::<trainer::dataset::Error>().and_then(dataset::exit_code);
+        if let Some(code) = code {
+            return code;
         }
         if let Some(error) = cause.downcast_ref::<video::Error>() {
             return match error {
