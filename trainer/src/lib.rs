@@ -1,8 +1,9 @@
 //! The host: from a site's normal footage to a detector.
 //!
-//! Modules follow the way of the data: footage (and scene, a procedural site for demonstrations) →
-//! synthesis → features → detector and local → evaluation.
+//! Modules follow the way of the data: footage (dataset: the published sets; scene: a procedural site
+//! for demonstrations) → synthesis → features → detector and local → evaluation.
 
+pub mod dataset;
 pub mod detector;
 pub mod evaluation;
 pub mod features;

@@ -29,6 +29,7 @@ struct Verbosity {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Dataset(commands::dataset::DatasetArgs),
     Scene(commands::scene::SceneArgs),
     Train(commands::train::TrainArgs),
     Ablate(commands::ablate::AblateArgs),
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     };
     env_logger::Builder::new().filter_level(level).parse_default_env().init();
     let result = match &cli.command {
+        Command::Dataset(args) => commands::dataset::run(args),
         Command::Scene(args) => commands::scene::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Ablate(args) => commands::ablate::run(args),

@@ -6,10 +6,10 @@ use crate::order::natural;
 use crate::{Error, Frame, VideoInfo};
 
 /// Extensions of the images that are read, in lower case.
-const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "pgm", "ppm", "pnm"];
+const EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "pgm", "ppm", "pnm"];
 
 /// Images that data sets come in and that are refused with an explanation instead of skipped.
-const UNSUPPORTED: [&str; 3] = ["tif", "tiff", "webp"];
+const UNSUPPORTED: [&str; 1] = ["webp"];
 
 /// The extension of a path in lower case.
 pub(crate) fn extension(path: &Path) -> String {
@@ -41,7 +41,7 @@ pub(crate) fn name(path: &Path) -> String {
     path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Reads one image file (PNG, JPEG, BMP or PNM) as RGB; a grey image becomes R = G = B, alpha is
+/// Reads one image file (PNG, JPEG, BMP, TIFF or PNM) as RGB; a grey image becomes R = G = B, alpha is
 /// dropped, 16-bit levels are reduced to 8.
 ///
 /// # Errors

@@ -293,7 +293,7 @@ fn a_folder_of_images_is_a_clip_in_natural_order() {
     let other = image::RgbImage::new(6, 2);
     other.save(folder.join("3.png")).unwrap();
     assert!(matches!(read_all(&folder).1, Some(Error::SizeChanged { frame: 2, .. })));
-    std::fs::write(folder.join("3.tif"), b"II*").unwrap();
+    std::fs::write(folder.join("3.webp"), b"RIFF").unwrap();
     std::fs::remove_file(folder.join("3.png")).unwrap();
     assert!(read_all(&folder).1.unwrap().to_string().contains("convert to PNG"));
     let empty = dir.path().join("empty");

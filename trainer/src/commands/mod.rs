@@ -1,6 +1,7 @@
 //! One file for each subcommand.
 
 pub mod ablate;
+pub mod dataset;
 pub mod evaluate;
 pub mod features;
 pub mod report;
@@ -22,6 +23,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if cause.is::<Usage>() || cause.is::<LabelsError>() || cause.is::<FilesError>() {
             return 2;
+        }
+        let code = cause.downcast_ref::<trainer::dataset::Error>().and_then(dataset::exit_code);
+        if let Some(code) = code {
+            return code;
         }
         if let Some(error) = cause.downcast_ref::<video::Error>() {
             return match error {

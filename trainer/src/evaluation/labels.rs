@@ -75,6 +75,11 @@ impl Labels {
         Ok(Self(labels))
     }
 
+    /// The clips that are named, in order.
+    pub fn clips(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Abnormal ranges of a clip.
     pub fn ranges(&self, clip: &str) -> &[(u64, u64)] {
         self.0.get(clip).map_or(&[], Vec::as_slice)
