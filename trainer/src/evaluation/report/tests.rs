@@ -19,6 +19,7 @@ fn sample(folder: &Path) -> ReportData {
             peak_score: 0.8,
             peak_frame: 120,
         }],
+        video: None,
     };
     let alert = |picture: &str, matched| Alert {
         clip: "gate".into(),
@@ -37,6 +38,7 @@ fn sample(folder: &Path) -> ReportData {
         events_truth: usize::from(abnormal_frames > 0),
         events_detected: usize::from(abnormal_frames > 0),
         false_alarms: usize::from(abnormal_frames == 0),
+        delays: vec![],
     };
     ReportData {
         title: "Detection report".into(),
@@ -56,6 +58,7 @@ fn sample(folder: &Path) -> ReportData {
             normal_hours: 1.0 / 65.5,
             frames: 600,
             clips: vec![result("gate", 50), result("\"yard\" <2>", 0)],
+            ..Evaluation::default()
         },
         targets: Targets {
             auc_micro: Some(0.95),
@@ -78,6 +81,8 @@ fn sample(folder: &Path) -> ReportData {
             auc: Some(0.9625),
             points: vec![(0.0, 0.0), (0.1, 0.9), (1.0, 1.0)],
         }],
+        precision_recall: vec![],
+        norms: None,
         alerts: vec![alert("alert.png", true), alert("absent.jpg", false)],
         contact_sheet: Some("sheet.jpg".into()),
         int8_difference: Some(Int8Difference {
