@@ -130,7 +130,9 @@ fn shape(description: &[u8]) -> Result<[usize; 3], String> {
         .split(',')
         .map(str::trim)
         .filter(|axis| !axis.is_empty())
-        .map(|axis| axis.parse().map_err(|_| format!("its shape has the axis '{axis}'")))
+        .map(|axis| {
+            axis.parse().map_err(|_| format!("its shape has the axis {:.20}", format!("{axis:?}")))
+        })
         .collect::<Result<_, String>>()?;
     match axes[..] {
         [frames, height, width] if height > 0 && width > 0 => Ok([frames, height, width]),
@@ -207,7 +209,7 @@ mod tests {
         says(&npy(&GOOD.replace("False", "True"), &six), "Fortran");
         says(&npy(&GOOD.replace("(2, 1, 3)", "(2, 3)"), &six), "[2, 3], expected");
         says(&npy(&GOOD.replace("(2, 1, 3)", "(2, 0, 3)"), &six), "expected");
-        says(&npy(&GOOD.replace("(2, 1, 3)", "(2, x, 3)"), &six), "'x'");
+        says(&npy(&GOOD.replace("(2, 1, 3)", "(2, x, 3)"), &six), "\"x\"");
         says(&npy(&GOOD.replace("'shape'", "'form'"), &six), "no 'shape'");
         let huge = GOOD.replace("(2, 1, 3)", "(18446744073709551615, 9, 9)");
         says(&npy(&huge, &six), "do not hold");
