@@ -24,7 +24,7 @@ pub fn curves(title: &str, axes: (&str, &str), lines: &[Line<'_>], diagonal: boo
     let names: Vec<&str> = lines.iter().map(|line| line.name).collect();
     let mut plot = begin(&format!("{title}: {}", names.join(", ")), axes);
     if diagonal {
-        plot.push_str(&diagonal_line());
+        plot.push_str(&diagonal_line("diagonal"));
     }
     let (x, y) = scales();
     // The most important curve is listed first and drawn last, on top.
@@ -79,7 +79,7 @@ pub fn reliability(bins: &[ReliabilityBin]) -> String {
             number(radius)
         ));
     }
-    plot.push_str(&diagonal_line());
+    plot.push_str(&diagonal_line("diagonal strong"));
     plot.push_str("</svg>\n");
     plot
 }
@@ -143,8 +143,8 @@ pub fn norms(histogram: &NormHistogram) -> String {
         ));
         legend.push_str(&format!(
             "<li><svg width=\"34\" height=\"10\" aria-hidden=\"true\"><line class=\"curve \
-             series-{number_of}\" x1=\"1\" x2=\"33\" y1=\"5\" y2=\"5\"/></svg> {name}: mean \
-             <b>{mean}</b>, median <b>{median}</b> ({} vectors)</li>",
+             series-{number_of}\" x1=\"1\" x2=\"33\" y1=\"5\" y2=\"5\"/></svg> <span>{name}: \
+             mean <b>{mean}</b>, median <b>{median}</b>, {} vectors</span></li>",
             set.count
         ));
     }
@@ -188,11 +188,9 @@ fn scales() -> (Scale, Scale) {
     (Scale::new((0.0, 1.0), (left, right)), Scale::new((0.0, 1.0), (bottom, top)))
 }
 
-fn diagonal_line() -> String {
+fn diagonal_line(class: &str) -> String {
     let (left, right, top, bottom) = AREA;
-    format!(
-        "<line class=\"diagonal\" x1=\"{left}\" y1=\"{bottom}\" x2=\"{right}\" y2=\"{top}\"/>\n"
-    )
+    format!("<line class=\"{class}\" x1=\"{left}\" y1=\"{bottom}\" x2=\"{right}\" y2=\"{top}\"/>\n")
 }
 
 /// A square plot's opening, grid and names of the axes.
@@ -263,7 +261,7 @@ mod tests {
         let sets = [("normal".to_string(), vec![1.0, 2.0]), ("<p>".to_string(), vec![100.0])];
         let plot = norms(&NormHistogram::of(&sets));
         assert_eq!(plot.matches("<polyline").count(), 2);
-        assert!(plot.contains("&lt;p&gt;: mean <b>100</b>, median <b>100</b> (1 vectors)"));
+        assert!(plot.contains("&lt;p&gt;: mean <b>100</b>, median <b>100</b>, 1 vectors"));
         for tick in ["1", "2", "5", "10", "20", "50", "100"] {
             assert!(plot.contains(&format!(">{tick}</text>")), "{tick}");
         }

@@ -254,7 +254,7 @@ fn every_section_is_there_and_says_what_was_measured() {
 
     let norms = section("norms");
     assert_eq!(norms.all("polyline").len(), 2);
-    assert!(norms.all("li")[1].text().contains("pseudo <1>: mean 8.2, median 8.2 (1 vectors)"));
+    assert!(norms.all("li")[1].text().contains("pseudo <1>: mean 8.2, median 8.2, 1 vectors"));
     let configuration = section("configuration");
     assert_eq!(configuration.all("dd")[0].text(), "ab12");
     assert_eq!(configuration.all("pre")[0].text(), "[local]\nname = \"<&\"");
