@@ -6,7 +6,7 @@ use html::Element;
 
 use super::*;
 use crate::evaluation::metrics::reliability;
-use crate::evaluation::{ClipResult, Delay, Evaluation, NormHistogram, PixelEvaluation};
+use crate::evaluation::{ClipResult, Delay, Evaluation, NormHistogram, NormSet, PixelEvaluation};
 
 /// Two clips, one of them with an awkward name, and an alert each with and without a picture.
 fn sample(folder: &Path) -> ReportData {
@@ -38,6 +38,13 @@ fn sample(folder: &Path) -> ReportData {
         matched: Some(matched),
         picture: Some(picture.into()),
         region: Some(Area { x: 0.25, y: 0.5, width: 0.5, height: 0.25 }),
+    };
+    let norms = |name: &str, mean, shares: [f64; 2]| NormSet {
+        name: name.into(),
+        count: 2,
+        mean,
+        median: mean,
+        shares: shares.into(),
     };
     let result = |name: &str, abnormal_frames| ClipResult {
         name: name.into(),
@@ -117,10 +124,10 @@ fn sample(folder: &Path) -> ReportData {
             average_precision: Some(0.8),
             points: vec![(0.0, 1.0), (1.0, 0.5)],
         }],
-        norms: Some(NormHistogram::of(&[
-            ("normal".to_string(), vec![6.8, 7.0]),
-            ("pseudo <1>".to_string(), vec![8.2]),
-        ])),
+        norms: Some(NormHistogram {
+            edges: vec![5.0, 6.0, 10.0],
+            sets: vec![norms("normal", 6.9, [0.5, 0.5]), norms("pseudo <1>", 8.2, [0.0, 1.0])],
+        }),
         alerts: vec![alert("alert.png", true), alert("absent.jpg", false)],
         contact_sheet: Some("sheet.jpg".into()),
         int8_difference: Some(Int8Difference {
@@ -254,7 +261,7 @@ fn every_section_is_there_and_says_what_was_measured() {
 
     let norms = section("norms");
     assert_eq!(norms.all("polyline").len(), 2);
-    assert!(norms.all("li")[1].text().contains("pseudo <1>: mean 8.2, median 8.2, 1 vectors"));
+    assert!(norms.all("li")[1].text().contains("pseudo <1>: mean 8.2, median 8.2, 2 vectors"));
     let configuration = section("configuration");
     assert_eq!(configuration.all("dd")[0].text(), "ab12");
     assert_eq!(configuration.all("pre")[0].text(), "[local]\nname = \"<&\"");
