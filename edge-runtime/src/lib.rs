@@ -12,6 +12,7 @@ pub mod detection;
 pub mod engine;
 pub mod error;
 pub mod evidence;
+pub mod maps;
 pub mod model;
 pub mod publish;
 

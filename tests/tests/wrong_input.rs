@@ -207,6 +207,54 @@ fn labels_that_cannot_be() {
 }
 
 #[test]
+fn maps_and_masks_that_cannot_be() {
+    // The model here has no local detector.
+    let maps = ["--maps", "maps"];
+    outcome(replay("model.pavad", "test/run.mp4").args(maps)).failed(
+        "edge-runtime",
+        2,
+        &["--maps", "no local detector"],
+    );
+    std::fs::create_dir_all(files().join("map-scores")).unwrap();
+    let scores = ["--scores", "map-scores/run.csv"];
+    outcome(replay("model.pavad", "test/run.mp4").args(scores)).succeeded();
+    let evaluate = |masks: &str| {
+        let videos = ["--videos", "test/run.mp4", "--scores", "map-scores", "--maps", "maps"];
+        outcome(trainer("evaluate").args(videos).args(["--masks", masks]))
+    };
+    std::fs::create_dir_all(files().join("maps")).unwrap();
+    std::fs::create_dir_all(files().join("masks/run")).unwrap();
+    evaluate("no-masks").failed("trainer", 2, &["no-masks", "no such folder"]);
+    evaluate("masks").failed("trainer", 2, &["run", "no mask of frame 1", "NNN.png"]);
+    std::fs::create_dir_all(files().join("masks-of-none")).unwrap();
+    evaluate("masks-of-none").failed("trainer", 2, &["run.npy"]);
+    file("maps/run.npy", "no maps");
+    evaluate("masks-of-none").failed("trainer", 3, &["run.npy", "not a NumPy file"]);
+}
+
+#[test]
+fn a_report_of_what_is_no_evaluation() {
+    let report = |more: [&str; 2]| {
+        let options = ["--data", "report.json", "--out", "never.html"];
+        outcome(trainer("report").args(options).args(more))
+    };
+    file("report.json", r#"{"title": "t", "evaluation": {}}"#);
+    report(["--norms", "norms.csv"]).failed("trainer", 2, &["report.json", "missing field"]);
+    let mut evaluate = trainer("evaluate");
+    std::fs::create_dir_all(files().join("report-scores")).unwrap();
+    let scores = ["--scores", "report-scores/run.csv"];
+    outcome(replay("model.pavad", "test/run.mp4").args(scores)).succeeded();
+    evaluate.args(["--videos", "test/run.mp4", "--scores", "report-scores"]);
+    outcome(evaluate.args(["--report-data", "report.json"])).succeeded();
+    file("norms.csv", "set,norm\nnormal,long\n");
+    report(["--norms", "norms.csv"]).failed("trainer", 2, &["norms.csv", "line 2", "'long'"]);
+    report(["--checkpoint", "nowhere"]).failed("trainer", 2, &["nowhere", "config.toml"]);
+    assert!(!files().join("never.html").exists());
+    file("norms.csv", "set,norm\nnormal,1.5\n");
+    report(["--norms", "norms.csv"]).succeeded();
+}
+
+#[test]
 fn something_that_is_no_bundle() {
     file("text.pavad", "This is no bundle.\n");
     let no_bundle = ["text.pavad", "not a model bundle"];

@@ -6,7 +6,7 @@ use video::Frame;
 
 use crate::golden::{self, describe};
 use crate::stream::{Outlets, Stream, latency};
-use crate::{Backend, Error, FrameScore, Graph, RawScores};
+use crate::{Backend, Error, FrameScore, Graph, RawScores, ScoreMap};
 
 /// The loaded detectors of one model on one backend; shared by all streams of a process, which take
 /// turns.
@@ -159,7 +159,7 @@ impl Engine {
         emit: &mut dyn FnMut(&FrameScore),
         raw: &mut dyn FnMut(&RawScores),
     ) -> Result<(), Error> {
-        let mut outlets = Outlets { scores: emit, raw };
+        let mut outlets = Outlets { scores: emit, raw, maps: None };
         stream.push(&self.detectors, &mut self.graphs, frame, &mut outlets)
     }
 
@@ -173,7 +173,38 @@ impl Engine {
         emit: &mut dyn FnMut(&FrameScore),
         raw: &mut dyn FnMut(&RawScores),
     ) -> Result<(), Error> {
-        let mut outlets = Outlets { scores: emit, raw };
+        let mut outlets = Outlets { scores: emit, raw, maps: None };
+        stream.finish(&self.detectors, &mut self.graphs, &mut outlets)
+    }
+
+    /// As [`Engine::push`]; `maps` also gets the local detector's map of each model frame, once and
+    /// in order, as soon as it is computed. Nothing comes if the model has no local detector. For
+    /// evaluation; it costs a second pooling of the maps.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn push_with_maps(
+        &mut self,
+        stream: &mut Stream,
+        frame: &Frame,
+        emit: &mut dyn FnMut(&FrameScore),
+        maps: &mut dyn FnMut(&ScoreMap<'_>),
+    ) -> Result<(), Error> {
+        let mut outlets = Outlets { scores: emit, raw: &mut |_| {}, maps: Some(maps) };
+        stream.push(&self.detectors, &mut self.graphs, frame, &mut outlets)
+    }
+
+    /// As [`Engine::finish`], with the maps of the frames that were still waiting.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn finish_with_maps(
+        &mut self,
+        stream: &mut Stream,
+        emit: &mut dyn FnMut(&FrameScore),
+        maps: &mut dyn FnMut(&ScoreMap<'_>),
+    ) -> Result<(), Error> {
+        let mut outlets = Outlets { scores: emit, raw: &mut |_| {}, maps: Some(maps) };
         stream.finish(&self.detectors, &mut self.graphs, &mut outlets)
     }
 }

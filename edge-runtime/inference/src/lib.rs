@@ -32,7 +32,7 @@ pub use backend::{
 pub use emission::thinning;
 pub use engine::Engine;
 pub use error::Error;
-pub use score::{FrameScore, RawScores, Region};
+pub use score::{FrameScore, RawScores, Region, ScoreMap};
 pub use snippet::SnippetFeatures;
 pub use stream::Stream;
 

@@ -6,7 +6,10 @@ use crate::luma::LumaRing;
 use crate::maps::MapReader;
 use crate::stack::{self, MAX_FRAMES};
 use crate::track::Track;
-use crate::{Error, Graph, Region};
+use crate::{Error, Graph, Region, ScoreMap};
+
+/// Takes maps as they are computed; `None` if nobody asked for them, and then nothing is computed.
+pub(crate) type MapOutlet<'a> = Option<&'a mut dyn FnMut(&ScoreMap<'_>)>;
 
 /// What the maps say of a frame besides its raw value.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +25,10 @@ pub(crate) struct LocalStage {
     stack: Vec<f32>,
     outputs: Vec<Vec<f32>>,
     maps: MapReader,
+    /// Width and height of a map.
+    cells: (usize, usize),
+    /// The newest map for an outlet; empty until one asks.
+    strongest: Vec<f32>,
     hits: Vec<Hit>,
     pub(crate) track: Track,
 }
@@ -30,29 +37,42 @@ impl LocalStage {
     pub(crate) fn new(spec: &LocalSpec, input: &InputSpec, track: Track, capacity: usize) -> Self {
         let (width, height) = (input.width as usize, input.height as usize);
         let stride = spec.map_stride as usize;
+        let cells = (width / stride, height / stride);
         let nowhere = Region { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
         Self {
             spec: spec.clone(),
             stack: vec![0.0; stack::len(spec, width, height)],
             outputs: vec![Vec::new()],
-            maps: MapReader::new(width / stride, height / stride, spec.pool as usize),
+            maps: MapReader::new(cells.0, cells.1, spec.pool as usize),
+            cells,
+            strongest: Vec::new(),
             hits: vec![Hit { kind: 0, region: nowhere }; capacity],
             track,
         }
     }
 
     /// Takes up the newest frame.
-    pub(crate) fn advance(&mut self, lumas: &LumaRing, graph: &mut dyn Graph) -> Result<(), Error> {
+    pub(crate) fn advance(
+        &mut self,
+        lumas: &LumaRing,
+        graph: &mut dyn Graph,
+        outlet: &mut MapOutlet<'_>,
+    ) -> Result<(), Error> {
         match lumas.newest().checked_sub(lookahead(&self.spec)) {
-            Some(_) => self.run_next(lumas, graph),
+            Some(_) => self.run_next(lumas, graph, outlet),
             None => Ok(()),
         }
     }
 
     /// Takes up the frames that waited for frames after the stream's end.
-    pub(crate) fn finish(&mut self, lumas: &LumaRing, graph: &mut dyn Graph) -> Result<(), Error> {
+    pub(crate) fn finish(
+        &mut self,
+        lumas: &LumaRing,
+        graph: &mut dyn Graph,
+        outlet: &mut MapOutlet<'_>,
+    ) -> Result<(), Error> {
         while self.track.known() <= lumas.newest() {
-            self.run_next(lumas, graph)?;
+            self.run_next(lumas, graph, outlet)?;
         }
         Ok(())
     }
@@ -62,7 +82,12 @@ impl LocalStage {
         self.hits[(frame % self.hits.len() as u64) as usize]
     }
 
-    fn run_next(&mut self, lumas: &LumaRing, graph: &mut dyn Graph) -> Result<(), Error> {
+    fn run_next(
+        &mut self,
+        lumas: &LumaRing,
+        graph: &mut dyn Graph,
+        outlet: &mut MapOutlet<'_>,
+    ) -> Result<(), Error> {
         let centre = self.track.known();
         let mut frames: heapless::Vec<&[u8], MAX_FRAMES> = heapless::Vec::new();
         for offset in std::iter::once(0).chain(self.spec.offsets.iter().copied()) {
@@ -76,7 +101,16 @@ impl LocalStage {
             let slot = (centre % self.hits.len() as u64) as usize;
             self.hits[slot] = Hit { kind: peak.kind as u16, region: self.maps.region(peak) };
         }
-        self.track.push(peak.map_or(f64::NAN, |peak| peak.value.into()))
+        self.track.push(peak.map_or(f64::NAN, |peak| peak.value.into()))?;
+        if let Some(outlet) = outlet {
+            self.maps.strongest(&self.outputs[0], &mut self.strongest);
+            for value in &mut self.strongest {
+                *value = ((f64::from(*value) - self.spec.z.mean) / self.spec.z.std) as f32;
+            }
+            let (width, height) = self.cells;
+            outlet(&ScoreMap { frame: centre, width, height, z: &self.strongest });
+        }
+        Ok(())
     }
 }
 

@@ -76,6 +76,20 @@ impl MapReader {
         best
     }
 
+    /// The largest `pool` × `pool` mean of each cell over all maps, into `out`, `[height, width]`: its
+    /// largest value is that of [`MapReader::peak`]. `maps` is `[kinds, height, width]` with at
+    /// least one kind. What `peak` found last stays for [`MapReader::region`].
+    pub fn strongest(&mut self, maps: &[f32], out: &mut Vec<f32>) {
+        out.clear();
+        out.resize(self.width * self.height, f32::NEG_INFINITY);
+        for map in maps.chunks_exact(self.width * self.height) {
+            self.pool_map(map);
+            for (strongest, value) in out.iter_mut().zip(&self.pooled) {
+                *strongest = strongest.max(*value);
+            }
+        }
+    }
+
     /// The box around the blob of the peak that [`MapReader::peak`] found last: the cells of its
     /// map that are connected to it (8 neighbours) with a pooled logit of at least the peak's less
     /// [`BLOB_MARGIN`].
@@ -170,6 +184,23 @@ mod tests {
         let mut pooled = MapReader::new(6, 4, 3);
         let peak = pooled.peak(&maps).unwrap();
         assert_eq!((peak.kind, peak.value), (1, (4.0 * 4.0 - 5.0 * 5.0) / 9.0));
+    }
+
+    #[test]
+    fn the_strongest_kind_of_each_cell() {
+        let mut reader = MapReader::new(2, 2, 1);
+        let maps = [1.0, -2.0, 0.0, 5.0, 0.5, 3.0, -1.0, 4.0];
+        let peak = reader.peak(&maps).unwrap();
+        let before = reader.region(&peak);
+        let mut out = vec![9.0; 7];
+        reader.strongest(&maps, &mut out);
+        assert_eq!(out, [1.0, 3.0, 0.0, 5.0]);
+        assert_eq!(out.iter().copied().fold(f32::MIN, f32::max), peak.value);
+        assert_eq!(reader.region(&peak), before);
+        // Pooled before the kinds are compared: each kind's mean of all four cells.
+        let mut pooled = MapReader::new(2, 2, 3);
+        pooled.strongest(&maps, &mut out);
+        assert_eq!(out, [1.625; 4]);
     }
 
     #[test]

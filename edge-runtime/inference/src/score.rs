@@ -35,6 +35,20 @@ pub struct RawScores {
     pub semantic: Option<f64>,
 }
 
+/// The local detector's map of one model frame: what its raw value is the largest of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoreMap<'a> {
+    /// Model frame, from 0; with a step of n it is source frame `n * frame`.
+    pub frame: u64,
+    /// Cells in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// For each cell, `[height, width]`, the largest pooled logit over all kinds, normalised with the
+    /// local detector's `z`; neither smoothed over time nor weighted.
+    pub z: &'a [f32],
+}
+
 /// A rectangle of the picture; all values from 0 to 1, relative to the picture's size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Region {

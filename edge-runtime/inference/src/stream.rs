@@ -5,7 +5,7 @@ use video::{Frame, Resizer};
 
 use crate::emission::Emission;
 use crate::engine::Graphs;
-use crate::local::{LocalStage, lookahead, lookback};
+use crate::local::{LocalStage, MapOutlet, lookahead, lookback};
 use crate::luma::LumaRing;
 use crate::motion::MotionStage;
 use crate::semantic::SemanticStage;
@@ -109,7 +109,7 @@ impl Stream {
         self.take_luma(frame)?;
         self.frames += 1;
         if let (Some(stage), Some(graph)) = (&mut self.local, &mut graphs.local) {
-            stage.advance(&self.lumas, graph.as_mut())?;
+            stage.advance(&self.lumas, graph.as_mut(), &mut outlets.maps)?;
         }
         if let Some(stage) = &mut self.motion {
             stage.advance(&self.lumas)?;
@@ -133,7 +133,7 @@ impl Stream {
             return Ok(());
         }
         if let (Some(stage), Some(graph)) = (&mut self.local, &mut graphs.local) {
-            stage.finish(&self.lumas, graph.as_mut())?;
+            stage.finish(&self.lumas, graph.as_mut(), &mut outlets.maps)?;
         }
         if let Some(stage) = &mut self.motion {
             stage.finish(self.frames)?;
@@ -230,4 +230,5 @@ impl Stream {
 pub(crate) struct Outlets<'a> {
     pub(crate) scores: &'a mut dyn FnMut(&FrameScore),
     pub(crate) raw: &'a mut dyn FnMut(&RawScores),
+    pub(crate) maps: MapOutlet<'a>,
 }

@@ -152,6 +152,49 @@ fn local_looks_ahead_and_is_clamped_at_the_ends() {
 }
 
 #[test]
+fn maps_come_once_in_order_and_their_highest_cell_is_the_raw_value() {
+    let mut spec = local();
+    spec.z = ZScore { mean: 10.0, std: 4.0 };
+    let smoothing = SmoothingSpec { sigma: 2.0, radius: 3, lag: 5 };
+    let detectors = Detectors { local: Some(spec), smoothing, ..bare() };
+    let mut engine = engine(detectors, vec![("local", local_graph())]);
+    let frames = greys(&[100, 99, 10, 99, 30, 99, 0, 99, 90]); // every second one is thinned out
+    let mut stream = engine.stream(20.0);
+    let (mut maps, mut scores) = (Vec::new(), Vec::new());
+    let mut take = |map: &inference::ScoreMap<'_>| {
+        assert_eq!((map.width, map.height), (WIDTH / 4, HEIGHT / 4));
+        maps.push((map.frame, map.z.to_vec()));
+    };
+    for frame in &frames {
+        engine.push_with_maps(&mut stream, frame, &mut |s| scores.push(*s), &mut take).unwrap();
+    }
+    engine.finish_with_maps(&mut stream, &mut |s| scores.push(*s), &mut take).unwrap();
+
+    let (plain, raws) = run(&mut engine, 20.0, &frames);
+    assert_eq!(scores, plain.iter().map(|(score, _)| *score).collect::<Vec<_>>());
+    assert_eq!((maps.len(), raws.len()), (5, 5));
+    for (raw, (frame, map)) in raws.iter().zip(&maps) {
+        assert_eq!(raw.frame, *frame);
+        let highest = map.iter().copied().fold(f32::MIN, f32::max);
+        assert_eq!(f64::from(highest), (raw.local.unwrap() - 10.0) / 4.0);
+        // Kind 0 speaks in the first cell; elsewhere but the last nobody does.
+        assert_eq!(map[1], (-1000.0 - 10.0) / 4.0);
+    }
+    assert_eq!(maps[0].1[0], (100.0 - 10.0) / 4.0);
+}
+
+#[test]
+fn a_model_without_a_local_detector_has_no_maps() {
+    let mut engine = engine(Detectors { motion: Some(motion()), ..bare() }, vec![]);
+    let mut stream = engine.stream(10.0);
+    let mut none = |_: &inference::ScoreMap<'_>| panic!("a map");
+    for frame in greys(&[1, 2, 3]) {
+        engine.push_with_maps(&mut stream, &frame, &mut |_| {}, &mut none).unwrap();
+    }
+    engine.finish_with_maps(&mut stream, &mut |_| {}, &mut none).unwrap();
+}
+
+#[test]
 fn frames_of_another_size_are_resized() {
     let mut engine = engine(
         Detectors {

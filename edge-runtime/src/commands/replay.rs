@@ -13,6 +13,7 @@ use edge_runtime::detection::{IncidentIds, Rules};
 use edge_runtime::engine::{
     self, CameraSetup, EventFile, Hub, Identity, ModelStatus, Outputs, ScoreFile, Setup,
 };
+use edge_runtime::maps::{MapFile, MapScorer};
 use edge_runtime::model::Model;
 use serde::Serialize;
 use video::Clip;
@@ -28,7 +29,8 @@ are those of the recording: milliseconds since its first frame.
 
 Examples:
   edge-runtime replay --bundle model.pavad --input door.mp4 --scores door.csv
-  edge-runtime replay --bundle model.pavad --input clips/ --scores scores/ --events events.jsonl")]
+  edge-runtime replay --bundle model.pavad --input clips/ --scores scores/ --events events.jsonl
+  edge-runtime replay --bundle model.pavad --input clips/ --scores scores/ --maps maps/")]
 pub struct Arguments {
     /// The model bundle.
     #[arg(long, value_name = "FILE")]
@@ -51,6 +53,10 @@ pub struct Arguments {
     /// Where the events go, one JSON object a line.
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
+    /// A folder that gets `<clip>.npy`, the local detector's score map of every model frame:
+    /// [frames, height, width], float32, the z-score of the strongest kind in each cell.
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
     /// The key that must have signed the bundle: a `.pub` file or its text. Without it only the
     /// bundle's own key is used, and its origin is not checked.
     #[arg(long, value_name = "FILE")]
@@ -91,6 +97,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         ort_library: arguments.ort_library.clone(),
     })?;
     warn_of_origin(&model, "give the key with --public-key FILE");
+    if arguments.maps.is_some() && model.bundle.manifest().detectors.local.is_none() {
+        let message = "--maps: the model has no local detector and so no maps; leave it out";
+        return Err(Error::Usage(message.into()).into());
+    }
     let clips = video::list_clips(&arguments.input).map_err(Error::Input)?;
     let mut outputs = Outputs::none();
     outputs.events =
@@ -107,7 +117,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     };
     for clip in &clips {
         let scores = arguments.scores.as_deref().map(|path| scores_path(path, clip, &clips));
-        let (done, back) = replay(clip, scores.as_deref(), &mut model, outputs)?;
+        let maps = arguments.maps.as_deref().map(|path| path.join(format!("{}.npy", clip.name)));
+        let (done, back) = replay(clip, scores.as_deref(), maps.as_deref(), &mut model, outputs)?;
         outputs = back;
         if !arguments.json {
             print(&format!("{}: {} frames, {} events", done.name, done.frames, done.events))?;
@@ -145,6 +156,7 @@ fn scores_path(path: &Path, clip: &Clip, clips: &[Clip]) -> PathBuf {
 fn replay(
     clip: &Clip,
     scores: Option<&Path>,
+    maps: Option<&Path>,
     model: &mut Model,
     outputs: Outputs,
 ) -> Result<(ClipSummary, Outputs), Error> {
@@ -178,7 +190,18 @@ fn replay(
         end_with_sources: true,
     };
     let hub = Arc::new(Hub::new(&[Delivery::Lossless]));
-    let mut report = engine::run(vec![camera], &mut model.engine, setup, &hub);
+    let mut report = match maps.map(|path| map_file(path, model)).transpose()? {
+        None => engine::run(vec![camera], &mut model.engine, setup, &hub),
+        Some(file) => {
+            let mut scorer = MapScorer::new(&mut model.engine, file, &hub);
+            let report = engine::run(vec![camera], &mut scorer, setup, &hub);
+            // A clip that failed has no maps; why it did is the better message.
+            if report.cameras.iter().all(|camera| camera.error.is_none()) {
+                scorer.finish()?;
+            }
+            report
+        }
+    };
     let Some(camera) = report.cameras.pop() else {
         return Err(Error::Failed("the replay had no camera".into()));
     };
@@ -192,6 +215,14 @@ fn replay(
         seconds: report.seconds,
     };
     Ok((done, report.outputs))
+}
+
+/// The file for a clip's maps, of the size that the model gives them.
+fn map_file(path: &Path, model: &Model) -> Result<MapFile, Error> {
+    let detectors = &model.bundle.manifest().detectors;
+    let stride = detectors.local.as_ref().map_or(1, |local| local.map_stride);
+    let cells = |pixels: u32| (pixels / stride) as usize;
+    MapFile::create(path, cells(detectors.input.width), cells(detectors.input.height))
 }
 
 /// A clip's name as a camera id: other characters than `[a-zA-Z0-9_-]` become `_`.

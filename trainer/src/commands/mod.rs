@@ -10,12 +10,27 @@ pub mod scene;
 pub mod score;
 pub mod train;
 
-use trainer::evaluation::{FilesError, LabelsError};
+use std::path::Path;
+
+use anyhow::Context as _;
+use trainer::evaluation::report::CheckpointError;
+use trainer::evaluation::{FilesError, LabelsError, RegionsError};
 
 /// Wrong usage or configuration: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// Writes a file whole or not at all: beside its place first, then renamed into it.
+pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    std::fs::write(&part, bytes)
+        .and_then(|()| std::fs::rename(&part, path))
+        .inspect_err(|_| drop(std::fs::remove_file(&part)))
+        .with_context(|| format!("{}: cannot be written", path.display()))
+}
 
 /// The exit code of the documented table: 1 the work failed, 2 wrong usage or configuration, 3
 /// input damaged, 4 a device or service is not available.
@@ -28,17 +43,18 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(code) = code {
             return code;
         }
-        if let Some(error) = cause.downcast_ref::<video::Error>() {
+        if let Some(error) = cause.downcast_ref::<RegionsError>() {
             return match error {
-                video::Error::Missing { .. }
-                | video::Error::Empty { .. }
-                | video::Error::DuplicateClip { .. } => 2,
-                video::Error::Unreadable { .. }
-                | video::Error::Truncated { .. }
-                | video::Error::Corrupt { .. }
-                | video::Error::SizeChanged { .. } => 3,
-                _ => 1,
+                RegionsError::Video(error) => video_code(error),
+                RegionsError::Maps { .. } => 3,
+                _ => 2,
             };
+        }
+        if cause.is::<CheckpointError>() {
+            return 3;
+        }
+        if let Some(error) = cause.downcast_ref::<video::Error>() {
+            return video_code(error);
         }
         if let Some(error) = cause.downcast_ref::<model_export::weights::Error>() {
             return match error {
@@ -75,4 +91,17 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         }
     }
     1
+}
+
+fn video_code(error: &video::Error) -> u8 {
+    match error {
+        video::Error::Missing { .. }
+        | video::Error::Empty { .. }
+        | video::Error::DuplicateClip { .. } => 2,
+        video::Error::Unreadable { .. }
+        | video::Error::Truncated { .. }
+        | video::Error::Corrupt { .. }
+        | video::Error::SizeChanged { .. } => 3,
+        _ => 1,
+    }
 }

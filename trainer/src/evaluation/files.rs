@@ -93,6 +93,7 @@ pub fn read_scores(videos: &Path, scores: &Path) -> Result<Vec<ScoredClip>, File
         let detector = |name| column(&path, &own, name);
         clips.push(ScoredClip {
             name: clip.name,
+            video: clip.path,
             frame_rate,
             score,
             local: detector("local")?,

@@ -1,14 +1,33 @@
 //! The whole evaluation of a set of clips: scores and events against the truth.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::events::{Announced, match_events};
 use super::labels::{Labels, LabelsError};
-use super::metrics::{average_precision, roc_auc};
+use super::metrics::{
+    ReliabilityBin, average_precision, brier_score, detection_delay, expected_calibration_error,
+    false_alarm_rate, precision_recall_curve, reliability, roc_auc, roc_curve, threshold_at,
+};
+use super::regions::PixelEvaluation;
 
 /// Frames around a true event in which an alarm still counts as its own: scores are smoothed over a
 /// second or so to both sides.
 const SLACK_SECONDS: f64 = 1.0;
+
+/// The score at which the false-alarm rate is given: that of Sultani et al. (CVPR 2018), and the
+/// threshold of the published score.
+const ALARM_SCORE: f64 = 0.5;
+
+/// Share of normal frames that may alarm where the delay of detection is measured.
+pub const DELAY_RATE: f64 = 0.01;
+
+/// Bins of the reliability diagram.
+const BINS: usize = 10;
+
+/// Points of a curve: more cannot be told apart.
+pub const CURVE_POINTS: usize = 300;
 
 /// Frames of slack around a true event, at a frame rate.
 pub fn slack(frame_rate: f64) -> u64 {
@@ -20,6 +39,8 @@ pub fn slack(frame_rate: f64) -> u64 {
 pub struct ScoredClip {
     /// Name.
     pub name: String,
+    /// The video, a file or a folder of pictures.
+    pub video: PathBuf,
     /// Frames per second.
     pub frame_rate: f64,
     /// The published score.
@@ -34,8 +55,8 @@ pub struct ScoredClip {
     pub frame_difference: Vec<f64>,
 }
 
-/// What came out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What came out. `docs/reference/evaluation.md` defines each figure.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Frame AUC over all clips' frames together; `None` if only one class occurs.
     pub auc_micro: Option<f64>,
@@ -63,12 +84,61 @@ pub struct Evaluation {
     pub normal_hours: f64,
     /// Frames.
     pub frames: usize,
+    /// Micro frame AUC over the clips that have an abnormal frame.
+    #[serde(default)]
+    pub auc_abnormal: Option<f64>,
+    /// Share of frames with a score of at least 0.5, of clips without an abnormal frame.
+    #[serde(default)]
+    pub false_alarm_rate: Option<f64>,
+    /// Brier score of all frames; `None` if the scores are not in 0 to 1.
+    #[serde(default)]
+    pub brier_score: Option<f64>,
+    /// Expected calibration error over `reliability`.
+    #[serde(default)]
+    pub calibration_error: Option<f64>,
+    /// What scores say and what is true, in ten equal parts of 0 to 1.
+    #[serde(default)]
+    pub reliability: Vec<ReliabilityBin>,
+    /// How soon events are noticed; `None` without an event or a normal frame.
+    #[serde(default)]
+    pub delay: Option<Delay>,
+    /// Maps against masks, if both were given.
+    #[serde(default)]
+    pub pixels: Option<PixelEvaluation>,
+    /// The ROC curve, (false positive rate, true positive rate), thinned.
+    #[serde(default)]
+    pub roc_curve: Vec<(f64, f64)>,
+    /// The precision–recall curve, (recall, precision), thinned.
+    #[serde(default)]
+    pub precision_recall_curve: Vec<(f64, f64)>,
     /// Each clip on its own.
     pub clips: Vec<ClipResult>,
 }
 
+/// How soon events are noticed, at a threshold that a fixed share of all normal frames exceeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Delay {
+    /// The share of normal frames that may alarm.
+    pub false_alarm_rate: f64,
+    /// The threshold; an alarm is a score above it.
+    pub threshold: f64,
+    /// True events.
+    pub events: usize,
+    /// Of them with an alarm.
+    pub detected: usize,
+    /// Frames from onset to first alarm, mean over the detected events; `None` if there are none. So
+    /// the rest.
+    pub mean_frames: Option<f64>,
+    /// Median.
+    pub median_frames: Option<f64>,
+    /// Mean in seconds.
+    pub mean_seconds: Option<f64>,
+    /// Median in seconds.
+    pub median_seconds: Option<f64>,
+}
+
 /// A clip's part.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ClipResult {
     /// Name.
     pub name: String,
@@ -84,9 +154,13 @@ pub struct ClipResult {
     pub events_detected: usize,
     /// False alarms.
     pub false_alarms: usize,
+    /// Frames from onset to first alarm of each true event, `None` if it has none, at the threshold
+    /// of [`Evaluation::delay`]; empty without one.
+    #[serde(default)]
+    pub delays: Vec<Option<u64>>,
 }
 
-/// Evaluates.
+/// Evaluates; [`Evaluation::pixels`] is left empty.
 ///
 /// # Errors
 /// [`LabelsError::BeyondEnd`] if the labels do not fit a clip.
@@ -108,6 +182,19 @@ pub fn evaluate(
     };
     let scores: Vec<f64> = clips.iter().flat_map(|c| c.score.iter().copied()).collect();
 
+    let abnormal_clips: Vec<bool> = truth.iter().map(|frames| frames.contains(&true)).collect();
+    let of_clips = |abnormal: bool| {
+        let chosen = clips.iter().zip(&truth).zip(&abnormal_clips);
+        let chosen = chosen.filter(move |(_, is)| **is == abnormal).map(|(both, _)| both);
+        chosen.flat_map(|(clip, frames)| clip.score.iter().copied().zip(frames.iter().copied()))
+    };
+    let (abnormal_scores, abnormal_truth): (Vec<f64>, Vec<bool>) = of_clips(true).unzip();
+    let (normal_scores, _): (Vec<f64>, Vec<bool>) = of_clips(false).unzip();
+    let bins = reliability(&scores, &all, BINS);
+    let normal: Vec<f64> =
+        scores.iter().zip(&all).filter(|(_, abnormal)| !**abnormal).map(|(s, _)| *s).collect();
+    let threshold = threshold_at(&normal, DELAY_RATE);
+
     let mut results = Vec::new();
     for (clip, truth) in clips.iter().zip(&truth) {
         let own: Vec<Announced> =
@@ -122,6 +209,10 @@ pub fn evaluate(
             events_truth: matching.truth.len(),
             events_detected: matching.detected(),
             false_alarms: matching.false_alarms.len(),
+            delays: threshold.map_or(Vec::new(), |threshold| {
+                let delay = |range: &(u64, u64)| detection_delay(&clip.score, *range, threshold);
+                labels.ranges(&clip.name).iter().map(delay).collect()
+            }),
         });
     }
     let own: Vec<f64> = results.iter().filter_map(|r| r.auc).collect();
@@ -145,7 +236,55 @@ pub fn evaluate(
         false_alarms_per_hour: (normal_hours > 0.0).then(|| false_alarms as f64 / normal_hours),
         normal_hours,
         frames: all.len(),
+        auc_abnormal: roc_auc(&abnormal_scores, &abnormal_truth),
+        false_alarm_rate: false_alarm_rate(&normal_scores, ALARM_SCORE),
+        brier_score: brier_score(&scores, &all),
+        calibration_error: expected_calibration_error(&bins),
+        reliability: bins,
+        delay: threshold.and_then(|threshold| delay(clips, &results, threshold)),
+        pixels: None,
+        roc_curve: roc_curve(&scores, &all, CURVE_POINTS),
+        precision_recall_curve: precision_recall_curve(&scores, &all, CURVE_POINTS),
         clips: results,
+    })
+}
+
+/// The delays of all clips together; `None` without a true event.
+fn delay(clips: &[ScoredClip], results: &[ClipResult], threshold: f64) -> Option<Delay> {
+    let events = results.iter().map(|result| result.delays.len()).sum();
+    let both: Vec<(f64, f64)> = clips
+        .iter()
+        .zip(results)
+        .flat_map(|(clip, result)| {
+            let seconds = |frames: &u64| (*frames as f64, *frames as f64 / clip.frame_rate);
+            result.delays.iter().flatten().map(seconds)
+        })
+        .collect();
+    let (frames, seconds): (Vec<f64>, Vec<f64>) = both.into_iter().unzip();
+    (events > 0).then(|| Delay {
+        false_alarm_rate: DELAY_RATE,
+        threshold,
+        events,
+        detected: frames.len(),
+        mean_frames: mean(&frames),
+        median_frames: median(&frames),
+        mean_seconds: mean(&seconds),
+        median_seconds: median(&seconds),
+    })
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// The middle value, or the mean of the two in the middle.
+pub(super) fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(match sorted.len() % 2 {
+        0 => f64::midpoint(sorted[sorted.len() / 2 - 1], upper),
+        _ => upper,
     })
 }
 
@@ -180,5 +319,73 @@ mod tests {
         // Ten normal frames at two a second are five seconds.
         assert!((found.false_alarms_per_hour.unwrap() - 720.0).abs() < 1e-9);
         assert_eq!(found.clips[1].auc, None);
+
+        // Clip a alone: perfect. Clip b, the only normal one, stays below 0.5.
+        assert_eq!((found.auc_abnormal, found.false_alarm_rate), (Some(1.0), Some(0.0)));
+        // Ten normal frames and 1 %: none may alarm, so the threshold is the highest of them, 0.3,
+        // and the event's first frame is above it.
+        let delay = found.delay.unwrap();
+        assert_eq!((delay.threshold, delay.events, delay.detected), (0.3, 1, 1));
+        assert_eq!((delay.mean_frames, delay.median_seconds), (Some(0.0), Some(0.0)));
+        assert_eq!((&found.clips[0].delays[..], found.clips[1].delays.len()), (&[Some(0)][..], 0));
+        let squares = 0.1 * 0.1 + 0.2 * 0.2 + 0.2 * 0.2 + 0.1 * 0.1 + 8.0 * 0.3 * 0.3;
+        assert!((found.brier_score.unwrap() - squares / 12.0).abs() < 1e-12);
+        // No two bins mix the classes, so every frame is off by its distance from its label.
+        let gaps = 0.1 + 0.2 + 8.0 * 0.3 + 0.2 + 0.1;
+        assert!((found.calibration_error.unwrap() - gaps / 12.0).abs() < 1e-12);
+        assert_eq!(found.reliability.len(), 10);
+        assert_eq!(found.roc_curve.last(), Some(&(1.0, 1.0)));
+        assert_eq!(found.precision_recall_curve[0], (0.0, 1.0));
+        assert_eq!(found.pixels, None);
+    }
+
+    #[test]
+    fn a_late_alarm_and_a_missed_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.json");
+        std::fs::write(&path, r#"{"a": [[3, 6], [8, 8]]}"#).unwrap();
+        let labels = Labels::read(&path).unwrap();
+        let score = vec![0.1, 0.5, 0.2, 0.5, 0.6, 0.9, 0.2, 0.4];
+        let clips = [ScoredClip {
+            name: "a".into(),
+            frame_rate: 4.0,
+            frame_difference: score.clone(),
+            score,
+            ..ScoredClip::default()
+        }];
+        let found = evaluate(&clips, &labels, &[]).unwrap();
+        // The highest normal score is 0.5; frames 3 and 4 of the first event do not exceed it.
+        assert_eq!(found.clips[0].delays, [Some(2), None]);
+        let delay = found.delay.unwrap();
+        assert_eq!((delay.events, delay.detected), (2, 1));
+        assert_eq!((delay.mean_frames, delay.mean_seconds), (Some(2.0), Some(0.5)));
+        assert_eq!(found.false_alarm_rate, None, "no clip is normal throughout");
+    }
+
+    #[test]
+    fn one_class_or_no_clip_leaves_figures_out() {
+        let clip = ScoredClip {
+            name: "a".into(),
+            frame_rate: 4.0,
+            frame_difference: vec![0.0; 3],
+            score: vec![0.2, 0.6, 1.4],
+            ..ScoredClip::default()
+        };
+        let found = evaluate(&[clip], &Labels::default(), &[]).unwrap();
+        assert_eq!((found.auc_micro, found.auc_abnormal, found.delay), (None, None, None));
+        assert_eq!(found.false_alarm_rate, Some(2.0 / 3.0));
+        // 1.4 is no probability.
+        assert_eq!((found.brier_score, found.calibration_error), (None, None));
+        assert!(found.roc_curve.is_empty() && found.precision_recall_curve.is_empty());
+        let found = evaluate(&[], &Labels::default(), &[]).unwrap();
+        assert_eq!((found.frames, found.false_alarm_rate, found.delay), (0, None, None));
+        assert!(found.reliability.is_empty() && found.false_alarms_per_hour.is_none());
+    }
+
+    #[test]
+    fn medians_by_hand() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!((median(&[]), mean(&[])), (None, None));
     }
 }

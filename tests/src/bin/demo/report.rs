@@ -1,24 +1,21 @@
 //! What came out: `summary.json`, `report.html`, and the lines at the end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use model_bundle::{Bundle, Manifest, Trust};
 use serde::Serialize;
 use trainer::evaluation::report::{
-    Alert, AnnouncedEvent, ClipTrack, Facts, Int8Difference, ReportData, RocCurve, Targets, render,
+    Facts, Int8Difference, ReportData, Targets, alerts, precision_recall_curves, read_checkpoint,
+    render, roc_curves, tracks,
 };
 use trainer::evaluation::{
-    Announced, Evaluation, Labels, ScoredClip, evaluate, incidents, match_events, read_alerts,
-    read_scores, roc_auc, roc_curve,
+    Announced, Evaluation, Labels, evaluate, incidents, read_alerts, read_scores,
 };
 
 use crate::Args;
 use crate::stages::{Site, Watched};
-
-/// Points of a ROC curve in the report: more cannot be told apart.
-const ROC_POINTS: usize = 300;
 
 /// `summary.json`.
 #[derive(Debug, Serialize)]
@@ -112,7 +109,9 @@ pub fn write(
     std::fs::write(&path, serde_json::to_string_pretty(&summary)?)
         .with_context(|| path.display().to_string())?;
 
-    let hashes = vec![("model.pavad".to_string(), bundle.digest_hex())];
+    let checkpoint = read_checkpoint(&out.join("checkpoint"))?;
+    let mut hashes = vec![("model.pavad".to_string(), bundle.digest_hex())];
+    hashes.extend(checkpoint.hashes);
     let facts = Facts {
         frames_per_second: Some(summary.frames_per_second),
         backend: watched.backend.clone(),
@@ -121,7 +120,7 @@ pub fn write(
         seconds: seconds.to_vec(),
         threshold: manifest.detectors.events.enter,
         hashes,
-        configuration: std::fs::read_to_string(out.join("checkpoint/config.toml")).ok(),
+        configuration: Some(checkpoint.configuration),
     };
     let contact_sheet = PathBuf::from("checkpoint/pseudo.jpg");
     let data = ReportData {
@@ -130,8 +129,16 @@ pub fn write(
         targets: targets(args),
         facts,
         clips: tracks(&clips, &labels, &received),
-        roc: curves(&clips, &labels)?,
-        alerts: alerts(&clips, &labels, &received, site.labels.is_some()),
+        roc: roc_curves(&clips, &labels)?,
+        precision_recall: precision_recall_curves(&clips, &labels)?,
+        norms: None,
+        alerts: alerts(
+            &clips,
+            &labels,
+            &received,
+            site.labels.is_some(),
+            Some(Path::new("evidence")),
+        ),
         contact_sheet: out.join(&contact_sheet).exists().then_some(contact_sheet),
         int8_difference: int8_difference(manifest),
         evaluation: evaluation.clone(),
@@ -159,87 +166,6 @@ fn targets(args: &Args) -> Targets {
     }
 }
 
-type Incident = (Announced, trainer::evaluation::AlertLine);
-
-fn tracks(clips: &[ScoredClip], labels: &Labels, incidents: &[Incident]) -> Vec<ClipTrack> {
-    let own = |name: &str| {
-        incidents
-            .iter()
-            .filter(|(event, _)| event.clip == name)
-            .map(|(event, alert)| AnnouncedEvent {
-                first: event.first,
-                last: event.last,
-                kind: Some(alert.kind.clone()),
-                peak_score: alert.peak_score,
-                peak_frame: alert.peak_frame,
-            })
-            .collect()
-    };
-    clips
-        .iter()
-        .map(|clip| ClipTrack {
-            name: clip.name.clone(),
-            frame_rate: clip.frame_rate,
-            scores: clip.score.clone(),
-            truth: labels.ranges(&clip.name).to_vec(),
-            announced: own(&clip.name),
-        })
-        .collect()
-}
-
-fn curves(clips: &[ScoredClip], labels: &Labels) -> Result<Vec<RocCurve>> {
-    let mut truth = Vec::new();
-    for clip in clips {
-        truth.extend(labels.frames(&clip.name, clip.score.len())?);
-    }
-    let curve = |name: &str, pick: &dyn Fn(&ScoredClip) -> Option<&Vec<f64>>| {
-        let scores: Vec<f64> =
-            clips.iter().map(|clip| pick(clip).cloned()).collect::<Option<Vec<_>>>()?.concat();
-        let points = roc_curve(&scores, &truth, ROC_POINTS);
-        let auc = roc_auc(&scores, &truth);
-        (!points.is_empty()).then(|| RocCurve { name: name.into(), auc, points })
-    };
-    Ok([
-        curve("fused", &|c| Some(&c.score)),
-        curve("local", &|c| c.local.as_ref()),
-        curve("motion", &|c| c.motion.as_ref()),
-        curve("semantic", &|c| c.semantic.as_ref()),
-        curve("frame difference", &|c| Some(&c.frame_difference)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect())
-}
-
-fn alerts(
-    clips: &[ScoredClip],
-    labels: &Labels,
-    incidents: &[Incident],
-    has_truth: bool,
-) -> Vec<Alert> {
-    let rate =
-        |name: &str| clips.iter().find(|c| c.name == name).map_or(1.0, |c| c.frame_rate.max(1e-9));
-    incidents
-        .iter()
-        .map(|(event, alert)| {
-            let rate = rate(&event.clip);
-            let slack = trainer::evaluation::run::slack(rate);
-            let clip = [event.clip.clone()];
-            let matching = match_events(&clip, labels, std::slice::from_ref(event), slack);
-            Alert {
-                clip: event.clip.clone(),
-                seconds: alert.peak_frame as f64 / rate,
-                kind: Some(alert.kind.clone()),
-                peak_score: alert.peak_score,
-                matched: has_truth.then_some(matching.false_alarms.is_empty()),
-                picture: alert.snapshot.as_ref().map(|path| PathBuf::from("evidence").join(path)),
-                // The camera has drawn it into the picture.
-                region: None,
-            }
-        })
-        .collect()
-}
-
 fn int8_difference(manifest: &Manifest) -> Option<Int8Difference> {
     let number = |key: &str| manifest.provenance.get(key)?.parse().ok();
     let bytes = |precision: &str, backend: &str| {
@@ -256,7 +182,7 @@ fn int8_difference(manifest: &Manifest) -> Option<Int8Difference> {
     })
 }
 
-fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &std::path::Path) -> String {
+fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &Path) -> String {
     let show = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.4}"));
     let mut lines = vec![
         String::new(),

@@ -2,10 +2,8 @@
 //!
 //! Horizontal positions are percentages, so that a chart fills whatever width the page has.
 
-use super::data::{AnnouncedEvent, ClipTrack, RocCurve};
-use super::svg::{
-    MAX_POINTS, Scale, clock, escape, number, polyline, thin_by_maximum, thin_curve, time_ticks,
-};
+use super::data::{AnnouncedEvent, ClipTrack};
+use super::svg::{MAX_POINTS, Scale, clock, escape, number, polyline, thin_by_maximum, time_ticks};
 use crate::evaluation::run::slack;
 
 /// Shared by all charts: hatching, the mark of the baseline and of truth.
@@ -270,61 +268,8 @@ pub fn bars(rows: &[(&str, Option<f64>)]) -> String {
     chart
 }
 
-/// ROC curves with a legend.
-pub fn roc(curves: &[RocCurve]) -> String {
-    let x = Scale::new((0.0, 1.0), (44.0, 412.0));
-    let y = Scale::new((0.0, 1.0), (352.0, 10.0));
-    let names: Vec<&str> = curves.iter().map(|c| c.name.as_str()).collect();
-    let label = escape(&format!("ROC curves: {}", names.join(", ")));
-    let mut chart = format!(
-        "<svg class=\"roc\" viewBox=\"0 0 424 400\" role=\"img\" aria-label=\"{label}\">\
-         <title>{label}</title>\n"
-    );
-    for step in 0..=4 {
-        let value = step as f64 / 4.0;
-        let (at_x, at_y) = (number(x.at(value)), number(y.at(value)));
-        chart.push_str(&format!(
-            "<line class=\"grid\" x1=\"{at_x}\" x2=\"{at_x}\" y1=\"10\" y2=\"352\"/>\
-             <line class=\"grid\" x1=\"44\" x2=\"412\" y1=\"{at_y}\" y2=\"{at_y}\"/>\
-             <text class=\"label\" x=\"{at_x}\" y=\"369\" text-anchor=\"middle\">{0}</text>\
-             <text class=\"label\" x=\"36\" y=\"{at_y}\" text-anchor=\"end\" \
-             dominant-baseline=\"central\">{0}</text>\n",
-            number(value)
-        ));
-    }
-    chart.push_str(
-        "<line class=\"diagonal\" x1=\"44\" y1=\"352\" x2=\"412\" y2=\"10\"/>\
-         <text class=\"label\" x=\"228\" y=\"392\" text-anchor=\"middle\">false positive rate</text>\
-         <text class=\"label\" transform=\"translate(9 181) rotate(-90)\" \
-         text-anchor=\"middle\">true positive rate</text>\n",
-    );
-    let mut legend = String::from("<ul class=\"legend\">");
-    // The most important curve is listed first and drawn last, on top.
-    for curve in curves.iter().rev() {
-        let points = thin_curve(&curve.points, MAX_POINTS);
-        chart.push_str(&format!(
-            "<polyline class=\"curve series-{}\" points=\"{}\"><title>{}</title></polyline>\n",
-            series(&curve.name),
-            polyline(points.into_iter().map(|(a, b)| (x.at(a), y.at(b)))),
-            escape(&curve.name)
-        ));
-    }
-    for curve in curves {
-        let area = curve.auc.map_or(String::new(), |auc| format!(" <b>{auc:.3}</b>"));
-        legend.push_str(&format!(
-            "<li><svg width=\"34\" height=\"10\" aria-hidden=\"true\"><line class=\"curve series-{}\" \
-             x1=\"1\" x2=\"33\" y1=\"5\" y2=\"5\"/></svg> {}{area}</li>",
-            series(&curve.name),
-            escape(&curve.name)
-        ));
-    }
-    legend.push_str("</ul>\n");
-    chart.push_str("</svg>\n");
-    chart + &legend
-}
-
 /// The number of a detector's colour and dash pattern, the same in every chart.
-fn series(name: &str) -> usize {
+pub fn series(name: &str) -> usize {
     let name = name.to_lowercase();
     let known = ["fused", "local", "motion", "semantic", "difference"];
     known.iter().position(|known| name.contains(known)).unwrap_or(known.len())
@@ -346,7 +291,7 @@ mod tests {
             })
             .collect();
         let scores = (0..100).map(|i| if i == 40 { 0.9 } else { 0.1 }).collect();
-        ClipTrack { name: "a & b".into(), frame_rate: 2.0, scores, truth, announced }
+        ClipTrack { name: "a & b".into(), frame_rate: 2.0, scores, truth, announced, video: None }
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, NormHistogram, NormSet};
 
 /// Everything that a report shows. Parts that are left out of the JSON are left out of the report.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportData {
     /// Headline.
@@ -28,6 +28,12 @@ pub struct ReportData {
     /// ROC curves.
     #[serde(default)]
     pub roc: Vec<RocCurve>,
+    /// Precision–recall curves.
+    #[serde(default)]
+    pub precision_recall: Vec<PrCurve>,
+    /// Norms of features by set.
+    #[serde(default)]
+    pub norms: Option<NormHistogram>,
     /// Alerts, in the order in which they are to be shown.
     #[serde(default)]
     pub alerts: Vec<Alert>,
@@ -59,36 +65,42 @@ pub struct Targets {
     pub int8_difference: Option<f64>,
 }
 
-/// How the figures came about.
+/// How the figures came about; what is not known is not shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Facts {
     /// Frames a second through the camera's whole path.
-    #[serde(default)]
     pub frames_per_second: Option<f64>,
-    /// Name of the inference backend.
+    /// Name of the inference backend; empty if not known.
     pub backend: String,
     /// Whether the model is quantized to INT8.
     pub int8: bool,
     /// Seed of everything random.
-    #[serde(default)]
     pub seed: Option<u64>,
     /// Seconds of each stage, in order: `[["synthesis", 12.5], ...]`.
-    #[serde(default)]
     pub seconds: Vec<(String, f64)>,
     /// Score at which events are announced, 0 to 1.
-    #[serde(default = "default_threshold")]
     pub threshold: f64,
     /// Names and hashes of what took part: `[["bundle", "ab12..."], ...]`.
-    #[serde(default)]
     pub hashes: Vec<(String, String)>,
     /// The configuration, as text.
-    #[serde(default)]
     pub configuration: Option<String>,
 }
 
-fn default_threshold() -> f64 {
-    0.5
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            frames_per_second: None,
+            backend: String::new(),
+            int8: false,
+            seed: None,
+            seconds: Vec::new(),
+            // That of the published score.
+            threshold: 0.5,
+            hashes: Vec::new(),
+            configuration: None,
+        }
+    }
 }
 
 /// A clip over time.
@@ -107,6 +119,9 @@ pub struct ClipTrack {
     /// Announced events.
     #[serde(default)]
     pub announced: Vec<AnnouncedEvent>,
+    /// The video, a file or a folder of pictures, relative to the JSON file: shown as a filmstrip.
+    #[serde(default)]
+    pub video: Option<PathBuf>,
 }
 
 /// An announced event; frames count from 0.
@@ -137,6 +152,19 @@ pub struct RocCurve {
     #[serde(default)]
     pub auc: Option<f64>,
     /// (false positive rate, true positive rate), rising.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A named precision–recall curve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrCurve {
+    /// Name in the legend, as of [`RocCurve::name`].
+    pub name: String,
+    /// Average precision.
+    #[serde(default)]
+    pub average_precision: Option<f64>,
+    /// (recall, precision), in order of recall.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -277,10 +305,32 @@ impl ReportData {
                 return Err((format!("clips[{c}].announced[{i}]"), reason));
             }
         }
+        let outside = |points: &[(f64, f64)]| {
+            let inside = |v: &f64| (0.0..=1.0).contains(v);
+            points.iter().position(|(x, y)| !inside(x) || !inside(y))
+        };
         for (c, curve) in self.roc.iter().enumerate() {
-            let bad = |(x, y): &(f64, f64)| !(0.0..=1.0).contains(x) || !(0.0..=1.0).contains(y);
-            if let Some(i) = curve.points.iter().position(bad) {
+            if let Some(i) = outside(&curve.points) {
                 return Err((format!("roc[{c}].points[{i}]"), RATE));
+            }
+        }
+        for (c, curve) in self.precision_recall.iter().enumerate() {
+            if let Some(i) = outside(&curve.points) {
+                return Err((format!("precision_recall[{c}].points[{i}]"), RATE));
+            }
+        }
+        if let Some(norms) = &self.norms {
+            let rising = norms.edges.windows(2).all(|w| 0.0 < w[0] && w[0] < w[1]);
+            if !rising || norms.edges.len() < 2 {
+                return Err(("norms.edges".into(), "must rise from above 0, two at least"));
+            }
+            let bad = |set: &NormSet| {
+                set.shares.len() + 1 != norms.edges.len()
+                    || set.shares.iter().any(|share| !(0.0..=1.0).contains(share))
+            };
+            if let Some(i) = norms.sets.iter().position(bad) {
+                let reason = "a share in 0 to 1 for each bin between the edges";
+                return Err((format!("norms.sets[{i}].shares"), reason));
             }
         }
         Ok(())

@@ -1,21 +1,28 @@
 //! The HTML report of an evaluation: one file, with its charts and pictures inside.
 //!
-//! `data` is what it shows, `page` the order of its sections, `headline` the
-//! figures at its top, `charts` and `svg` the drawing,
+//! `data` is what it shows, `build` and `checkpoint` where that comes from, `page` the order of its
+//! sections, `headline`, `figures` and `clips` their figures, `charts`, `plots` and `svg` the drawing,
 //! `pictures` the embedding. The page asks nothing of a network and runs no script.
 
+mod build;
 mod charts;
+mod checkpoint;
+mod clips;
 mod data;
+mod figures;
 mod headline;
 mod page;
 mod pictures;
+mod plots;
 pub mod svg;
 
 use std::path::{Path, PathBuf};
 
+pub use build::{Incident, alerts, precision_recall_curves, roc_curves, tracks};
+pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint};
 pub use data::{
-    Alert, AnnouncedEvent, Area, ClipTrack, Facts, Int8Difference, ReportData, ReportError,
-    RocCurve, Targets,
+    Alert, AnnouncedEvent, Area, ClipTrack, Facts, Int8Difference, PrCurve, ReportData,
+    ReportError, RocCurve, Targets,
 };
 
 /// A report, ready to be written.

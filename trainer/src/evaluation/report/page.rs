@@ -5,13 +5,18 @@ use super::data::{Alert, ClipTrack, ReportData};
 use super::headline::overview;
 use super::pictures::Pictures;
 use super::svg::{clock, escape, number};
+use super::{clips, figures};
 
 const STYLE: &str = include_str!("style.css");
 
 /// Timelines beyond these are folded away, and beyond the second left out: a page is read, and its
 /// size stays bounded.
 const OPEN_TIMELINES: usize = 16;
-const MAX_TIMELINES: usize = 240;
+pub(super) const MAX_TIMELINES: usize = 240;
+/// Pictures of a filmstrip, each below its part of the timeline, and their width in pixels. Only
+/// timelines that are not folded away have one: 16 of 8 pictures of some 4 KiB.
+const STRIP_FRAMES: usize = 8;
+const STRIP_WIDTH: usize = 160;
 /// Alerts beyond these have no picture.
 const MAX_PICTURES: usize = 60;
 const MAX_ALERTS: usize = 500;
@@ -21,12 +26,16 @@ const SHEET_SIDE: u32 = 2000;
 
 /// The whole page.
 pub fn page(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
-    let sections: [(&str, &str, String); 8] = [
+    let sections: [(&str, &str, String); 12] = [
         ("overview", "Overview", overview(data)),
+        ("figures", "Figures", figures::table(&data.evaluation)),
         ("detectors", "Detectors", detectors(data)),
-        ("timelines", "Timelines", timelines(data)),
-        ("clips", "Clips", clips(data)),
+        ("curves", "Curves", figures::curves(data)),
+        ("calibration", "Calibration", figures::calibration(&data.evaluation)),
+        ("timelines", "Timelines", timelines(data, pictures)),
+        ("clips", "Clips", clips::table(data)),
         ("alerts", "Alerts", alerts(data, pictures)),
+        ("norms", "Feature norms", figures::norms(data)),
         ("training", "Training clips", contact_sheet(data, pictures)),
         ("time", "Time", stages(data)),
         ("configuration", "Configuration", configuration(data)),
@@ -53,13 +62,14 @@ pub fn page(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
 
 fn facts(data: &ReportData) -> String {
     let facts = &data.facts;
-    let mut items = vec![
-        ("backend", escape(&facts.backend)),
-        ("model", if facts.int8 { "INT8" } else { "FP32" }.to_string()),
-        ("threshold", number(facts.threshold)),
-        ("clips", data.evaluation.clips.len().to_string()),
-        ("frames", grouped(data.evaluation.frames as u64)),
-    ];
+    let mut items = Vec::new();
+    if !facts.backend.is_empty() {
+        items.push(("backend", escape(&facts.backend)));
+        items.push(("model", if facts.int8 { "INT8" } else { "FP32" }.to_string()));
+    }
+    items.push(("threshold", number(facts.threshold)));
+    items.push(("clips", data.evaluation.clips.len().to_string()));
+    items.push(("frames", grouped(data.evaluation.frames as u64)));
     items.extend(facts.seed.map(|seed| ("seed", seed.to_string())));
     let items: String =
         items.iter().map(|(name, value)| format!("<li>{name} <b>{value}</b></li>")).collect();
@@ -77,28 +87,19 @@ fn detectors(data: &ReportData) -> String {
     ];
     rows.extend(parts.into_iter().filter(|(_, auc)| auc.is_some()));
     rows.push(("Frame difference", evaluation.auc_frame_difference));
-    let bars = format!(
+    format!(
         "<figure class=\"panel\"><figcaption><h3>Micro frame AUC, each detector alone</h3>\
          <p class=\"note\">Frame difference (hatched) is the baseline; the dashed mark at 0.5 is \
          chance.</p></figcaption>{}</figure>\n",
         charts::bars(&rows)
-    );
-    let roc = if data.roc.iter().all(|curve| curve.points.is_empty()) {
-        String::new()
-    } else {
-        format!(
-            "<figure class=\"panel\"><figcaption><h3>ROC curves</h3></figcaption>{}</figure>\n",
-            charts::roc(&data.roc)
-        )
-    };
-    format!("<div class=\"columns\">\n{bars}{roc}</div>\n")
+    )
 }
 
-fn timelines(data: &ReportData) -> String {
+fn timelines(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
     if data.clips.is_empty() {
         return String::new();
     }
-    let figure = |(i, clip): (usize, &ClipTrack)| {
+    let mut figure = |(i, clip): (usize, &ClipTrack)| {
         let matched = matched(clip);
         let mut facts = vec![clock(clip.scores.len() as f64 / clip.frame_rate, false), {
             let rate = number(clip.frame_rate);
@@ -118,16 +119,17 @@ fn timelines(data: &ReportData) -> String {
         });
         format!(
             "<figure class=\"panel timeline\" id=\"clip-{i}\"><figcaption><h3>{}</h3>\
-             <p class=\"note\">{}</p></figcaption><div class=\"chart\">{}</div></figure>\n",
+             <p class=\"note\">{}</p></figcaption><div class=\"chart\">{}</div>{}</figure>\n",
             escape(&clip.name),
             facts.join(" · "),
-            charts::timeline(clip, data.facts.threshold)
+            charts::timeline(clip, data.facts.threshold),
+            if i < OPEN_TIMELINES { filmstrip(clip, pictures) } else { String::new() }
         )
     };
     let mut body = String::from(LEGEND);
     let mut rest = data.clips.iter().enumerate().take(MAX_TIMELINES);
-    body.extend(rest.by_ref().take(OPEN_TIMELINES).map(figure));
-    let folded: String = rest.map(figure).collect();
+    body.extend(rest.by_ref().take(OPEN_TIMELINES).map(&mut figure));
+    let folded: String = rest.map(&mut figure).collect();
     if !folded.is_empty() {
         let count = data.clips.len().min(MAX_TIMELINES) - OPEN_TIMELINES;
         body.push_str(&format!(
@@ -160,35 +162,30 @@ const LEGEND: &str = concat!(
     "cy=\"7\" r=\"4\"/></svg> peak</li></ul>\n",
 );
 
-fn clips(data: &ReportData) -> String {
-    let results = &data.evaluation.clips;
-    if results.is_empty() {
+/// Frames along the clip, each below its part of the timeline.
+fn filmstrip(clip: &ClipTrack, pictures: &mut Pictures<'_>) -> String {
+    let Some(path) = &clip.video else {
         return String::new();
-    }
-    let row = |result: &crate::evaluation::ClipResult| {
-        let drawn = data.clips.iter().take(MAX_TIMELINES).position(|c| c.name == result.name);
-        let name = escape(&result.name);
-        let name = drawn.map_or(name.clone(), |i| format!("<a href=\"#clip-{i}\">{name}</a>"));
-        let events = match result.events_truth {
-            0 => "–".to_string(),
-            truth => format!("{} / {truth}", result.events_detected),
+    };
+    let Some(frames) = pictures.strip(path, clip.scores.len(), STRIP_FRAMES, STRIP_WIDTH) else {
+        return missing(path);
+    };
+    let picture = |(frame, uri): (usize, String)| {
+        // Ranges are 1-based.
+        let within = |(first, last): &(u64, u64)| (*first..=*last).contains(&(frame as u64 + 1));
+        let (class, what) = match clip.truth.iter().any(within) {
+            true => (" class=\"event\"", ", true event"),
+            false => ("", ""),
         };
+        let time = clock(frame as f64 / clip.frame_rate, true);
+        let score = clip.scores[frame];
         format!(
-            "<tr><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td>{}</td><td>{events}</td>\
-             <td>{}</td></tr>\n",
-            grouped(result.frames as u64),
-            grouped(result.abnormal_frames as u64),
-            result.auc.map_or("–".to_string(), |auc| format!("{auc:.3}")),
-            result.false_alarms
+            "<img{class} src=\"{uri}\" alt=\"At {time}, score {score:.2}{what}\" \
+             title=\"{time} · {score:.2}{what}\">"
         )
     };
-    let rows: String = results.iter().map(row).collect();
-    format!(
-        "<div class=\"panel scroll\"><table><thead><tr><th scope=\"col\">Clip</th>\
-         <th scope=\"col\">Frames</th><th scope=\"col\">Abnormal</th><th scope=\"col\">AUC</th>\
-         <th scope=\"col\">Events</th><th scope=\"col\">False alarms</th></tr></thead>\n\
-         <tbody>\n{rows}</tbody></table></div>\n"
-    )
+    let frames: String = frames.into_iter().map(picture).collect();
+    format!("<div class=\"strip\">{frames}</div>")
 }
 
 fn alerts(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
@@ -321,7 +318,7 @@ fn configuration(data: &ReportData) -> String {
 }
 
 /// Thousands apart by thin spaces.
-fn grouped(value: u64) -> String {
+pub(super) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

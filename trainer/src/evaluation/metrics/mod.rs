@@ -1,0 +1,16 @@
+//! Figures of merit, each a function of scores and labels.
+//!
+//! `docs/reference/evaluation.md` defines them all in one place. Where scikit-learn has the figure
+//! the tests hold ours against it.
+
+mod calibration;
+mod delay;
+mod operating;
+mod pixels;
+mod ranking;
+
+pub use calibration::{ReliabilityBin, brier_score, expected_calibration_error, reliability};
+pub use delay::detection_delay;
+pub use operating::{false_alarm_rate, threshold_at};
+pub use pixels::{LOCALISED_SHARE, PixelRanking, localisation_score};
+pub use ranking::{average_precision, precision_recall_curve, roc_auc, roc_curve};
