@@ -58,7 +58,7 @@ pub struct KindRates {
     pub shuffle: f64,
     /// A flickering bright or dark blob. Default 1.
     pub flash: f64,
-    /// A walker that falls and stays lying. Default 1.
+    /// A walker that falls, lies and may get up again. Default 1.
     pub fall: f64,
     /// A small thing thrown through the air. Default 1.
     pub throw: f64,
