@@ -201,9 +201,9 @@ fn single_precision_agrees_with_pytorch() {
 }
 
 /// The gradient of each term on its own: PyTorch's where the term depends on the parameter, none or
-/// zero elsewhere. Differences are relative to the parameter's largest entry, and to a millionth of
-/// the term's largest where all entries are rounding.
-fn compare_terms(name: &str, dtype: DType, tolerance: f64) {
+/// zero elsewhere. Differences are relative to the parameter's largest entry, or to `floor` times the
+/// term's largest if that is more: a shift that cancels out has gradients that are all rounding.
+fn compare_terms(name: &str, dtype: DType, tolerance: f64, floor: f64) {
     let golden = Golden::load(name);
     let model = golden.model(dtype);
     let out = golden.pass(&model, dtype);
@@ -221,7 +221,7 @@ fn compare_terms(name: &str, dtype: DType, tolerance: f64) {
                 (Some(expected), Some(got)) => {
                     let differences = expected.iter().zip(&got).map(|(a, b)| a - b);
                     let difference = largest(&differences.collect::<Vec<_>>())
-                        / largest(&expected).max(1e-6 * scale);
+                        / largest(&expected).max(floor * scale);
                     assert!(difference < tolerance, "{name} {term} {key}: {difference:e}");
                     worst = worst.max(difference);
                     compared += 1;
@@ -243,8 +243,8 @@ fn compare_terms(name: &str, dtype: DType, tolerance: f64) {
 #[test]
 fn the_gradient_of_every_term_agrees_with_pytorch() {
     for name in ["urdmu_a", "urdmu_b"] {
-        compare_terms(name, DType::F64, 1e-5);
-        compare_terms(name, DType::F32, 1e-3);
+        compare_terms(name, DType::F64, 1e-5, 1e-6);
+        compare_terms(name, DType::F32, 1e-3, 1e-2);
     }
 }
 

@@ -48,8 +48,10 @@ impl Adam {
             if fused::fits(grad) {
                 let (value, grad) = (var.as_tensor(), grad.contiguous()?);
                 let decay = config.weight_decay as f32;
-                m.inplace_op3(&grad, value, &Update::First { beta: beta1 as f32, decay })?;
-                v.inplace_op3(&grad, value, &Update::Second { beta: beta2 as f32, decay })?;
+                let (beta, rest) = (beta1 as f32, (1.0 - beta1) as f32);
+                m.inplace_op3(&grad, value, &Update::First { beta, rest, decay })?;
+                let (beta, rest) = (beta2 as f32, (1.0 - beta2) as f32);
+                v.inplace_op3(&grad, value, &Update::Second { beta, rest, decay })?;
                 let rate = (config.lr / correction1) as f32;
                 let (root, epsilon) = (correction2 as f32, EPSILON as f32);
                 value.inplace_op3(m, v, &Update::Parameter { rate, root, epsilon })?;

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 /// What an update does to a value `a`, given the values `b` and `c` at its place.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::detector) enum Update {
-    /// a: first moment, b: gradient, c: parameter. `a ← β a + (1 − β) (b + decay · c)`.
-    First { beta: f32, decay: f32 },
+    /// a: first moment, b: gradient, c: parameter. `a ← β a + (1 − β) (b + decay · c)`. 1 − β comes
+    /// as `rest`: from a β in `f32` it would be wrong in the fifth digit.
+    First { beta: f32, rest: f32, decay: f32 },
     /// a: second moment, b: gradient, c: parameter. `a ← β a + (1 − β) (b + decay · c)²`.
-    Second { beta: f32, decay: f32 },
+    Second { beta: f32, rest: f32, decay: f32 },
     /// a: parameter, b: first, c: second moment. `a ← a − rate · b / (√c / root + ε)`.
     Parameter { rate: f32, root: f32, epsilon: f32 },
 }
@@ -17,10 +18,10 @@ pub(in crate::detector) enum Update {
 impl Update {
     fn apply(self, a: f32, b: f32, c: f32) -> f32 {
         match self {
-            Self::First { beta, decay } => beta * a + (1.0 - beta) * (b + decay * c),
-            Self::Second { beta, decay } => {
+            Self::First { beta, rest, decay } => beta * a + rest * (b + decay * c),
+            Self::Second { beta, rest, decay } => {
                 let grad = b + decay * c;
-                beta * a + (1.0 - beta) * grad * grad
+                beta * a + rest * grad * grad
             }
             Self::Parameter { rate, root, epsilon } => a - rate * b / (c.sqrt() / root + epsilon),
         }
