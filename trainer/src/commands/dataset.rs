@@ -77,12 +77,11 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
 }
 
 /// The exit code of a data set's error: 2 if something is not there, 3 if something is damaged.
-pub fn exit_code(error: &Error) -> Option<u8> {
+pub fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::NoFolder { .. } | Error::Missing { .. } => Some(2),
-        Error::Line { .. } | Error::Damaged { .. } | Error::Length { .. } => Some(3),
-        Error::Io { .. } => Some(1),
-        // Judged by the video error itself, which follows in the chain.
-        Error::Video(_) => None,
+        Error::NoFolder { .. } | Error::Missing { .. } => 2,
+        Error::Line { .. } | Error::Damaged { .. } | Error::Length { .. } => 3,
+        Error::Io { .. } => 1,
+        Error::Video(error) => super::video_exit_code(error),
     }
 }

@@ -20,21 +20,11 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         if cause.is::<Usage>() || cause.is::<LabelsError>() || cause.is::<FilesError>() {
             return 2;
         }
-        let code = cause.downcast_ref::<trainer::dataset::Error>().and_then(dataset::exit_code);
-        if let Some(code) = code {
-            return code;
+        if let Some(error) = cause.downcast_ref::<trainer::dataset::Error>() {
+            return dataset::exit_code(error);
         }
         if let Some(error) = cause.downcast_ref::<video::Error>() {
-            return match error {
-                video::Error::Missing { .. }
-                | video::Error::Empty { .. }
-                | video::Error::DuplicateClip { .. } => 2,
-                video::Error::Unreadable { .. }
-                | video::Error::Truncated { .. }
-                | video::Error::Corrupt { .. }
-                | video::Error::SizeChanged { .. } => 3,
-                _ => 1,
-            };
+            return video_exit_code(error);
         }
         if let Some(error) = cause.downcast_ref::<model_export::weights::Error>() {
             return match error {
@@ -49,4 +39,18 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         }
     }
     1
+}
+
+/// The exit code of a video's error.
+fn video_exit_code(error: &video::Error) -> u8 {
+    match error {
+        video::Error::Missing { .. }
+        | video::Error::Empty { .. }
+        | video::Error::DuplicateClip { .. } => 2,
+        video::Error::Unreadable { .. }
+        | video::Error::Truncated { .. }
+        | video::Error::Corrupt { .. }
+        | video::Error::SizeChanged { .. } => 3,
+        _ => 1,
+    }
 }
