@@ -115,7 +115,8 @@ impl fmt::Display for Report {
         let show = |number: Option<u64>| number.map_or("-".to_string(), |n| n.to_string());
         writeln!(f, "{} in {}", self.title, self.folder)?;
         writeln!(f, "{:24}{:>10}{:>10}", "", "found", "official")?;
-        for count in &self.counts {
+        // A row of which nothing is known in either column says nothing.
+        for count in self.counts.iter().filter(|c| c.found.or(c.official).is_some()) {
             let (found, official) = (show(count.found), show(count.official));
             writeln!(f, "{:24}{found:>10}{official:>10}  {}", count.what, count.verdict.text())?;
         }
