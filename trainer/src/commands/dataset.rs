@@ -1,14 +1,16 @@
-//! `trainer dataset check`: a copy of a data set against the official totals.
+//! `trainer dataset`: a copy of a data set against the official totals, and its ground truth as labels.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use trainer::dataset::check::{Options, check};
 use trainer::dataset::report::Outcome;
-use trainer::dataset::{Error, Name};
+use trainer::dataset::{Error, Name, Truth, survey};
+use video::Reader;
 
 /// Public data sets, and one's own videos.
 #[derive(Debug, Args)]
@@ -20,6 +22,7 @@ pub struct DatasetArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(CheckArgs),
+    Labels(LabelsArgs),
 }
 
 /// Counts a copy of a data set against the official totals.
@@ -47,6 +50,27 @@ struct CheckArgs {
     json: bool,
 }
 
+/// Writes the ground truth of the test videos as a labels file, whatever form it is published in.
+///
+/// The videos need not be there; if they are, annotations of UCF-Crime and XD-Violence that go beyond
+/// a video's end are cut there. A video without abnormal frames is left out, as labels files have it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  trainer dataset labels avenue data/avenue --out labels.json\n  trainer \
+                  evaluate --videos data/avenue/testing_videos --labels labels.json --scores scores"
+)]
+struct LabelsArgs {
+    /// The data set.
+    #[arg(value_name = "NAME", value_parser = names())]
+    name: Name,
+    /// The folder that holds it.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The labels file; standard output without it.
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+}
+
 /// Accepts the names of data sets, and lists them in the help.
 fn names() -> impl TypedValueParser<Value = Name> {
     PossibleValuesParser::new(Name::ALL.map(Name::as_str)).try_map(|name| name.parse::<Name>())
@@ -54,7 +78,13 @@ fn names() -> impl TypedValueParser<Value = Name> {
 
 /// Runs the command.
 pub fn run(args: &DatasetArgs) -> Result<()> {
-    let Command::Check(args) = &args.command;
+    match &args.command {
+        Command::Check(args) => run_check(args),
+        Command::Labels(args) => run_labels(args),
+    }
+}
+
+fn run_check(args: &CheckArgs) -> Result<()> {
     // Drawn on a terminal only.
     let bar = ProgressBar::new(0);
     let step = |videos: usize| {
@@ -76,13 +106,49 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
     Ok(())
 }
 
+fn run_labels(args: &LabelsArgs) -> Result<()> {
+    let survey = survey(args.name, &args.dir)?;
+    let mut labels: BTreeMap<&String, Vec<(u64, u64)>> = BTreeMap::new();
+    for entry in &survey.test {
+        let mut ranges = entry.truth.as_ref().map(Truth::ranges).unwrap_or_default();
+        if let Some(clip) = entry.clip.as_ref().filter(|_| args.name.cuts_annotations())
+            && let Some(frames) = Reader::open(&clip.path)?.info().frames
+        {
+            ranges.retain(|(first, _)| *first <= frames);
+            ranges.iter_mut().for_each(|(_, last)| *last = frames.min(*last));
+        }
+        if !ranges.is_empty() {
+            labels.insert(&entry.name, ranges);
+        }
+    }
+    if labels.is_empty() {
+        let (dataset, path) = (args.name, args.dir.clone());
+        return Err(Error::Missing { dataset, what: "ground truth".into(), path }.into());
+    }
+    let text = serde_json::to_string(&labels)?;
+    match &args.out {
+        Some(path) => write(path, &text).with_context(|| path.display().to_string()),
+        None => {
+            println!("{text}");
+            Ok(())
+        }
+    }
+}
+
+/// Writes a file beside its place first, so that there is never half of it.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    std::fs::write(&partial, text)?;
+    std::fs::rename(&partial, path)
+}
+
 /// The exit code of a data set's error: 2 if something is not there, 3 if something is damaged.
-pub fn exit_code(error: &Error) -> Option<u8> {
+pub fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::NoFolder { .. } | Error::Missing { .. } => Some(2),
-        Error::Line { .. } | Error::Damaged { .. } | Error::Length { .. } => Some(3),
-        Error::Io { .. } => Some(1),
-        // Judged by the video error itself, which follows in the chain.
-        Error::Video(_) => None,
+        Error::NoFolder { .. } | Error::Missing { .. } => 2,
+        Error::Line { .. } | Error::Damaged { .. } | Error::Length { .. } => 3,
+        Error::Io { .. } => 1,
+        Error::Video(error) => super::video_code(error),
     }
 }

@@ -39,9 +39,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         if cause.is::<Usage>() || cause.is::<LabelsError>() || cause.is::<FilesError>() {
             return 2;
         }
-        let code = cause.downcast_ref::<trainer::dataset::Error>().and_then(dataset::exit_code);
-        if let Some(code) = code {
-            return code;
+        if let Some(error) = cause.downcast_ref::<trainer::dataset::Error>() {
+            return dataset::exit_code(error);
         }
         if let Some(error) = cause.downcast_ref::<RegionsError>() {
             return match error {
@@ -93,6 +92,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     1
 }
 
+/// The exit code of a video's error.
 fn video_code(error: &video::Error) -> u8 {
     match error {
         video::Error::Missing { .. }

@@ -49,7 +49,7 @@ pub fn survey(dir: &Path) -> Result<Survey, Error> {
         survey.test.push(entry);
     }
     survey.test.sort_by(|a, b| a.name.cmp(&b.name));
-    survey.test_listed = true;
+    survey.test_listed = survey.test.iter().any(|entry| entry.truth.is_some());
     Ok(survey)
 }
 

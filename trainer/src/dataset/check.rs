@@ -233,8 +233,6 @@ impl Findings {
 
     /// Test clips on their own: labels against frames, masks against labels.
     fn test_clips(&mut self, survey: &Survey, lengths: &[Option<u64>]) -> Result<(), Error> {
-        // These annotations go beyond the end of videos, and the authors' programs cut them.
-        let cut = matches!(survey.name, Name::UcfCrime | Name::XdViolence);
         let judged = survey.test.iter().any(|entry| entry.truth.is_some());
         let mut beyond = Vec::new();
         for (entry, length) in survey.test.iter().zip(lengths) {
@@ -248,7 +246,7 @@ impl Findings {
             if let Some(labels) = truth.length().filter(|labels| *labels != frames) {
                 self.differences.push(format!("{name}: {labels} labels for {frames} frames"));
             } else if truth.last() > frames {
-                if cut {
+                if survey.name.cuts_annotations() {
                     beyond.push(name.as_str());
                 } else {
                     let last = truth.last();

@@ -65,6 +65,20 @@ impl<R: BufRead> Read for Source<R> {
 }
 
 impl<R: BufRead> Source<R> {
+    /// Checks that the variable ends here, and with it the checksum of a compressed one.
+    fn end(&mut self) -> Result<(), String> {
+        let more = self.read(&mut [0]).map_err(|e| e.to_string())?;
+        let left = match self {
+            Self::Plain(rest) => rest.limit(),
+            Self::Compressed(decoder) => decoder.get_ref().limit(),
+        };
+        match (more, left) {
+            (0, 0) => Ok(()),
+            (0, _) => Err("it ends too early".into()),
+            _ => Err("data after the last matrix".into()),
+        }
+    }
+
     /// The file behind what is left of the variable.
     fn skip(self) -> Result<R, String> {
         let mut rest = match self {
@@ -120,7 +134,7 @@ impl<R: BufRead> Cells<R> {
     /// One line that says what is wrong. Nothing can be read after an error.
     pub fn next_matrix(&mut self) -> Result<Option<Matrix>, String> {
         if self.left == 0 {
-            return Ok(None);
+            return self.source.end().map(|()| None);
         }
         self.left -= 1;
         let tag = Tag::read(&mut self.source)?;

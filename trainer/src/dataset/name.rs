@@ -51,6 +51,12 @@ impl Name {
         }
     }
 
+    /// Whether annotations go beyond the end of videos and are cut there, as the authors' evaluation
+    /// programs do; elsewhere that is a contradiction.
+    pub fn cuts_annotations(self) -> bool {
+        matches!(self, Self::UcfCrime | Self::XdViolence)
+    }
+
     /// What results on it are titled. The two splits of ShanghaiTech share their videos but not
     /// which of them train, so a figure without the split says nothing.
     pub fn title(self) -> &'static str {

@@ -115,26 +115,23 @@ impl fmt::Display for Report {
         let show = |number: Option<u64>| number.map_or("-".to_string(), |n| n.to_string());
         writeln!(f, "{} in {}", self.title, self.folder)?;
         writeln!(f, "{:24}{:>10}{:>10}", "", "found", "official")?;
-        for count in &self.counts {
+        // A row of which nothing is known in either column says nothing.
+        for count in self.counts.iter().filter(|c| c.found.or(c.official).is_some()) {
             let (found, official) = (show(count.found), show(count.official));
             writeln!(f, "{:24}{found:>10}{official:>10}  {}", count.what, count.verdict.text())?;
         }
-        let mut list = |title: &str, lines: &[&str]| -> fmt::Result {
-            if lines.is_empty() {
-                return Ok(());
-            }
-            writeln!(f, "{title}:")?;
-            lines.iter().try_for_each(|line| writeln!(f, "  - {line}"))
-        };
-        let lines = |lines: &'_ [String]| -> Vec<String> { lines.to_vec() };
-        for (title, texts) in [
-            ("differences", lines(&self.differences)),
-            ("not checked", lines(&self.not_checked)),
-            ("notes", lines(&self.notes)),
+        for (title, lines) in [
+            ("differences", &self.differences),
+            ("not checked", &self.not_checked),
+            ("notes", &self.notes),
         ] {
-            list(title, &texts.iter().map(String::as_str).collect::<Vec<_>>())?;
+            list(f, title, lines.iter().map(String::as_str))?;
         }
-        list("known discrepancies of the public files", &self.known_discrepancies)?;
+        list(
+            f,
+            "known discrepancies of the public files",
+            self.known_discrepancies.iter().copied(),
+        )?;
         let outcome = match (self.outcome, self.annotations_only) {
             (Outcome::Differs, _) => format!("differs in {} points", self.points()),
             (Outcome::Partial, _) => {
@@ -148,4 +145,19 @@ impl fmt::Display for Report {
         };
         write!(f, "result: {outcome}")
     }
+}
+
+/// Lines under a title, if there are any.
+fn list<'a>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    lines: impl ExactSizeIterator<Item = &'a str>,
+) -> fmt::Result {
+    if lines.len() > 0 {
+        writeln!(f, "{title}:")?;
+    }
+    for line in lines {
+        writeln!(f, "  - {line}")?;
+    }
+    Ok(())
 }

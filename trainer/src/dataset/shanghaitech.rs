@@ -101,7 +101,7 @@ pub fn survey_original(dir: &Path) -> Result<Survey, Error> {
     let labelled = campus.labels.iter().flat_map(BTreeMap::keys);
     let test: BTreeSet<&String> = campus.testing.keys().chain(labelled).collect();
     survey.test = test.into_iter().map(|name| campus.entry(name)).collect();
-    survey.test_listed = campus.labels.is_some();
+    survey.test_listed = campus.labels.is_some_and(|labels| !labels.is_empty());
     Ok(survey)
 }
 

@@ -96,7 +96,7 @@ pub fn parse_annotation(
         if (*class == "Normal") != ranges.is_empty() {
             return Err(wrong(format!("class {} with {} ranges", quote(class), ranges.len())));
         }
-        let entry = (class.to_string(), Truth::Ranges(ranges));
+        let entry = ((*class).to_string(), Truth::Ranges(ranges));
         if videos.insert(name.to_string(), entry).is_some() {
             return Err(wrong(format!("{} is annotated twice", quote(name))));
         }

@@ -27,7 +27,7 @@ pub fn survey(name: Name, dir: &Path) -> Result<Survey, Error> {
     } else {
         reencoded(&mut survey, &dir)?;
     }
-    survey.test_listed = true;
+    survey.test_listed = survey.test.iter().any(|entry| entry.truth.is_some());
     Ok(survey)
 }
 

@@ -1,11 +1,12 @@
-//! `trainer dataset check` on tiny copies: exit codes, and what it says.
+//! `trainer dataset check` and `labels` on tiny copies: exit codes, and what they say.
 
 use trainer::dataset::check::{Options, check};
 use trainer::dataset::report::{Outcome, Report, Verdict};
 use trainer::dataset::{Error, Name, official};
+use trainer::evaluation::Labels;
 
 use crate::layouts;
-use crate::site::{Site, run};
+use crate::site::{Site, command, run};
 
 fn report(name: Name, site: &Site) -> Result<Report, Error> {
     check(name, site.dir(), Options::default(), &|_| {})
@@ -167,4 +168,46 @@ fn exit_codes() {
     let (code, out, err) = run("folder", site.dir(), &[]);
     assert_eq!(code, 3, "{out}{err}");
     assert!(err.contains("a.mkv"), "{err}");
+}
+
+#[test]
+fn a_picture_that_is_damaged_as_published_is_counted() {
+    let site = Site::new();
+    for clip in 1..=17 {
+        site.pictures(&format!("Test/Test{clip:03}"), "tif", 200);
+    }
+    std::fs::write(site.path("Test/Test017/142.tif"), b"II*").unwrap();
+    let ped1 = report(Name::Ped1, &site).unwrap();
+    assert_eq!(found(&ped1, "test frames"), Some(17 * 200));
+    assert_eq!(ped1.notes, ["Test017 has a picture that cannot be read, as published"]);
+    std::fs::write(site.path("Test/Test016/142.tif"), b"II*").unwrap();
+    let error = report(Name::Ped1, &site).unwrap_err().to_string();
+    assert!(error.contains("Test016/142.tif"), "{error}");
+}
+
+#[test]
+fn labels_of_any_form_become_a_labels_file() {
+    let site = Site::new();
+    layouts::xd_violence(&site);
+    let (code, out, _) = command("labels", "xd-violence", site.dir(), &[]);
+    assert_eq!((code, out.as_str()), (0, "{\"d.e__#1_label_B2-G-0\":[[1,2],[5,5]]}\n"));
+    // Beyond the end of the video, where there is one.
+    let site = Site::new();
+    layouts::ucf_crime(&site);
+    let (_, out, _) = command("labels", "ucf-crime", site.dir(), &[]);
+    assert_eq!(out, "{\"Abuse028_x264\":[[2,3],[5,6]]}\n");
+    site.remove("Anomaly-Videos-Part-1/Abuse/Abuse028_x264.mp4");
+    let (_, out, _) = command("labels", "ucf-crime", site.dir(), &[]);
+    assert_eq!(out, "{\"Abuse028_x264\":[[2,3],[5,900]]}\n");
+    let site = Site::new();
+    layouts::shanghaitech(&site);
+    let path = site.path("labels.json");
+    let options = ["--out", path.to_str().unwrap()];
+    assert_eq!(command("labels", "shanghaitech", site.dir(), &options).0, 0);
+    let labels = Labels::read(&path).unwrap();
+    assert_eq!(labels.frames("01_0014", 4).unwrap(), [false, true, true, false]);
+    assert_eq!(labels.ranges("01_0015"), [(1, 1)]);
+    site.remove("testing/test_frame_mask");
+    let (code, _, err) = command("labels", "shanghaitech", site.dir(), &options);
+    assert_eq!(code, 2, "{err}");
 }

@@ -86,8 +86,13 @@ pub fn golden(name: &str) -> PathBuf {
 
 /// The exit code, standard output and standard error of `trainer dataset check`.
 pub fn run(name: &str, dir: &Path, options: &[&str]) -> (i32, String, String) {
+    command("check", name, dir, options)
+}
+
+/// The same of another command of `trainer dataset`.
+pub fn command(verb: &str, name: &str, dir: &Path, options: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
-        .args(["dataset", "check", name])
+        .args(["dataset", verb, name])
         .arg(dir)
         .args(options)
         .output()
