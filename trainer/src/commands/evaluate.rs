@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_text_has_every_figure() {
         let evaluation = Evaluation {
-            auc_micro: Some(0.98765),
+            auc_micro: Some(0.98764),
             auc_abnormal: Some(0.9),
             false_alarm_rate: Some(0.0123),
             brier_score: Some(0.2),
