@@ -1,6 +1,7 @@
 //! `trainer dataset`: a copy of a data set against the official totals, and its ground truth as labels.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -95,9 +96,9 @@ fn run_check(args: &CheckArgs) -> Result<()> {
     bar.finish_and_clear();
     let report = report?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say(&serde_json::to_string_pretty(&report)?)?;
     } else {
-        println!("{report}");
+        say(&report.to_string())?;
     }
     if report.outcome == Outcome::Differs {
         let (points, folder) = (report.points(), args.dir.display());
@@ -128,11 +129,13 @@ fn run_labels(args: &LabelsArgs) -> Result<()> {
     let text = serde_json::to_string(&labels)?;
     match &args.out {
         Some(path) => write(path, &text).with_context(|| path.display().to_string()),
-        None => {
-            println!("{text}");
-            Ok(())
-        }
+        None => say(&text),
     }
+}
+
+/// Prints to standard output; a reader that has gone away is an error and no panic.
+fn say(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("standard output")
 }
 
 /// Writes a file beside its place first, so that there is never half of it.
