@@ -7,6 +7,7 @@ pub mod dataset;
 pub mod detector;
 pub mod evaluation;
 pub mod features;
+pub mod files;
 pub mod footage;
 pub mod local;
 pub mod scene;

@@ -1,9 +1,9 @@
 //! `trainer dataset`: a copy of a data set against the official totals, and its ground truth as labels.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
@@ -11,6 +11,8 @@ use trainer::dataset::check::{Options, check};
 use trainer::dataset::report::Outcome;
 use trainer::dataset::{Error, Name, Truth, survey};
 use video::Reader;
+
+use super::write_file;
 
 /// Public data sets, and one's own videos.
 #[derive(Debug, Args)]
@@ -127,20 +129,12 @@ fn run_labels(args: &LabelsArgs) -> Result<()> {
     }
     let text = serde_json::to_string(&labels)?;
     match &args.out {
-        Some(path) => write(path, &text).with_context(|| path.display().to_string()),
+        Some(path) => write_file(path, text.as_bytes()),
         None => {
             println!("{text}");
             Ok(())
         }
     }
-}
-
-/// Writes a file beside its place first, so that there is never half of it.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    std::fs::write(&partial, text)?;
-    std::fs::rename(&partial, path)
 }
 
 /// The exit code of a data set's error: 2 if something is not there, 3 if something is damaged.
