@@ -10,6 +10,7 @@ pub mod features;
 pub mod files;
 pub mod footage;
 pub mod local;
+pub mod npy;
 pub mod scene;
 pub mod synthesis;
 pub mod tensorboard;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Output;
 
 use common::{failed, names, succeeded, trainer, write};
-use trainer::features::npy;
+use trainer::npy;
 
 /// Length of a feature vector.
 const D: usize = 12;

@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use trainer::evaluation::report::CheckpointError;
 use trainer::evaluation::{FilesError, LabelsError, RegionsError};
-use trainer::files;
+use trainer::{files, npy};
 
 /// Wrong usage or configuration: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,13 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             return match error {
                 model_export::weights::Error::NotFound { .. } => 4,
                 _ => 3,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<npy::Error>() {
+            return match error {
+                npy::Error::Missing { .. } => 2,
+                npy::Error::Damaged { .. } => 3,
+                npy::Error::Io { .. } => 1,
             };
         }
         if let Some(error) = cause.downcast_ref::<trainer::features::Error>() {

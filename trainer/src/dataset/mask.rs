@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use video::{Frame, Reader};
 
 use super::mat::Cells;
-use super::{Error, npy};
+use super::{Error, arrays};
 
 /// The variable of an Avenue ground-truth file.
 pub(super) const AVENUE_VARIABLE: &str = "volLabel";
@@ -48,7 +48,7 @@ impl Masks {
     /// [`Error`], which names the file; or what `take` gives.
     pub fn each(&self, mut take: impl FnMut(Mask) -> Result<(), Error>) -> Result<(), Error> {
         match self {
-            Self::Npy(path) => npy::each_mask(path, take),
+            Self::Npy(path) => arrays::each_mask(path, take),
             Self::Pictures(folder) => {
                 let mut reader = Reader::open(folder)?;
                 let mut frame = Frame::default();

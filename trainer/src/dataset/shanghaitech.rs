@@ -19,7 +19,7 @@ use video::Clip;
 use super::error::quote;
 use super::places::{by_name, clips, first, names, text};
 use super::survey::Entry;
-use super::{Error, Masks, Name, Survey, Truth, npy};
+use super::{Error, Masks, Name, Survey, Truth, arrays};
 
 /// Everything that both splits are made of.
 struct Campus {
@@ -42,7 +42,7 @@ impl Campus {
                 for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
                     let path = entry.map_err(Error::io(&folder))?.path();
                     if path.extension().is_some_and(|extension| extension == "npy") {
-                        let truth = Truth::Frames(npy::read_labels(&path)?);
+                        let truth = Truth::Frames(arrays::read_labels(&path)?);
                         labels.insert(stem(&path), truth);
                     }
                 }

@@ -14,7 +14,8 @@ use clap::Args;
 use serde::Serialize;
 use trainer::detector::{self, UrDmu, checkpoint};
 use trainer::evaluation::{average_precision, roc_auc};
-use trainer::features::{CropLayout, crops, npy};
+use trainer::features::{CropLayout, crops};
+use trainer::npy;
 
 use super::Usage;
 use super::train::DeviceChoice;

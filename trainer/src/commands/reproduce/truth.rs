@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use trainer::evaluation::Labels;
 use trainer::features::list::video_name;
-use trainer::features::{Error, npy};
+use trainer::features::Error;
+use trainer::npy;
 
 use super::sets::Set;
 use crate::commands::Usage;
