@@ -84,8 +84,9 @@ fn stem(path: &Path) -> String {
     path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Whether a video is of the original test set: `01_0015`, not `01_015`.
-fn originally_tested(name: &str) -> bool {
+/// Whether a video is of the original test set: `01_0015`, not `01_015`. Each of those has something
+/// abnormal, and none of the others has.
+pub fn originally_tested(name: &str) -> bool {
     name.split_once('_').is_some_and(|(_, number)| number.len() == 4)
 }
 

@@ -154,7 +154,7 @@ pub fn run(args: &ReproduceArgs) -> Result<()> {
     let report = Report {
         name: clap::ValueEnum::to_possible_value(&args.name)
             .map_or_else(String::new, |v| v.get_name().to_string()),
-        title: facts.title,
+        title: args.name.name().title(),
         method: if args.supervised { "UR-DMU, supervised" } else { "PA-VAD, pseudo-abnormal" },
         train_normal: prepared.videos[0],
         train_abnormal: prepared.videos[1],
