@@ -27,6 +27,12 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     files::replace(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
+/// What is wrong with a configuration, and in which line.
+pub fn toml_problem(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+}
+
 /// The exit code of the documented table: 1 the work failed, 2 wrong usage or configuration, 3
 /// input damaged, 4 a device or service is not available.
 pub fn exit_code(error: &anyhow::Error) -> u8 {

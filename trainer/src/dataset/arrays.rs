@@ -55,8 +55,8 @@ pub fn each_mask(path: &Path, mut to: impl FnMut(Mask) -> Result<(), Error>) -> 
         }
     };
     for _ in 0..frames {
-        let pixels = take(&mut array, height * width, MAX_PIXELS).map_err(damaged)?;
-        to(Mask { width, height, pixels })?;
+        let abnormal = take(&mut array, height * width, MAX_PIXELS).map_err(damaged)?;
+        to(Mask { width, height, abnormal })?;
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!((masks[0].width, masks[0].height, masks.len()), (3, 2, 2));
-        assert_eq!(masks[0].pixels, [false, true, false, false, false, false]);
-        assert_eq!(masks[1].pixels, [true, true, true, false, false, false]);
+        assert_eq!(masks[0].abnormal, [false, true, false, false, false, false]);
+        assert_eq!(masks[1].abnormal, [true, true, true, false, false, false]);
     }
 }

@@ -11,6 +11,7 @@ pub mod norms;
 pub mod regions;
 pub mod report;
 pub mod run;
+pub mod spread;
 
 pub use baseline::frame_difference;
 pub use events::{Announced, Matching, match_events};
@@ -20,3 +21,4 @@ pub use metrics::{average_precision, precision_recall_curve, roc_auc, roc_curve}
 pub use norms::{NormHistogram, NormSet};
 pub use regions::{PixelEvaluation, RegionsError, evaluate_regions};
 pub use run::{ClipResult, Delay, Evaluation, ScoredClip, evaluate};
+pub use spread::Spread;

@@ -145,7 +145,7 @@ pub fn evaluate_regions(
                 ranking.add(score, abnormal, normal);
             }
             frame_scores.extend(localisation_score(&mut cells));
-            frame_labels.push(mask.abnormal.contains(&true));
+            frame_labels.push(mask.any());
             frame += step;
         }
     }

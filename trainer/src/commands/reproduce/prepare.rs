@@ -9,7 +9,7 @@ use trainer::features::{Collection, Error, List, Selection};
 use super::ReproduceArgs;
 use super::truth::{Tested, Truth};
 use crate::commands::train::progress::Progress;
-use crate::commands::Usage;
+use crate::commands::{Usage, toml_problem};
 
 /// Everything that is needed, checked before the first step.
 pub struct Prepared {
@@ -124,10 +124,8 @@ fn config(path: Option<&Path>, supervised: bool) -> Result<DetectorConfig> {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|e| Usage(format!("{}: {e}; check the path", path.display())))?;
-            toml::from_str(&text).map_err(|e| {
-                let line = e.span().map_or(1, |s| text[..s.start].matches('\n').count() + 1);
-                Usage(format!("{}: line {line}: {}", path.display(), e.message()))
-            })?
+            toml::from_str(&text)
+                .map_err(|e| Usage(format!("{}: {}", path.display(), toml_problem(&text, &e))))?
         }
     };
     if supervised {
