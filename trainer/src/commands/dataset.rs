@@ -1,9 +1,10 @@
 //! `trainer dataset`: a copy of a data set against the official totals, and its ground truth as labels.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
@@ -97,9 +98,9 @@ fn run_check(args: &CheckArgs) -> Result<()> {
     bar.finish_and_clear();
     let report = report?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say(&serde_json::to_string_pretty(&report)?)?;
     } else {
-        println!("{report}");
+        say(&report.to_string())?;
     }
     if report.outcome == Outcome::Differs {
         let (points, folder) = (report.points(), args.dir.display());
@@ -130,11 +131,13 @@ fn run_labels(args: &LabelsArgs) -> Result<()> {
     let text = serde_json::to_string(&labels)?;
     match &args.out {
         Some(path) => write_file(path, text.as_bytes()),
-        None => {
-            println!("{text}");
-            Ok(())
-        }
+        None => say(&text),
     }
+}
+
+/// Prints to standard output; a reader that has gone away is an error and no panic.
+fn say(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("standard output")
 }
 
 /// The exit code of a data set's error: 2 if something is not there, 3 if something is damaged.

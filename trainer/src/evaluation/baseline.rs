@@ -2,52 +2,54 @@
 
 use std::path::Path;
 
-use inference::motion;
-use model_bundle::manifest::{MotionSpec, ZScore};
 use video::{Frame, Reader};
 
 /// Standard deviation of the Gaussian over time, in frames; cut at three of them.
 const SIGMA: f64 = 5.0;
 
 /// Frame difference of each frame of a video at its own size: the largest mean of
-/// `|f_t - f_{t-1}|` on luma over a box of a tenth of the picture's height (24 pixels of 240),
-/// smoothed over time. The first frame gets the second's value. Also the frame rate.
+/// `|f_t - f_{t-1}|` on luma over the boxes of a grid, a tenth of the picture's height wide and high
+/// (24 pixels of 240), smoothed over time. The first frame gets the second's value. Also the frame
+/// rate.
 ///
 /// # Errors
 /// [`video::Error`].
 pub fn frame_difference(path: &Path) -> Result<(Vec<f64>, f64), video::Error> {
     let mut reader = Reader::open(path)?;
     let info = *reader.info();
-    let spec = MotionSpec {
-        box_size: (info.height as u32 / 10).max(1),
-        epsilon: 1e-3,
-        z: ZScore { mean: 0.0, std: 1.0 },
-        weight: 1.0,
-        excess_over: None,
-    };
-    let (mut frame, mut scratch) = (Frame::default(), Vec::new());
+    let edge = (info.height / 10).max(1);
+    let mut frame = Frame::default();
     let mut before: Vec<u8> = Vec::new();
     let mut values = Vec::new();
     while reader.read(&mut frame)? {
         let luma = frame.luma();
         let same_size = before.len() == luma.len();
         let earlier = if same_size { &before } else { &luma };
-        values.push(motion::raw(
-            earlier,
-            &luma,
-            frame.width(),
-            frame.height(),
-            &spec,
-            &mut scratch,
-        ));
+        values.push(largest_box_mean(earlier, &luma, frame.width(), edge));
         before = luma;
     }
     if let [first, second, ..] = &mut values[..] {
         *first = *second;
     }
-    // The motion prior is a logarithm; the baseline is the difference itself.
-    let differences: Vec<f64> = values.iter().map(|v| v.exp()).collect();
-    Ok((smoothed(&differences), info.frame_rate))
+    Ok((smoothed(&values), info.frame_rate))
+}
+
+/// The largest mean of `|a - b|` over the boxes of a grid of `edge` × `edge` pixels; those cut by the
+/// right or lower border are left out, unless the picture is smaller than a box.
+fn largest_box_mean(a: &[u8], b: &[u8], width: usize, edge: usize) -> f64 {
+    let height = a.len().checked_div(width).unwrap_or(0);
+    let (columns, rows) = ((width / edge).max(1), (height / edge).max(1));
+    let (box_width, box_height) = (edge.min(width), edge.min(height));
+    let mut sums = vec![0u64; columns * rows];
+    for y in 0..rows * box_height {
+        let line = y * width..y * width + columns * box_width;
+        let sums = &mut sums[y / box_height * columns..][..columns];
+        for (x, (&a, &b)) in a[line.clone()].iter().zip(&b[line]).enumerate() {
+            sums[x / box_width] += u64::from(a.abs_diff(b));
+        }
+    }
+    let largest = sums.into_iter().max().unwrap_or(0);
+    largest as f64 / (box_width * box_height).max(1) as f64
 }
 
 /// A Gaussian over time, cut off at the ends and renormalised.
@@ -77,6 +79,18 @@ mod tests {
         assert_eq!(out[10], 0.0);
         assert!((out.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         assert!(smoothed(&[]).is_empty());
+    }
+
+    #[test]
+    fn boxes_of_the_grid_are_averaged() {
+        // 5 × 4 pixels, boxes of two: four of them, the last column belongs to none.
+        let (a, mut b) = (vec![10; 20], vec![10; 20]);
+        for (x, y, level) in [(2, 1, 18), (3, 1, 4), (1, 2, 12), (4, 0, 250)] {
+            b[y * 5 + x] = level;
+        }
+        assert_eq!(largest_box_mean(&a, &b, 5, 2), (8.0 + 6.0) / 4.0);
+        assert_eq!(largest_box_mean(&a, &b, 5, 9), (8.0 + 6.0 + 2.0 + 240.0) / 20.0);
+        assert_eq!(largest_box_mean(&[], &[], 0, 2), 0.0);
     }
 
     #[test]
