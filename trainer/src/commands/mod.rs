@@ -64,9 +64,13 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<npy::Error>() {
             return match error {
-                npy::Error::Missing { .. } => 2,
+                npy::Error::Read { source, .. }
+                    if source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    2
+                }
                 npy::Error::Damaged { .. } => 3,
-                npy::Error::Io { .. } => 1,
+                _ => 1,
             };
         }
         if let Some(error) = cause.downcast_ref::<trainer::features::Error>() {

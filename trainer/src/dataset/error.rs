@@ -103,10 +103,9 @@ impl Error {
 impl From<npy::Error> for Error {
     fn from(error: npy::Error) -> Self {
         match error {
-            npy::Error::Missing { path } => {
-                Self::Io { path, source: std::io::ErrorKind::NotFound.into() }
+            npy::Error::Read { path, source } | npy::Error::Write { path, source } => {
+                Self::Io { path, source }
             }
-            npy::Error::Io { path, source } => Self::Io { path, source },
             npy::Error::Damaged { path, problem } => Self::Damaged { path, reason: problem },
         }
     }

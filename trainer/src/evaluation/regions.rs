@@ -59,10 +59,9 @@ pub enum RegionsError {
 impl From<npy::Error> for RegionsError {
     fn from(error: npy::Error) -> Self {
         match error {
-            npy::Error::Missing { path } => {
-                Self::Io { path, source: std::io::ErrorKind::NotFound.into() }
+            npy::Error::Read { path, source } | npy::Error::Write { path, source } => {
+                Self::Io { path, source }
             }
-            npy::Error::Io { path, source } => Self::Io { path, source },
             npy::Error::Damaged { path, problem } => Self::Maps { path, reason: problem },
         }
     }

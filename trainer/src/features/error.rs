@@ -71,10 +71,8 @@ impl Error {
 impl From<npy::Error> for Error {
     fn from(error: npy::Error) -> Self {
         match error {
-            npy::Error::Missing { path } => {
-                Self::Missing { path, problem: "not there; check the path".into() }
-            }
-            npy::Error::Io { path, source } => Self::Io { path, source },
+            npy::Error::Read { path, source } => Self::io(&path, source),
+            npy::Error::Write { path, source } => Self::Io { path, source },
             npy::Error::Damaged { path, problem } => Self::Damaged { path, problem },
         }
     }

@@ -27,15 +27,17 @@ pub use writer::{to_bytes, write};
 /// Why an array could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file to be read is not there.
-    #[error("{}: not there; check the path", path.display())]
-    Missing {
+    /// The file cannot be read.
+    #[error("{}: {source}; check the path", path.display())]
+    Read {
         /// The file.
         path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
     },
-    /// The file cannot be read or written.
+    /// The file cannot be written.
     #[error("{}: {source}; check the folder and the free space", path.display())]
-    Io {
+    Write {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
@@ -53,11 +55,7 @@ pub enum Error {
 
 impl Error {
     fn read(path: &Path, source: std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        match source.kind() {
-            std::io::ErrorKind::NotFound => Self::Missing { path },
-            _ => Self::Io { path, source },
-        }
+        Self::Read { path: path.to_path_buf(), source }
     }
 
     fn damaged(path: &Path, problem: impl Into<String>) -> Self {

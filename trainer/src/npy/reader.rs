@@ -20,7 +20,7 @@ impl Reader<BufReader<File>> {
     /// Opens a file, reads its header and checks its length against it.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Io`], or [`Error::Damaged`] if it is not a whole `.npy` file.
+    /// [`Error::Read`], or [`Error::Damaged`] if it is not a whole `.npy` file.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(|e| Error::read(path, e))?;
         let metadata = file.metadata().map_err(|e| Error::read(path, e))?;

@@ -9,13 +9,13 @@ use crate::files;
 /// Writes a file; a reader sees the old one or the new one, never a part.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Write`].
 ///
 /// # Panics
 /// If there are not as many values as the shape says.
 pub fn write(path: &Path, shape: &[usize], values: &[f32]) -> Result<(), Error> {
     files::replace(path, &to_bytes(shape, values))
-        .map_err(|source| Error::Io { path: path.to_path_buf(), source })
+        .map_err(|source| Error::Write { path: path.to_path_buf(), source })
 }
 
 /// The bytes of a file: version 1.0, `float32`, C order, the data on a multiple of 64 bytes.
