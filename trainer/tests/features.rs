@@ -12,8 +12,9 @@ use inference::{BackendKind, BackendOptions, best_backend};
 use model_export::graphs::mobilenetv2;
 use model_export::onnx;
 use model_export::weights::Weights;
-use trainer::features::{Extractor, npy};
+use trainer::features::Extractor;
 use trainer::footage;
+use trainer::npy;
 use video::{Frame, list_clips};
 
 /// A folder of `frames` pictures, in which a bright square moves.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Output;
 
 use common::{failed, names, succeeded, trainer, write};
-use trainer::features::npy;
+use trainer::npy;
 
 /// Length of a feature vector.
 const D: usize = 12;
@@ -200,6 +200,7 @@ fn ucf_crime(folder: &Path, crops: usize) {
         }
         if test {
             let (first, last) = range.map_or((-1, -1), |(a, b)| (16 * a as i64 + 1, 16 * b as i64));
+            let class = if abnormal { class } else { "Normal" };
             annotations += &format!("{name}.mp4  {class}  {first}  {last}  -1  -1  \n");
         }
     }
@@ -306,7 +307,7 @@ fn wrong_input_is_named_before_any_training() {
     let truth = at("Temporal_Anomaly_Annotation.txt");
     let text = std::fs::read_to_string(&truth).unwrap();
     std::fs::write(&truth, text.replace("129", "x")).unwrap();
-    failed(&run(&["--supervised"]), 3, &["Temporal_Anomaly_Annotation.txt", "line ", "\"x\""]);
+    failed(&run(&["--supervised"]), 3, &["Temporal_Anomaly_Annotation.txt", "line ", "'x "]);
     std::fs::write(&truth, text).unwrap();
     let row = folder.join("gt.npy");
     write(&row, &[7], &[0.0; 7]);

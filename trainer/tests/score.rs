@@ -11,7 +11,7 @@ use std::process::Output;
 
 use candle_core::{DType, Device, Tensor};
 use common::{failed, golden, names, succeeded, trainer};
-use trainer::features::npy;
+use trainer::npy;
 
 fn score(weights: &Path, features: &Path, out: &Path, more: &[&str]) -> Output {
     let paths = [("--weights", weights), ("--features", features), ("--out", out)];

@@ -8,6 +8,11 @@ use crate::images::{entries, extension, is_image, name};
 /// Extensions of video files, in lower case.
 const VIDEO_EXTENSIONS: [&str; 6] = ["mp4", "avi", "mkv", "mov", "m4v", "webm"];
 
+/// Whether a file's name is that of a video: mp4, avi, mkv, mov, m4v or webm.
+pub fn is_video(path: &Path) -> bool {
+    VIDEO_EXTENSIONS.contains(&extension(path).as_str())
+}
+
 /// A clip of a data set: a video file or a folder of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
@@ -45,7 +50,7 @@ pub fn list_clips(dir: &Path) -> Result<Vec<Clip>, Error> {
             if entries(&path)?.iter().any(|p| p.is_file() && is_image(p)) {
                 clips.push(Clip { name: name(&path), path });
             }
-        } else if VIDEO_EXTENSIONS.contains(&extension(&path).as_str()) {
+        } else if is_video(&path) {
             clips.push(Clip::file(path));
         } else {
             images |= is_image(&path);

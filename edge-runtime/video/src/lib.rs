@@ -19,7 +19,7 @@ mod scaler;
 #[cfg(feature = "ffmpeg")]
 mod writer;
 
-pub use clips::{Clip, list_clips};
+pub use clips::{Clip, is_video, list_clips};
 pub use error::Error;
 pub use frame::Frame;
 pub use images::read_image;

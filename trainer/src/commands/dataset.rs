@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -12,6 +12,8 @@ use trainer::dataset::check::{Options, check};
 use trainer::dataset::report::Outcome;
 use trainer::dataset::{Error, Name, Truth, survey};
 use video::Reader;
+
+use super::write_file;
 
 /// Public data sets, and one's own videos.
 #[derive(Debug, Args)]
@@ -128,7 +130,7 @@ fn run_labels(args: &LabelsArgs) -> Result<()> {
     }
     let text = serde_json::to_string(&labels)?;
     match &args.out {
-        Some(path) => write(path, &text).with_context(|| path.display().to_string()),
+        Some(path) => write_file(path, text.as_bytes()),
         None => say(&text),
     }
 }
@@ -136,14 +138,6 @@ fn run_labels(args: &LabelsArgs) -> Result<()> {
 /// Prints to standard output; a reader that has gone away is an error and no panic.
 fn say(text: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{text}").context("standard output")
-}
-
-/// Writes a file beside its place first, so that there is never half of it.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    std::fs::write(&partial, text)?;
-    std::fs::rename(&partial, path)
 }
 
 /// The exit code of a data set's error: 2 if something is not there, 3 if something is damaged.

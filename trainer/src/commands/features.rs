@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use inference::{Backend, BackendKind, BackendOptions, Graph, best_backend, open_backend};
+use inference::{Backend, BackendKind, Graph};
 use model_bundle::manifest::{Detectors, InputSpec, SnippetSpec};
 use model_export::graphs::{self, i3d, mobilenetv2};
 use model_export::onnx;
@@ -12,14 +12,15 @@ use model_export::pack::checkpoint::read_detectors;
 use model_export::weights::Weights;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use trainer::features::Error;
 use trainer::features::extract::of_video;
-use trainer::features::{Error, npy};
-use trainer::footage;
+use trainer::{footage, npy};
 use video::{Clip, Reader, list_clips};
 
-use super::Usage;
+use super::train::backend;
 use super::train::config::Backbone;
 use super::train::progress::Progress;
+use super::{Usage, write_file};
 
 /// Which features a folder has: features of two kinds must not lie in one.
 const KIND_FILE: &str = "features.json";
@@ -104,12 +105,7 @@ pub fn run(args: &FeaturesArgs) -> Result<()> {
         return Err(Usage(format!("--rate must be greater than 0, is {}", args.rate)).into());
     }
     let clips = list_clips(&args.input)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = BackendOptions { ort_library: args.ort_library.clone(), threads };
-    let backend = match args.ort_library {
-        Some(_) => open_backend(BackendKind::Ort, &options)?,
-        None => best_backend(&[BackendKind::Ort, BackendKind::Tract], &options)?,
-    };
+    let backend = backend(args.ort_library.as_deref())?;
     let source = match (&args.checkpoint, args.backbone) {
         (Some(folder), _) => of_checkpoint(folder, backend.as_ref())?,
         (None, Some(backbone)) => of_backbone(args, backbone)?,
@@ -277,10 +273,7 @@ fn claim(args: &FeaturesArgs, source: &Source, shape: &[usize]) -> Result<()> {
             .into())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let partial = path.with_extension("partial");
-            std::fs::write(&partial, serde_json::to_string_pretty(&kind)?)
-                .and_then(|()| std::fs::rename(&partial, &path))
-                .with_context(|| path.display().to_string())
+            write_file(&path, serde_json::to_string_pretty(&kind)?.as_bytes())
         }
         Err(error) => Err(Error::Io { path, source: error }.into()),
     }

@@ -15,21 +15,22 @@ use std::path::Path;
 use anyhow::Context as _;
 use trainer::evaluation::report::CheckpointError;
 use trainer::evaluation::{FilesError, LabelsError, RegionsError};
+use trainer::{files, npy};
 
 /// Wrong usage or configuration: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Writes a file whole or not at all: beside its place first, then renamed into it.
+/// Writes a file whole or not at all.
 pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    std::fs::write(&part, bytes)
-        .and_then(|()| std::fs::rename(&part, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&part)))
-        .with_context(|| format!("{}: cannot be written", path.display()))
+    files::replace(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// What is wrong with a configuration, and in which line.
+pub fn toml_problem(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 /// The exit code of the documented table: 1 the work failed, 2 wrong usage or configuration, 3
@@ -59,6 +60,17 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             return match error {
                 model_export::weights::Error::NotFound { .. } => 4,
                 _ => 3,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<npy::Error>() {
+            return match error {
+                npy::Error::Read { source, .. }
+                    if source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    2
+                }
+                npy::Error::Damaged { .. } => 3,
+                _ => 1,
             };
         }
         if let Some(error) = cause.downcast_ref::<trainer::features::Error>() {

@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use trainer::scene::{Event, FRAME_RATE, Scene};
 use video::{Frame, Writer};
 
+use super::write_file;
+
 /// Films a procedural surveillance scene: normal clips, and held-out clips with and without events.
 ///
 /// DIR gets normal/*.mp4, test/*.mp4 and labels.json (1-based, inclusive frame ranges).
@@ -87,8 +89,7 @@ pub fn run(args: &SceneArgs) -> Result<()> {
         .map(|(take, ranges)| (take.name.as_str(), ranges))
         .collect();
     let path = args.out.join("labels.json");
-    std::fs::write(&path, serde_json::to_string_pretty(&labels)?)
-        .with_context(|| path.display().to_string())?;
+    write_file(&path, serde_json::to_string_pretty(&labels)?.as_bytes())?;
     log::info!("filmed {} clips into {}", takes.len(), args.out.display());
     Ok(())
 }

@@ -6,7 +6,8 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use clap::Args;
 use trainer::detector::{ModelSize, UrDmu, checkpoint};
-use trainer::features::{CropLayout, Crops, Error, collection, crops, npy};
+use trainer::features::{CropLayout, Crops, Error, crops, file};
+use trainer::npy;
 
 use super::Usage;
 
@@ -93,5 +94,5 @@ fn read(args: &ScoreArgs) -> Result<Crops, Error> {
         (None, _) => 1,
     };
     let name = args.features.display().to_string();
-    collection::read(&args.features, &name, crops, args.crop_layout)
+    file::read(&args.features, &name, crops, args.crop_layout)
 }

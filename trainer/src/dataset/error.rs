@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Name;
 use crate::evaluation::LabelsError;
+use crate::npy;
 
 /// Longest piece of a file that an error quotes, in characters.
 const QUOTED: usize = 60;
@@ -95,6 +96,17 @@ impl Error {
             LabelsError::BeyondEnd { clip, last, frames } => {
                 Self::Length { clip, labels: last, frames }
             }
+        }
+    }
+}
+
+impl From<npy::Error> for Error {
+    fn from(error: npy::Error) -> Self {
+        match error {
+            npy::Error::Read { path, source } | npy::Error::Write { path, source } => {
+                Self::Io { path, source }
+            }
+            npy::Error::Damaged { path, problem } => Self::Damaged { path, reason: problem },
         }
     }
 }

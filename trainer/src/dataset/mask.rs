@@ -7,28 +7,11 @@ use std::path::PathBuf;
 use video::{Frame, Reader};
 
 use super::mat::Cells;
-use super::{Error, npy};
+use super::{Error, arrays};
+pub use crate::evaluation::masks::Mask;
 
 /// The variable of an Avenue ground-truth file.
 pub(super) const AVENUE_VARIABLE: &str = "volLabel";
-
-/// The mask of one frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mask {
-    /// Width in pixels.
-    pub width: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// Whether each pixel is abnormal, row by row.
-    pub pixels: Vec<bool>,
-}
-
-impl Mask {
-    /// Whether any pixel is abnormal.
-    pub fn any(&self) -> bool {
-        self.pixels.contains(&true)
-    }
-}
 
 /// Where the masks of a video are, one for each frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +31,12 @@ impl Masks {
     /// [`Error`], which names the file; or what `take` gives.
     pub fn each(&self, mut take: impl FnMut(Mask) -> Result<(), Error>) -> Result<(), Error> {
         match self {
-            Self::Npy(path) => npy::each_mask(path, take),
+            Self::Npy(path) => arrays::each_mask(path, take),
             Self::Pictures(folder) => {
                 let mut reader = Reader::open(folder)?;
                 let mut frame = Frame::default();
                 while reader.read(&mut frame)? {
-                    let pixels = frame.rgb().chunks_exact(3).map(|p| p != [0, 0, 0]).collect();
-                    take(Mask { width: frame.width(), height: frame.height(), pixels })?;
+                    take(Mask::of(&frame))?;
                 }
                 Ok(())
             }
@@ -64,7 +46,7 @@ impl Masks {
                 let mut cells = Cells::find(file, AVENUE_VARIABLE).map_err(damaged)?;
                 while let Some(matrix) = cells.next_matrix().map_err(damaged)? {
                     let (width, height) = (matrix.columns, matrix.rows);
-                    take(Mask { width, height, pixels: matrix.nonzero })?;
+                    take(Mask { width, height, abnormal: matrix.nonzero })?;
                 }
                 Ok(())
             }

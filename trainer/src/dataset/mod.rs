@@ -9,6 +9,7 @@
 //! [`read`] wants everything that the protocol needs. [`check`](check::check) works with whatever
 //! is there, annotations alone included, and compares it with the [`official`] totals.
 
+pub mod arrays;
 pub mod avenue;
 pub mod check;
 pub mod error;
@@ -17,7 +18,6 @@ mod known;
 pub mod mask;
 pub mod mat;
 mod name;
-pub mod npy;
 pub mod official;
 mod places;
 pub mod ranges;

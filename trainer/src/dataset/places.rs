@@ -11,9 +11,6 @@ use super::error::quote;
 /// Text annotations are kilobytes; the largest, UCF-Crime's training list, has 70.
 const MAX_TEXT: u64 = 16 << 20;
 
-/// Extensions of video files, as the `video` crate reads them.
-const VIDEOS: [&str; 6] = ["mp4", "avi", "mkv", "mov", "m4v", "webm"];
-
 /// The first of several paths that is there, in a folder.
 pub(super) fn first(dir: &Path, candidates: &[&str]) -> Option<PathBuf> {
     candidates.iter().map(|candidate| dir.join(candidate)).find(|path| path.exists())
@@ -38,12 +35,11 @@ pub(super) fn videos(dir: &Path, depth: usize) -> Result<Vec<PathBuf>, Error> {
     while let Some((folder, left)) = folders.pop() {
         for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
             let path = entry.map_err(Error::io(&folder))?.path();
-            let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
             if path.is_dir() {
                 if left > 0 {
                     folders.push((path, left - 1));
                 }
-            } else if extension.is_some_and(|e| VIDEOS.contains(&e.as_str())) {
+            } else if video::is_video(&path) {
                 found.push(path);
             }
         }

@@ -19,7 +19,7 @@ use video::Clip;
 use super::error::quote;
 use super::places::{by_name, clips, first, names, text};
 use super::survey::Entry;
-use super::{Error, Masks, Name, Survey, Truth, npy};
+use super::{Error, Masks, Name, Survey, Truth, arrays};
 
 /// Everything that both splits are made of.
 struct Campus {
@@ -42,7 +42,7 @@ impl Campus {
                 for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
                     let path = entry.map_err(Error::io(&folder))?.path();
                     if path.extension().is_some_and(|extension| extension == "npy") {
-                        let truth = Truth::Frames(npy::read_labels(&path)?);
+                        let truth = Truth::Frames(arrays::read_labels(&path)?);
                         labels.insert(stem(&path), truth);
                     }
                 }
@@ -84,8 +84,9 @@ fn stem(path: &Path) -> String {
     path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Whether a video is of the original test set: `01_0015`, not `01_015`.
-fn originally_tested(name: &str) -> bool {
+/// Whether a video is of the original test set: `01_0015`, not `01_015`. Each of those has something
+/// abnormal, and none of the others has.
+pub fn originally_tested(name: &str) -> bool {
     name.split_once('_').is_some_and(|(_, number)| number.len() == 4)
 }
 

@@ -35,8 +35,14 @@ pub struct Listed {
 
 impl Listed {
     fn normal(&self) -> bool {
-        self.class.contains("Normal_Videos")
+        is_normal(&self.class)
     }
+}
+
+/// Whether a class, or the name of a video, is one of normal videos: `Testing_Normal_Videos_Anomaly`,
+/// `Normal_Videos_003_x264`.
+pub fn is_normal(name: &str) -> bool {
+    name.contains("Normal_Videos")
 }
 
 /// The videos of a list.
@@ -58,6 +64,14 @@ pub fn parse_list(text: &str, path: &Path) -> Result<Vec<Listed>, Error> {
         })?);
     }
     Ok(listed)
+}
+
+/// Reads the file of annotations: see [`parse_annotation`].
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Damaged`] if it is no such text, [`Error::Line`].
+pub fn read_annotation(path: &Path) -> Result<BTreeMap<String, (String, Truth)>, Error> {
+    parse_annotation(&text(path)?, path)
 }
 
 /// The class and the abnormal ranges of each annotated video, by name without `.mp4`.
@@ -153,7 +167,7 @@ pub fn survey(dir: &Path) -> Result<Survey, Error> {
     let candidates =
         ["Temporal_Anomaly_Annotation.txt", "Temporal_Anomaly_Annotation_for_Testing_Videos.txt"];
     let mut annotated = match first(dir, &candidates) {
-        Some(path) => Some(parse_annotation(&text(&path)?, &path)?),
+        Some(path) => Some(read_annotation(&path)?),
         None => {
             survey.lacks("ground truth", dir.join(candidates[0]));
             None

@@ -30,6 +30,19 @@ fn classes(name: &str) -> Option<&str> {
     name.rsplit_once("_label_").map(|(_, classes)| classes)
 }
 
+/// Reads the file of annotations: see [`parse_annotation`].
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Damaged`] if it is no such text, [`Error::Line`].
+pub fn read_annotation(path: &Path) -> Result<BTreeMap<String, Truth>, Error> {
+    parse_annotation(&text(path)?, path)
+}
+
+/// Whether a video is normal, by its name.
+pub fn is_normal(name: &str) -> bool {
+    classes(name) == Some("A")
+}
+
 /// The abnormal ranges of each annotated video, by name.
 ///
 /// # Errors
@@ -114,7 +127,7 @@ pub fn survey(dir: &Path) -> Result<Survey, Error> {
     let test_list = list(&["test.list", "rgb_test.list"])?;
     let path = dir.join("annotations.txt");
     let annotated = match path.is_file() {
-        true => Some(parse_annotation(&text(&path)?, &path)?),
+        true => Some(read_annotation(&path)?),
         false => {
             survey.lacks("ground truth", path);
             None

@@ -1,13 +1,13 @@
 //! Reading and writing tensors by name.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorView;
 
 use super::Error;
+use crate::files;
 
 /// Reads all tensors of a `.safetensors` file, or of a PyTorch `state_dict` (`.pkl`, `.pt`,
 /// `.pth`, as the public UR-DMU checkpoints are), to the CPU. A leading `module.`, which PyTorch's
@@ -63,19 +63,7 @@ pub fn write(
         path: path.to_path_buf(),
         problem: format!("cannot be written: {e}"),
     })?;
-    replace(path, &bytes)
-}
-
-/// Writes a file beside `path` and puts it in its place.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let beside = Path::new(&beside);
-    let io = |e| Error::io(beside, e);
-    let mut file = std::fs::File::create(beside).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    std::fs::rename(beside, path).map_err(|e| Error::io(path, e))
+    files::replace(path, &bytes).map_err(|e| Error::io(path, e))
 }
 
 fn one_line(text: &str) -> String {

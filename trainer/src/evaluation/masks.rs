@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use video::read_image;
+use video::{Frame, read_image};
 
 use super::regions::RegionsError;
 
@@ -27,6 +27,22 @@ pub struct Mask {
     pub height: usize,
     /// Rows from the top, `[height, width]`.
     pub abnormal: Vec<bool>,
+}
+
+impl Mask {
+    /// Of a picture: a pixel that is not black is abnormal.
+    pub fn of(picture: &Frame) -> Self {
+        Self {
+            width: picture.width(),
+            height: picture.height(),
+            abnormal: picture.rgb().chunks_exact(3).map(|rgb| rgb != [0; 3]).collect(),
+        }
+    }
+
+    /// Whether any pixel is abnormal.
+    pub fn any(&self) -> bool {
+        self.abnormal.contains(&true)
+    }
 }
 
 impl Masks {
@@ -82,12 +98,7 @@ impl Masks {
             path: self.folder.clone(),
             reason: format!("no mask of frame {}", frame + 1),
         })?;
-        let picture = read_image(path)?;
-        Ok(Mask {
-            width: picture.width(),
-            height: picture.height(),
-            abnormal: picture.rgb().chunks_exact(3).map(|rgb| rgb != [0; 3]).collect(),
-        })
+        Ok(Mask::of(&read_image(path)?))
     }
 }
 

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use video::Reader;
 
 use super::labels::Labels;
+use super::maps::MapReader;
 use super::masks::{Mask, Masks};
 use super::metrics::{PixelRanking, localisation_score, roc_auc};
-use super::npy::MapReader;
 use super::run::ScoredClip;
+use crate::npy;
 
 /// Why maps and masks cannot be compared.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,17 @@ pub enum RegionsError {
     /// A video or a mask cannot be read.
     #[error(transparent)]
     Video(#[from] video::Error),
+}
+
+impl From<npy::Error> for RegionsError {
+    fn from(error: npy::Error) -> Self {
+        match error {
+            npy::Error::Read { path, source } | npy::Error::Write { path, source } => {
+                Self::Io { path, source }
+            }
+            npy::Error::Damaged { path, problem } => Self::Maps { path, reason: problem },
+        }
+    }
 }
 
 /// How well the maps say where. The truth are the masks alone.
@@ -132,7 +144,7 @@ pub fn evaluate_regions(
                 ranking.add(score, abnormal, normal);
             }
             frame_scores.extend(localisation_score(&mut cells));
-            frame_labels.push(mask.abnormal.contains(&true));
+            frame_labels.push(mask.any());
             frame += step;
         }
     }
@@ -229,12 +241,8 @@ mod tests {
         }
         std::fs::create_dir_all(folder.join("maps")).unwrap();
         let map = |name: &str, values: &[f32]| {
-            let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 4), }";
-            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-            bytes.extend((text.len() as u16).to_le_bytes());
-            bytes.extend(text.as_bytes());
-            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-            std::fs::write(folder.join(format!("maps/{name}.npy")), bytes).unwrap();
+            let path = folder.join(format!("maps/{name}.npy"));
+            npy::write(&path, &[2, 2, 4], values).unwrap();
         };
         let mut values = [0.0; 16];
         values[8] = 3.0; // the second map's first cell

@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use crate::npy;
+
 /// Why features could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -62,6 +64,16 @@ impl Error {
                 Self::Missing { path, problem: "not there; check the path".into() }
             }
             _ => Self::Io { path, source },
+        }
+    }
+}
+
+impl From<npy::Error> for Error {
+    fn from(error: npy::Error) -> Self {
+        match error {
+            npy::Error::Read { path, source } => Self::io(&path, source),
+            npy::Error::Write { path, source } => Self::Io { path, source },
+            npy::Error::Damaged { path, problem } => Self::Damaged { path, problem },
         }
     }
 }

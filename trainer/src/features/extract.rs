@@ -12,7 +12,7 @@ use video::{Clip, Frame};
 
 use super::Error;
 use crate::detector::Bag;
-use crate::footage;
+use crate::{files, footage};
 
 /// Computes features with one backbone, keeping them in a folder.
 pub struct Extractor {
@@ -132,9 +132,7 @@ fn write(folder: &Path, path: &Path, features: &[f32]) -> Result<(), Error> {
     let mut bytes = Sha256::digest(&values).to_vec();
     bytes.extend(values);
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, bytes).map_err(failed)?;
-    std::fs::rename(&partial, path).map_err(failed)
+    files::replace(path, &bytes).map_err(failed)
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! Snippet features: computed by the very graph that the camera runs, or read as the field shares
 //! them.
 //!
-//! Reading order: [`extract`] (own features) and, for published ones, [`npy`] (one array) → [`crops`]
-//! (which axis is what) → [`list`](mod@list) (which videos) → [`collection`] (a folder of them).
-//! Formats and layouts: `docs/reference/features.md`.
+//! Reading order: [`extract`] (own features) and, for published ones, [`npy`](crate::npy) (one array)
+//! → [`crops`] (which axis is what) → [`file`] (a checked file) → [`list`](mod@list) (which videos) →
+//! [`collection`] (a folder of them). Formats and layouts: `docs/reference/features.md`.
 
 pub mod collection;
 pub mod crops;
 mod error;
 pub mod extract;
+pub mod file;
 pub mod list;
-pub mod npy;
 
 pub use collection::{Collection, Selection, Video};
 pub use crops::{CropLayout, Crops};

@@ -6,8 +6,7 @@
 //! renamed, so a power cut leaves the old one or the new one.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::config::LocalConfig;
 use super::optimizer::Optimizer;
 use super::{Error, LumaClip};
+use crate::files;
 
 /// What must be equal for a run to be resumed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl StateDir {
         } else {
             let text = serde_json::to_string_pretty(&identity)
                 .expect("a configuration without maps of odd keys always serializes");
-            write_atomically(&path, text.as_bytes())?;
+            files::replace(&path, text.as_bytes()).map_err(io)?;
         }
         Ok(Self { directory: directory.to_owned() })
     }
@@ -82,7 +82,8 @@ impl StateDir {
         named.sort_by(|a, b| a.0.cmp(&b.0));
         let bytes = safetensors::serialize(named, None)
             .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
-        write_atomically(&self.tensors(), &bytes)
+        let path = self.tensors();
+        files::replace(&path, &bytes).map_err(|source| Error::Io { path, source })
     }
 
     /// Restores the saved state, if there is one, and gives the losses so far.
@@ -106,18 +107,6 @@ impl StateDir {
         optimizer.restore(&state, losses.len()).map_err(damaged)?;
         Ok(losses)
     }
-}
-
-/// Writes a file so that a reader, or a power cut, meets the old content or the new one.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let mut file = File::create(&partial).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    drop(file);
-    fs::rename(&partial, path).map_err(io)
 }
 
 /// FNV-1a over the shape of every clip and a sample of each one's pixels and labels: enough to

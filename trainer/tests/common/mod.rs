@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use trainer::features::npy;
+use trainer::npy;
 
 /// Runs `trainer` with these arguments.
 pub fn trainer<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {

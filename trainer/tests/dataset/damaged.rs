@@ -4,7 +4,8 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use trainer::dataset::{mat, npy, ranges, shanghaitech, ucf_crime, xd_violence};
+use trainer::dataset::{arrays, mat, ranges, shanghaitech, ucf_crime, xd_violence};
+use trainer::npy;
 
 use crate::site::golden;
 
@@ -60,12 +61,8 @@ fn matlab_files() {
 
 #[test]
 fn numpy_files() {
-    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }\n";
-    let mut whole = b"\x93NUMPY\x01\x00".to_vec();
-    whole.extend((header.len() as u16).to_le_bytes());
-    whole.extend(header.as_bytes());
-    whole.extend([0, 0, 0, 0, 0, 0, 0x80, 0x3f]);
-    let read = |bytes: &[u8]| npy::labels(bytes, bytes.len() as u64);
+    let whole = npy::to_bytes(&[2, 1], &[0.0, 1.0]);
+    let read = arrays::labels;
     assert_eq!(read(&whole).unwrap(), [false, true]);
     for end in 0..whole.len() {
         one_line(&read(&whole[..end]).unwrap_err());

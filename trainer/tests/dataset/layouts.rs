@@ -138,7 +138,7 @@ fn the_splits_of_shanghaitech_are_two_data_sets() {
     assert!(error.contains("SH_Test.txt: line 3: '01_15'"), "{error}");
     site.npy("testing/test_frame_mask/01_0015.npy", &[1, 0, 2]);
     let error = read(Name::ShanghaiTech, site.dir()).unwrap_err().to_string();
-    assert!(error.contains("01_0015.npy: a value that is neither 0 nor 1"), "{error}");
+    assert!(error.contains("01_0015.npy: value 2 at 2 is neither 0 nor 1"), "{error}");
 }
 
 pub fn ucf_crime(site: &Site) {

@@ -17,6 +17,7 @@ use trainer::evaluation::{average_precision, roc_auc};
 use super::train::config::TrainConfig;
 use super::train::flags::LossFlags;
 use super::train::{DeviceChoice, backend, progress::Progress, semantic, stop_when_asked};
+use super::write_file;
 use data::{Data, TestVideo};
 use table::Row;
 
@@ -173,6 +174,7 @@ impl One<'_> {
         {
             return Ok(outcome);
         }
+        std::fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
         let state = out.join("work").join(&identity);
         let trained = detector::train(
             &self.data.normal,
@@ -200,7 +202,7 @@ impl One<'_> {
             abnormal_norm: (trained.last.losses.total != 0.0).then_some(trained.last.abnormal_norm),
         };
         log::info!("{} seed {}: frame AUC {:.4}", self.variant.name, self.seed, outcome.auc);
-        table::replace(&path, &serde_json::to_vec_pretty(&outcome)?)?;
+        write_file(&path, &serde_json::to_vec_pretty(&outcome)?)?;
         // The state has served; an ablation would leave gigabytes.
         std::fs::remove_dir_all(&state).with_context(|| state.display().to_string())?;
         Ok(outcome)

@@ -3,44 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use trainer::detector::DetectorConfig;
+use trainer::evaluation::Spread;
 
 use super::{Outcome, Variant};
-
-/// Mean and sample standard deviation; the latter needs two runs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Standard deviation with n − 1; `None` of a single run.
-    pub std: Option<f64>,
-}
-
-impl Spread {
-    /// Of some values; `None` of none.
-    fn of(values: &[f64]) -> Option<Self> {
-        if values.is_empty() {
-            return None;
-        }
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-        let std = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
-        Some(Self { mean, std })
-    }
-
-    fn text(this: Option<Self>, scale: f64, digits: usize) -> String {
-        match this {
-            None => "-".into(),
-            Some(Self { mean, std: None }) => format!("{:.digits$}", mean * scale),
-            Some(Self { mean, std: Some(std) }) => {
-                format!("{:.digits$} ± {:.digits$}", mean * scale, std * scale)
-            }
-        }
-    }
-}
+use crate::commands::write_file;
 
 /// A variant's line.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -81,12 +50,13 @@ pub fn text(rows: &[Row]) -> String {
         let _ = writeln!(out, "{a:<22}{b:<18}{c:<22}{d}");
     };
     line(head);
+    let percent = |spread: Option<Spread>| Spread::text(spread.map(|s| s.times(100.0)));
     for row in rows {
         line([
             row.title,
-            &Spread::text(row.auc, 100.0, 2),
-            &Spread::text(row.average_precision, 100.0, 2),
-            &Spread::text(row.abnormal_norm, 1.0, 2),
+            &percent(row.auc),
+            &percent(row.average_precision),
+            &Spread::text(row.abnormal_norm),
         ]);
     }
     let runs = rows.iter().map(|row| row.runs).max().unwrap_or(0);
@@ -129,22 +99,9 @@ pub fn write(
     outcomes: &[Outcome],
     config: &DetectorConfig,
 ) -> Result<()> {
-    replace(&out.join("ablation.txt"), text(rows).as_bytes())?;
-    replace(&out.join("ablation.csv"), csv(rows).as_bytes())?;
-    replace(&out.join("ablation.json"), json(rows, outcomes, config)?.as_bytes())
-}
-
-/// Writes a file beside `path`, whose folder is made if need be, and puts it in its place.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let put = || {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let partial = path.with_extension("partial");
-        std::fs::write(&partial, bytes)?;
-        std::fs::rename(&partial, path)
-    };
-    put().with_context(|| path.display().to_string())
+    write_file(&out.join("ablation.txt"), text(rows).as_bytes())?;
+    write_file(&out.join("ablation.csv"), csv(rows).as_bytes())?;
+    write_file(&out.join("ablation.json"), json(rows, outcomes, config)?.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ mod prepare;
 mod sets;
 mod truth;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -13,12 +12,13 @@ use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
 use trainer::detector::{self, UrDmu, checkpoint};
-use trainer::evaluation::{average_precision, roc_auc};
-use trainer::features::{CropLayout, crops, npy};
+use trainer::evaluation::{Spread, average_precision, roc_auc};
+use trainer::features::{CropLayout, crops};
+use trainer::npy;
 
-use super::Usage;
-use super::train::DeviceChoice;
 use super::train::progress::Progress;
+use super::train::{DeviceChoice, stop_when_asked};
+use super::{Usage, write_file};
 use prepare::{Prepared, prepare};
 use sets::{Published, Set};
 
@@ -115,23 +115,6 @@ struct SeedResult {
     ap: Option<f64>,
 }
 
-/// Mean and sample standard deviation over seeds.
-#[derive(Debug, Serialize)]
-struct Spread {
-    mean: f64,
-    std: Option<f64>,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = Option<f64>>) -> Option<Self> {
-        let values: Vec<f64> = values.collect::<Option<_>>()?;
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-        Some(Self { mean, std: (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()) })
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &ReproduceArgs) -> Result<()> {
     if args.pseudo.is_none() && !args.supervised {
@@ -144,16 +127,20 @@ pub fn run(args: &ReproduceArgs) -> Result<()> {
     }
     let device = args.device.open()?;
     let prepared = prepare(args)?;
-    let stop = stop_on_request()?;
+    let stop = stop_when_asked()?;
     let mut seeds = Vec::new();
     for seed in 1..=args.seeds {
         seeds.push(once(args, &prepared, seed, &device, &stop)?);
     }
+    // A figure that one seed has not, no seed has: it needs frames of both kinds.
+    let spread = |figure: fn(&SeedResult) -> Option<f64>| {
+        seeds.iter().map(figure).collect::<Option<Vec<_>>>().and_then(|all| Spread::of(&all))
+    };
     let facts = args.name.facts();
     let report = Report {
         name: clap::ValueEnum::to_possible_value(&args.name)
             .map_or_else(String::new, |v| v.get_name().to_string()),
-        title: facts.title,
+        title: args.name.name().title(),
         method: if args.supervised { "UR-DMU, supervised" } else { "PA-VAD, pseudo-abnormal" },
         train_normal: prepared.videos[0],
         train_abnormal: prepared.videos[1],
@@ -161,14 +148,14 @@ pub fn run(args: &ReproduceArgs) -> Result<()> {
         frames: prepared.truth.iter().map(Vec::len).sum(),
         crops: prepared.test.crops,
         steps: prepared.config.steps,
-        auc: Spread::of(seeds.iter().map(|s| s.auc)),
-        ap: Spread::of(seeds.iter().map(|s| s.ap)),
+        auc: spread(|s| s.auc),
+        ap: spread(|s| s.ap),
         seeds,
         published_auc: facts.published,
     };
     let json = serde_json::to_string_pretty(&report)?;
     if let Some(out) = &args.out {
-        replace(&out.join("results.json"), json.as_bytes())?;
+        write_file(&out.join("results.json"), json.as_bytes())?;
     }
     if args.json {
         println!("{json}");
@@ -207,7 +194,7 @@ fn once(
     if let Some(folder) = &folder {
         let path = folder.join("model.safetensors");
         checkpoint::write(&path, &trained.tensors, std::collections::HashMap::new())?;
-        replace(&folder.join("config.toml"), toml::to_string(&trained.config)?.as_bytes())?;
+        write_file(&folder.join("config.toml"), toml::to_string(&trained.config)?.as_bytes())?;
     }
     let model = trained.model(device)?;
     let progress = Progress::new("scoring test videos", prepared.test.videos.len());
@@ -240,35 +227,7 @@ fn score(model: &UrDmu, features: &crops::Crops) -> Result<Vec<f32>> {
     Ok(crops::mean(&scores))
 }
 
-/// Set by Ctrl-C; the second one ends the program.
-fn stop_on_request() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        log::warn!("stopping after this step (again to stop at once)");
-    })
-    .context("cannot catch Ctrl-C")?;
-    Ok(stop)
-}
-
-/// Writes a file beside `path` and puts it in its place.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    std::fs::write(&beside, bytes)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .with_context(|| path.display().to_string())
-}
-
 fn print(report: &Report) {
-    let show = |spread: &Option<Spread>| match spread {
-        None => "-".to_string(),
-        Some(Spread { mean, std: None }) => format!("{mean:.2}"),
-        Some(Spread { mean, std: Some(std) }) => format!("{mean:.2} ± {std:.2}"),
-    };
     println!("{}", report.title);
     println!(
         "{} normal and {} abnormal videos for training, {} for testing ({} frames), {} crops, {} steps",
@@ -283,7 +242,7 @@ fn print(report: &Report) {
     let count = report.seeds.len();
     let seeds = if count == 1 { String::new() } else { format!(", {count} seeds") };
     let ours = format!("this run: {}{seeds}", report.method);
-    println!("{ours:44} {:>14} {:>14}", show(&report.auc), show(&report.ap));
+    println!("{ours:44} {:>14} {:>14}", Spread::text(report.auc), Spread::text(report.ap));
     if count > 1 {
         for seed in &report.seeds {
             let show = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2}"));

@@ -8,8 +8,8 @@ use trainer::features::{Collection, Error, List, Selection};
 
 use super::ReproduceArgs;
 use super::truth::{Tested, Truth};
-use crate::commands::Usage;
 use crate::commands::train::progress::Progress;
+use crate::commands::{Usage, toml_problem};
 
 /// Everything that is needed, checked before the first step.
 pub struct Prepared {
@@ -74,8 +74,9 @@ pub fn prepare(args: &ReproduceArgs) -> Result<Prepared> {
     config.model.feature_size = normal.d;
     config.validate()?;
     let counts = [normal.videos.len(), abnormal.videos.len(), test.videos.len()];
-    let official =
-        if args.supervised { facts.videos } else { [facts.videos[0], counts[1], facts.videos[2]] };
+    let [official_normal, official_abnormal, official_test] = args.name.videos();
+    let abnormal_count = if args.supervised { official_abnormal } else { counts[1] };
+    let official = [official_normal, abnormal_count, official_test];
     if counts != official {
         log::warn!(
             "{counts:?} normal, abnormal and test videos, officially {official:?}: the figure is not \
@@ -123,10 +124,8 @@ fn config(path: Option<&Path>, supervised: bool) -> Result<DetectorConfig> {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|e| Usage(format!("{}: {e}; check the path", path.display())))?;
-            toml::from_str(&text).map_err(|e| {
-                let line = e.span().map_or(1, |s| text[..s.start].matches('\n').count() + 1);
-                Usage(format!("{}: line {line}: {}", path.display(), e.message()))
-            })?
+            toml::from_str(&text)
+                .map_err(|e| Usage(format!("{}: {}", path.display(), toml_problem(&text, &e))))?
         }
     };
     if supervised {

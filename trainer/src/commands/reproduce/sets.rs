@@ -1,6 +1,8 @@
 //! The published data sets: what their videos are called, and what others reached on them.
 
 use clap::ValueEnum;
+use trainer::dataset::official::{Official, totals};
+use trainer::dataset::{Name, shanghaitech, ucf_crime, xd_violence};
 
 /// A published data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,12 +26,8 @@ pub struct Published {
 
 /// What is known of a set.
 pub struct Facts {
-    /// With the split, because figures of different splits must not be mixed.
-    pub title: &'static str,
     /// Crops of its published I3D features.
     pub crops: usize,
-    /// Normal and abnormal videos for training, and videos for testing.
-    pub videos: [usize; 3],
     /// Names that lists of the training videos have.
     pub train_lists: &'static [&'static str],
     /// Names that lists of the test videos have.
@@ -42,9 +40,7 @@ pub struct Facts {
 }
 
 const SHANGHAITECH: Facts = Facts {
-    title: "ShanghaiTech, re-organised weakly supervised split",
     crops: 10,
-    videos: [175, 63, 199],
     train_lists: &["shanghai-i3d-train-10crop.list", "SH_Train.txt"],
     test_lists: &["shanghai-i3d-test-10crop.list", "SH_Test.txt"],
     truths: &["test_frame_mask", "gt-sh.npy"],
@@ -56,9 +52,7 @@ const SHANGHAITECH: Facts = Facts {
 };
 
 const UCF_CRIME: Facts = Facts {
-    title: "UCF-Crime, official split",
     crops: 10,
-    videos: [800, 810, 290],
     train_lists: &["UCF_Train.list", "ucf-i3d.list", "Anomaly_Train.txt"],
     test_lists: &["UCF_Test.list", "ucf-i3d-test.list", "Anomaly_Test.txt"],
     truths: &["Temporal_Anomaly_Annotation.txt", "gt-ucf.npy"],
@@ -70,9 +64,7 @@ const UCF_CRIME: Facts = Facts {
 };
 
 const XD_VIOLENCE: Facts = Facts {
-    title: "XD-Violence, official split",
     crops: 5,
-    videos: [2049, 1905, 800],
     train_lists: &["XD_Train.list"],
     test_lists: &["XD_Test.list"],
     truths: &["annotations.txt", "XD_Annotation.txt", "xd_gt.npy"],
@@ -92,16 +84,30 @@ impl Set {
         }
     }
 
+    /// The data set and split.
+    pub fn name(self) -> Name {
+        match self {
+            Self::Shanghaitech => Name::ShanghaiTechWeak,
+            Self::UcfCrime => Name::UcfCrime,
+            Self::XdViolence => Name::XdViolence,
+        }
+    }
+
+    /// Officially normal and abnormal videos for training, and videos for testing.
+    pub fn videos(self) -> [usize; 3] {
+        let Official { train_normal_videos, train_abnormal_videos, test_videos, .. } =
+            totals(self.name());
+        // All three are known of these sets.
+        [train_normal_videos, train_abnormal_videos, test_videos]
+            .map(|count| count.unwrap_or_default() as usize)
+    }
+
     /// Whether a video is abnormal, by its name.
-    ///
-    /// ShanghaiTech's original training videos, all normal, count with three digits (`01_002`), its
-    /// original test videos with four (`01_0014`), and every one of those has an event; the
-    /// re-organised split mixes them. XD-Violence's label `A` is normal.
     pub fn abnormal(self, name: &str) -> bool {
         match self {
-            Self::Shanghaitech => name.rsplit('_').next().is_some_and(|clip| clip.len() == 4),
-            Self::UcfCrime => !name.contains("Normal"),
-            Self::XdViolence => !name.contains("_label_A"),
+            Self::Shanghaitech => shanghaitech::originally_tested(name),
+            Self::UcfCrime => !ucf_crime::is_normal(name),
+            Self::XdViolence => !xd_violence::is_normal(name),
         }
     }
 }
@@ -118,6 +124,13 @@ mod tests {
             (Set::XdViolence, "v=x__#00-22-25_00-22-45_label_A", "v=x__#1_label_B4-0-0"),
         ] {
             assert!(!set.abnormal(normal) && set.abnormal(abnormal), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn official_counts_are_all_known() {
+        for set in Set::value_variants() {
+            assert!(set.videos().iter().all(|count| *count > 0), "{set:?}");
         }
     }
 }

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use trainer::dataset::arrays::read_labels;
+use trainer::dataset::{self, ucf_crime, xd_violence};
 use trainer::evaluation::Labels;
+use trainer::features::Error;
 use trainer::features::list::video_name;
-use trainer::features::{Error, npy};
 
 use super::sets::Set;
 use crate::commands::Usage;
-
-/// Abnormal frames from the first to before the second, counted from 0.
-type Ranges = Vec<(u64, u64)>;
 
 /// Ground truth of a set.
 pub enum Truth {
@@ -20,7 +19,7 @@ pub enum Truth {
     /// A folder with labels by video, as ShanghaiTech's `test_frame_mask`.
     Masks(PathBuf),
     /// Ranges by video.
-    Ranges(PathBuf, BTreeMap<String, Ranges>),
+    Ranges(PathBuf, BTreeMap<String, dataset::Truth>),
     /// The project's own labels.
     Labels(Labels),
 }
@@ -39,17 +38,15 @@ impl Truth {
         if path.is_dir() {
             return Ok(Self::Masks(path.to_path_buf()));
         }
+        if !path.exists() {
+            return Err(Usage(format!("{}: not there; check the path", path.display())).into());
+        }
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         match (extension, set) {
-            ("npy", _) => Ok(Self::InARow(path.to_path_buf(), labels(path)?)),
+            ("npy", _) => Ok(Self::InARow(path.to_path_buf(), read_labels(path)?)),
             ("json", _) => Ok(Self::Labels(Labels::read(path)?)),
             ("txt", Set::UcfCrime | Set::XdViolence) => {
-                let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
-                    std::io::ErrorKind::InvalidData => damaged(path, "is no UTF-8 text".into()),
-                    _ => Usage(format!("{}: {e}; check the path", path.display())).into(),
-                })?;
-                let ranges = annotations(&text, set).map_err(|e| damaged(path, e))?;
-                Ok(Self::Ranges(path.to_path_buf(), ranges))
+                Ok(Self::Ranges(path.to_path_buf(), annotations(path, set)?))
             }
             _ => Err(Usage(format!(
                 "{}: labels of this set are a .npy file, a .json file, a folder of masks or, except \
@@ -87,8 +84,9 @@ impl Truth {
     }
 
     fn of(&self, video: &Tested<'_>, slack: usize) -> anyhow::Result<Vec<bool>> {
-        let filled = |ranges: &[(u64, u64)], path: &Path| {
-            if let Some((first, _)) = ranges.iter().find(|r| r.0 >= (video.frames + slack) as u64) {
+        let filled = |truth: &dataset::Truth, path: &Path| {
+            let begin = (video.frames + slack) as u64;
+            if let Some((first, _)) = truth.ranges().into_iter().find(|range| range.0 > begin) {
                 let (name, frames) = (video.name, video.frames);
                 return Err(damaged(
                     path,
@@ -97,25 +95,16 @@ impl Truth {
                     ),
                 ));
             }
-            let mut labels = vec![false; video.frames];
-            for &(first, end) in ranges {
-                let end = (end as usize).min(video.frames);
-                labels[(first as usize).min(end)..end].fill(true);
-            }
-            Ok(labels)
+            Ok(truth.frames(video.name, video.frames)?)
         };
         match self {
             Self::InARow(path, _) => Err(damaged(path, "has no labels by video".into())),
             Self::Labels(labels) => {
-                let ranges: Ranges = labels
-                    .ranges(video.name)
-                    .iter()
-                    .map(|&(first, last)| (first - 1, last))
-                    .collect();
-                filled(&ranges, Path::new("labels"))
+                let ranges = labels.ranges(video.name).to_vec();
+                filled(&dataset::Truth::Ranges(ranges), Path::new("labels"))
             }
             Self::Ranges(path, by_name) => match by_name.get(video.name) {
-                Some(ranges) => filled(ranges, path),
+                Some(truth) => filled(truth, path),
                 None if video.abnormal => {
                     Err(damaged(path, format!("nothing of the abnormal video {}", video.name)))
                 }
@@ -123,10 +112,14 @@ impl Truth {
             },
             Self::Masks(folder) => {
                 let path = folder.join(format!("{}.npy", video.name));
-                if !video.abnormal && !path.exists() {
-                    return Ok(vec![false; video.frames]);
+                if !path.exists() {
+                    if !video.abnormal {
+                        return Ok(vec![false; video.frames]);
+                    }
+                    let problem = "not there; check the folder of masks".into();
+                    return Err(Error::Missing { path, problem }.into());
                 }
-                let mut labels = labels(&path)?;
+                let mut labels = read_labels(&path)?;
                 if labels.len().abs_diff(video.frames) > slack {
                     return Err(damaged(
                         &path,
@@ -149,50 +142,22 @@ fn damaged(path: &Path, problem: String) -> anyhow::Error {
     Error::Damaged { path: path.to_path_buf(), problem }.into()
 }
 
-/// Labels of frames, 0 or 1.
-fn labels(path: &Path) -> anyhow::Result<Vec<bool>> {
-    let array = npy::read(path)?;
-    if let Some(at) = array.values.iter().position(|&v| v != 0.0 && v != 1.0) {
-        let problem = format!("value {} at {at}; frame labels are 0 or 1", array.values[at]);
-        return Err(Error::Shape { path: path.to_path_buf(), shape: array.shape, problem }.into());
+/// The official annotations, by the names that lists of features have.
+fn annotations(path: &Path, set: Set) -> anyhow::Result<BTreeMap<String, dataset::Truth>> {
+    let annotated: BTreeMap<String, dataset::Truth> = match set {
+        Set::UcfCrime => (ucf_crime::read_annotation(path)?.into_iter())
+            .map(|(name, (_, truth))| (name, truth))
+            .collect(),
+        _ => xd_violence::read_annotation(path)?,
+    };
+    if annotated.is_empty() {
+        return Err(damaged(path, "names no video".into()));
     }
-    Ok(array.values.iter().map(|&v| v == 1.0).collect())
-}
-
-/// The official annotations. UCF-Crime: `NAME CLASS FIRST LAST FIRST LAST`, frames from 1, the last
-/// included, -1 for none. XD-Violence: `NAME (START END)...`, frames from 0, the end not included.
-fn annotations(text: &str, set: Set) -> Result<BTreeMap<String, Ranges>, String> {
     let mut by_name = BTreeMap::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let mut words = line.split_whitespace();
-        let Some(name) = words.next() else { continue };
-        if set == Set::UcfCrime {
-            words.next().ok_or_else(|| format!("line {number}: no class"))?;
+    for (name, truth) in annotated {
+        if by_name.insert(video_name(&name, false), truth).is_some() {
+            return Err(damaged(path, format!("{name} is annotated twice")));
         }
-        let numbers: Vec<i64> = words
-            .map(|w| w.parse().map_err(|_| format!("line {number}: {w:?} is no frame number")))
-            .collect::<Result<_, _>>()?;
-        if !numbers.len().is_multiple_of(2) {
-            return Err(format!("line {number}: a range without an end"));
-        }
-        let mut ranges = Ranges::new();
-        for pair in numbers.chunks_exact(2) {
-            let (first, end) = match (set, pair[0], pair[1]) {
-                (Set::UcfCrime, -1, -1) => continue,
-                (Set::UcfCrime, first, last) => (first - 1, last),
-                (_, start, end) => (start, end),
-            };
-            if first < 0 || end < first || end > 1 << 32 {
-                return Err(format!("line {number}: range {} {} cannot be", pair[0], pair[1]));
-            }
-            ranges.push((first as u64, end as u64));
-        }
-        if by_name.insert(video_name(name, false), ranges).is_some() {
-            return Err(format!("line {number}: {name} is named twice"));
-        }
-    }
-    if by_name.is_empty() {
-        return Err("names no video".into());
     }
     Ok(by_name)
 }
@@ -200,6 +165,7 @@ fn annotations(text: &str, set: Set) -> Result<BTreeMap<String, Ranges>, String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trainer::npy;
 
     fn tested(name: &str, abnormal: bool, frames: usize) -> Tested<'_> {
         Tested { name, abnormal, frames }
@@ -210,36 +176,44 @@ mod tests {
         labels.iter().map(abnormal).collect()
     }
 
+    fn annotated(text: &str, set: Set) -> anyhow::Result<Truth> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, text).unwrap();
+        Truth::read(&path, set)
+    }
+
     #[test]
     fn official_annotations_are_read() {
         let ucf = "Abuse028_x264.mp4  Abuse  2  4  -1  -1  \r\nNormal_Videos_003_x264.mp4  Normal  -1 -1 -1 -1";
-        let truth = Truth::Ranges("a.txt".into(), annotations(ucf, Set::UcfCrime).unwrap());
+        let truth = annotated(ucf, Set::UcfCrime).unwrap();
         let videos = [tested("Abuse028", true, 16), tested("Normal_Videos_003", false, 16)];
         assert_eq!(numbers(&truth.frames(&videos, 32).unwrap()), [vec![1, 2, 3], vec![]]);
         let xd = "v=a__#1_label_B4-0-0 0 2 14 99\n";
-        let truth = Truth::Ranges("b.txt".into(), annotations(xd, Set::XdViolence).unwrap());
+        let truth = annotated(xd, Set::XdViolence).unwrap();
         let videos = [tested("v=a__#1_label_B4-0-0", true, 16), tested("v=b_label_A", false, 2)];
         assert_eq!(numbers(&truth.frames(&videos, 32).unwrap()), [vec![0, 1, 14, 15], vec![]]);
         let error = truth.frames(&[tested("v=c_label_G", true, 16)], 32).unwrap_err().to_string();
         assert!(error.contains("v=c_label_G"), "{error}");
-        let far = annotations("v=a 99 120", Set::XdViolence).unwrap();
-        let error = Truth::Ranges("c.txt".into(), far)
-            .frames(&[tested("v=a", true, 16)], 32)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("frame 99") && error.contains("16 frames"), "{error}");
+        let far = |first: usize| {
+            let truth = annotated(&format!("v=a_label_G {first} 120"), Set::XdViolence).unwrap();
+            truth.frames(&[tested("v=a_label_G", true, 16)], 32)
+        };
+        assert_eq!(far(47).unwrap()[0], [false; 16]);
+        let error = far(48).unwrap_err().to_string();
+        assert!(error.contains("frame 49") && error.contains("16 frames"), "{error}");
     }
 
     #[test]
-    fn wrong_annotations_name_their_line() {
-        let refused = |text, set| annotations(text, set).unwrap_err();
-        assert!(refused("a b 1 2\nc d x 3", Set::UcfCrime).contains("line 2: \"x\""));
-        assert!(refused("a 1", Set::XdViolence).contains("line 1: a range without"));
-        assert!(refused("a 5 3", Set::XdViolence).contains("cannot be"));
-        assert!(refused("a c 0 3", Set::UcfCrime).contains("cannot be"));
-        assert!(refused("a 1 2\na 3 4", Set::XdViolence).contains("twice"));
-        assert!(refused("a", Set::UcfCrime).contains("no class"));
+    fn wrong_annotations_are_named() {
+        let refused = |text, set| annotated(text, set).err().unwrap().to_string();
+        assert!(refused("A.mp4 Abuse 1 2 -1 x", Set::UcfCrime).contains("a.txt: line 1"));
+        assert!(refused("a_label_G 5 3", Set::XdViolence).contains("a.txt: line 1"));
         assert!(refused(" \n", Set::UcfCrime).contains("no video"));
+        let twice = "A_x264.mp4 Abuse 1 2 -1 -1\nA.mp4 Abuse 1 2 -1 -1";
+        assert!(refused(twice, Set::UcfCrime).contains("twice"));
+        let none = Truth::read(Path::new("nowhere.txt"), Set::UcfCrime).err().unwrap();
+        assert!(none.is::<Usage>());
     }
 
     #[test]
@@ -309,7 +283,8 @@ mod tests {
         let test = List::read(&sh.join("SH_Test.txt")).unwrap();
         assert_eq!(count(&test, Set::Shanghaitech), (155, 44));
         for entry in test.entries.iter().filter(|e| Set::Shanghaitech.abnormal(&e.name)) {
-            let mask = labels(&sh.join(format!("test_frame_mask/{}.npy", entry.name))).unwrap();
+            let mask =
+                read_labels(&sh.join(format!("test_frame_mask/{}.npy", entry.name))).unwrap();
             assert!(mask.contains(&true), "{}", entry.name);
         }
 
@@ -318,6 +293,6 @@ mod tests {
             panic!("annotations are ranges");
         };
         assert_eq!(ranges.len(), 500);
-        assert!(ranges.iter().all(|(name, r)| Set::XdViolence.abnormal(name) && !r.is_empty()));
+        assert!(ranges.iter().all(|(name, t)| Set::XdViolence.abnormal(name) && t.abnormal() > 0));
     }
 }

@@ -15,6 +15,7 @@ use video::{Frame, encode_jpeg};
 use super::config::TrainConfig;
 use super::graphs::Exported;
 use super::{local_stack, semantic};
+use crate::commands::write_file;
 
 /// What goes into a checkpoint.
 pub struct Content<'a> {
@@ -66,9 +67,7 @@ pub fn write(content: &Content<'_>) -> Result<()> {
     ]);
     let file = ConfigFile { detectors: content.detectors, provenance, training: content.config };
     let text = toml::to_string(&file).context("writing the configuration")?;
-    let partial = folder.join("config.partial");
-    std::fs::write(&partial, text).with_context(|| partial.display().to_string())?;
-    std::fs::rename(&partial, &config_path).with_context(|| config_path.display().to_string())
+    write_file(&config_path, text.as_bytes())
 }
 
 /// One input for each graph, and a clip of frames without loss.

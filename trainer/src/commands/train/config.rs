@@ -12,7 +12,7 @@ use trainer::detector::DetectorConfig;
 use trainer::local::LocalConfig;
 use trainer::synthesis::CompositeConfig;
 
-use crate::commands::Usage;
+use crate::commands::{Usage, toml_problem};
 
 /// Configuration of a training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -166,10 +166,7 @@ impl TrainConfig {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let line_of = |span: Option<std::ops::Range<usize>>| {
-            span.map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1)
-        };
-        let at_line = |e: &toml::de::Error| format!("line {}: {}", line_of(e.span()), e.message());
+        let at_line = |e: &toml::de::Error| toml_problem(text, e);
         let given: toml::Table = toml::from_str(text).map_err(|e| at_line(&e))?;
         let mut whole = toml::Table::try_from(Self::default()).map_err(|e| e.to_string())?;
         overlay(&mut whole, given);

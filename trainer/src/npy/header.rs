@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use half::f16;
+use super::Type;
 
 /// How every file begins.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -10,82 +10,6 @@ pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 const MAX_HEADER: usize = 10_000;
 /// NumPy's own limit of dimensions.
 const MAX_DIMENSIONS: usize = 64;
-
-/// What an element is, little-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the types")]
-pub enum Type {
-    F16,
-    F32,
-    F64,
-    /// Also `bool`.
-    U8,
-    I8,
-    I16,
-    U16,
-    I32,
-    U32,
-    I64,
-    U64,
-}
-
-impl Type {
-    /// From NumPy's description, such as `<f4`.
-    fn of(description: &str) -> Result<Self, String> {
-        Ok(match description {
-            "<f2" => Self::F16,
-            "<f4" => Self::F32,
-            "<f8" => Self::F64,
-            "|u1" | "<u1" | "|b1" => Self::U8,
-            "|i1" | "<i1" => Self::I8,
-            "<i2" => Self::I16,
-            "<u2" => Self::U16,
-            "<i4" => Self::I32,
-            "<u4" => Self::U32,
-            "<i8" => Self::I64,
-            "<u8" => Self::U64,
-            other if other.starts_with('>') => {
-                return Err(format!("type {other:?} is big-endian; save it little-endian"));
-            }
-            other => return Err(format!("type {other:?} is none of numbers; save it as float32")),
-        })
-    }
-
-    /// Whether it is one of the floating-point types.
-    pub fn is_float(self) -> bool {
-        matches!(self, Self::F16 | Self::F32 | Self::F64)
-    }
-
-    /// Bytes of an element.
-    pub(super) fn size(self) -> usize {
-        match self {
-            Self::U8 | Self::I8 => 1,
-            Self::F16 | Self::I16 | Self::U16 => 2,
-            Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::F64 | Self::I64 | Self::U64 => 8,
-        }
-    }
-
-    /// The value of exactly `size` bytes.
-    pub(super) fn value(self, bytes: &[u8]) -> f32 {
-        let mut raw = [0; 8];
-        raw[..bytes.len()].copy_from_slice(bytes);
-        let [a, b, c, d, ..] = raw;
-        match self {
-            Self::F16 => f16::from_le_bytes([a, b]).to_f32(),
-            Self::F32 => f32::from_le_bytes([a, b, c, d]),
-            Self::F64 => f64::from_le_bytes(raw) as f32,
-            Self::U8 => a as f32,
-            Self::I8 => a as i8 as f32,
-            Self::I16 => i16::from_le_bytes([a, b]) as f32,
-            Self::U16 => u16::from_le_bytes([a, b]) as f32,
-            Self::I32 => i32::from_le_bytes([a, b, c, d]) as f32,
-            Self::U32 => u32::from_le_bytes([a, b, c, d]) as f32,
-            Self::I64 => i64::from_le_bytes(raw) as f32,
-            Self::U64 => u64::from_le_bytes(raw) as f32,
-        }
-    }
-}
 
 /// What a file says of its array.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,13 +22,26 @@ pub struct Header {
     pub fortran: bool,
 }
 
+impl Header {
+    /// For what is read in the file's order: refuses the one in which the first index runs fastest.
+    ///
+    /// # Errors
+    /// What is wrong and what to do.
+    pub fn in_c_order(&self) -> Result<(), String> {
+        if self.fortran {
+            return Err("an array in Fortran order; save numpy.ascontiguousarray of it".into());
+        }
+        Ok(())
+    }
+}
+
 /// Reads up to the data; `length` is that of the whole file.
 pub(super) fn read(reader: &mut impl Read, length: u64) -> Result<Header, String> {
     let short = |e: std::io::Error| format!("not a whole .npy header: {e}");
     let mut start = [0; 8];
     reader.read_exact(&mut start).map_err(short)?;
     if !start.starts_with(MAGIC) {
-        return Err("not a .npy file: it does not begin with \\x93NUMPY".into());
+        return Err("not a NumPy file: it does not begin with \\x93NUMPY".into());
     }
     let mut size = [0; 4];
     let prefix = match start[6..] {
