@@ -11,6 +11,7 @@ mod backend;
 mod emission;
 mod engine;
 mod error;
+mod fusion;
 mod golden;
 mod local;
 mod luma;
@@ -32,6 +33,7 @@ pub use backend::{
 pub use emission::thinning;
 pub use engine::Engine;
 pub use error::Error;
+pub use fusion::fuse;
 pub use score::{FrameScore, RawScores, Region, ScoreMap};
 pub use snippet::SnippetFeatures;
 pub use stream::Stream;

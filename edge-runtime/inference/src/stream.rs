@@ -1,10 +1,11 @@
 //! What is remembered of one video.
 
-use model_bundle::manifest::Detectors;
+use model_bundle::manifest::{Detectors, ZScore};
 use video::{Frame, Resizer};
 
 use crate::emission::Emission;
 use crate::engine::Graphs;
+use crate::fusion::fuse;
 use crate::local::{LocalStage, MapOutlet, lookahead, lookback};
 use crate::luma::LumaRing;
 use crate::motion::MotionStage;
@@ -195,22 +196,17 @@ impl Stream {
 
     /// The score of a model frame, from raw values up to frame `last`.
     fn score(&self, detectors: &Detectors, t: u64, last: u64) -> FrameScore {
-        let smooth = |track: &Track, z: &model_bundle::manifest::ZScore| {
+        let smooth = |track: &Track, z: &ZScore| {
             self.kernel.smooth(t, last, |t| (track.get(t) - z.mean) / z.std)
         };
-        let mut fused = 0.0;
-        let mut detector = |z: f64, weight: f64, excess_over: Option<f64>| {
-            fused += weight * excess_over.map_or(z, |usual| (z - usual).max(0.0));
-            z
-        };
+        let value = |pair: Option<(&Track, &ZScore)>| pair.map(|(track, z)| smooth(track, z));
         let pair = self.local.as_ref().zip(detectors.local.as_ref());
-        let local = pair.map(|(stage, d)| detector(smooth(&stage.track, &d.z), d.weight, None));
+        let local = value(pair.map(|(stage, d)| (&stage.track, &d.z)));
         let pair = self.motion.as_ref().zip(detectors.motion.as_ref());
-        let motion =
-            pair.map(|(stage, d)| detector(smooth(&stage.track, &d.z), d.weight, d.excess_over));
+        let motion = value(pair.map(|(stage, d)| (&stage.track, &d.z)));
         let pair = self.semantic.as_ref().zip(detectors.semantic.as_ref());
-        let semantic =
-            pair.map(|(stage, d)| detector(smooth(&stage.track, &d.z), d.weight, d.excess_over));
+        let semantic = value(pair.map(|(stage, d)| (&stage.track, &d.z)));
+        let fused = fuse(detectors, local, motion, semantic);
         let calibration = &detectors.calibration;
         let hit = self.local.as_ref().map(|stage| stage.hit(t));
         FrameScore {

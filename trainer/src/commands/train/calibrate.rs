@@ -2,7 +2,7 @@
 //! the alarm threshold lies.
 
 use anyhow::{Result, bail};
-use inference::{Engine, RawScores};
+use inference::{Engine, FrameScore, RawScores, fuse};
 use model_bundle::manifest::{Calibration, Detectors, ZScore};
 use trainer::synthesis::{NormalClip, PseudoClip};
 use video::Frame;
@@ -19,31 +19,79 @@ const BLOCK_SECONDS: f64 = 2.0;
 /// short to show a tail, must not put the threshold a hair above it.
 const SPREAD_FLOOR: f64 = 0.3;
 
-/// Runs clips through the engine; `take` gets the raw values of each model frame of each clip.
-fn run_raw(
-    engine: &mut Engine,
-    clips: &[NormalClip],
-    mut take: impl FnMut(&RawScores),
-) -> Result<()> {
-    for clip in clips {
-        let mut stream = engine.stream(clip.frame_rate);
-        for frame in &clip.frames {
-            engine.push_with_raw(&mut stream, frame, &mut |_| {}, &mut take)?;
-        }
-        engine.finish_with_raw(&mut stream, &mut |_| {}, &mut take)?;
-    }
-    Ok(())
+/// What the detectors said of a clip.
+struct Watched {
+    /// Seconds it lasts.
+    seconds: f64,
+    /// Raw values of each model frame.
+    raw: Vec<RawScores>,
+    /// Smoothed raw values of each frame.
+    smoothed: Vec<Smoothed>,
 }
 
-/// The fused values of a clip's frames.
-fn fused(engine: &mut Engine, rate: f64, frames: &[Frame]) -> Result<Vec<f64>> {
-    let mut stream = engine.stream(rate);
-    let mut values = Vec::with_capacity(frames.len());
-    for frame in frames {
-        engine.push(&mut stream, frame, &mut |score| values.push(score.fused))?;
+/// The detectors' values at a frame, smoothed over time.
+#[derive(Debug, Clone, Copy)]
+struct Smoothed {
+    local: Option<f64>,
+    motion: Option<f64>,
+    semantic: Option<f64>,
+}
+
+impl Smoothed {
+    /// The fused value. Smoothing is linear, so smoothed values are normalised like raw ones.
+    fn fused(self, detectors: &Detectors) -> f64 {
+        let z = |value: Option<f64>, z: Option<&ZScore>| {
+            value.zip(z).map(|(value, z)| (value - z.mean) / z.std)
+        };
+        fuse(
+            detectors,
+            z(self.local, detectors.local.as_ref().map(|d| &d.z)),
+            z(self.motion, detectors.motion.as_ref().map(|d| &d.z)),
+            z(self.semantic, detectors.semantic.as_ref().map(|d| &d.z)),
+        )
     }
-    engine.finish(&mut stream, &mut |score| values.push(score.fused))?;
-    Ok(values)
+}
+
+fn watch(engine: &mut Engine, rate: f64, frames: &[Frame]) -> Result<Watched> {
+    let mut stream = engine.stream(rate);
+    let mut smoothed = Vec::with_capacity(frames.len());
+    let mut raw = Vec::with_capacity(frames.len());
+    let mut score = |score: &FrameScore| {
+        let FrameScore { local, motion, semantic, .. } = *score;
+        smoothed.push(Smoothed { local, motion, semantic });
+    };
+    for frame in frames {
+        engine.push_with_raw(&mut stream, frame, &mut score, &mut |values| raw.push(*values))?;
+    }
+    engine.finish_with_raw(&mut stream, &mut score, &mut |values| raw.push(*values))?;
+    Ok(Watched { seconds: frames.len() as f64 / rate, raw, smoothed })
+}
+
+/// Normalisation and threshold for the detectors of `engine`, whose own are not in use yet
+/// (z-scores of mean 0 and deviation 1): `rate` false alarms an hour are allowed for.
+pub fn calibrate(
+    engine: &mut Engine,
+    held_out: &[NormalClip],
+    pseudo: &[(f64, PseudoClip)],
+    rate: f64,
+) -> Result<Detectors> {
+    let held_out: Vec<Watched> = held_out
+        .iter()
+        .map(|clip| watch(engine, clip.frame_rate, &clip.frames))
+        .collect::<Result<_>>()?;
+    let mut detectors = engine.detectors().clone();
+    normalise(&mut detectors, &held_out)?;
+    let mut peaks = Vec::new();
+    for (frame_rate, clip) in pseudo {
+        let watched = watch(engine, *frame_rate, &clip.frames)?;
+        for event in &clip.events {
+            let last = event.last.min(watched.smoothed.len().saturating_sub(1));
+            let values = watched.smoothed[event.first..=last].iter().map(|s| s.fused(&detectors));
+            peaks.push(values.fold(f64::MIN, f64::max));
+        }
+    }
+    detectors.calibration = threshold(&detectors, &held_out, &mut peaks, rate)?;
+    Ok(detectors)
 }
 
 fn z_score(values: &[f64], floor: f64) -> Result<ZScore> {
@@ -57,14 +105,11 @@ fn z_score(values: &[f64], floor: f64) -> Result<ZScore> {
 }
 
 /// Fills in each detector's mean and deviation on the held-out normal footage.
-pub fn normalise(engine: &mut Engine, held_out: &[NormalClip]) -> Result<Detectors> {
-    let (mut local, mut motion, mut semantic) = (Vec::new(), Vec::new(), Vec::new());
-    run_raw(engine, held_out, |raw| {
-        local.extend(raw.local);
-        motion.extend(raw.motion);
-        semantic.extend(raw.semantic);
-    })?;
-    let mut detectors = engine.detectors().clone();
+fn normalise(detectors: &mut Detectors, held_out: &[Watched]) -> Result<()> {
+    let raw = || held_out.iter().flat_map(|clip| &clip.raw);
+    let local: Vec<f64> = raw().filter_map(|r| r.local).collect();
+    let motion: Vec<f64> = raw().filter_map(|r| r.motion).collect();
+    let semantic: Vec<f64> = raw().filter_map(|r| r.semantic).collect();
     if let Some(spec) = &mut detectors.local {
         spec.z = z_score(&local, FLOOR)?;
         log::info!("local on normal footage: {:.3} ± {:.3}", spec.z.mean, spec.z.std);
@@ -77,7 +122,7 @@ pub fn normalise(engine: &mut Engine, held_out: &[NormalClip]) -> Result<Detecto
         spec.z = z_score(&semantic, SEMANTIC_FLOOR)?;
         log::info!("semantic on normal footage: {:.3} ± {:.3}", spec.z.mean, spec.z.std);
     }
-    Ok(detectors)
+    Ok(())
 }
 
 /// Chooses the threshold so that normal footage is expected to reach it `rate` times an hour, and the
@@ -88,27 +133,20 @@ pub fn normalise(engine: &mut Engine, held_out: &[NormalClip]) -> Result<Detecto
 /// Tippett 1928); it is fitted to them and asked how high the hour's value will be. How strong
 /// pseudo events are does not enter: real ones may be fainter, and only false alarms can be counted
 /// on normal footage.
-pub fn threshold(
-    engine: &mut Engine,
-    held_out: &[NormalClip],
-    pseudo: &[(f64, PseudoClip)],
+fn threshold(
+    detectors: &Detectors,
+    held_out: &[Watched],
+    peaks: &mut [f64],
     rate: f64,
 ) -> Result<Calibration> {
-    let (mut blocks, mut seconds) = (Vec::new(), 0.0);
+    let mut blocks = Vec::new();
     for clip in held_out {
-        let values = fused(engine, clip.frame_rate, &clip.frames)?;
-        seconds += values.len() as f64 / clip.frame_rate;
-        blocks.extend(block_maxima(&values, (BLOCK_SECONDS * clip.frame_rate).round() as usize));
+        let values: Vec<f64> = clip.smoothed.iter().map(|s| s.fused(detectors)).collect();
+        let length = BLOCK_SECONDS * values.len() as f64 / clip.seconds;
+        blocks.extend(block_maxima(&values, length.round() as usize));
     }
-    let mut peaks = Vec::new();
-    for (rate, clip) in pseudo {
-        let values = fused(engine, *rate, &clip.frames)?;
-        for event in &clip.events {
-            let last = event.last.min(values.len().saturating_sub(1));
-            peaks.push(values[event.first..=last].iter().copied().fold(f64::MIN, f64::max));
-        }
-    }
-    let calibration = choose(&blocks, &mut peaks, rate)?;
+    let seconds: f64 = held_out.iter().map(|clip| clip.seconds).sum();
+    let calibration = choose(&blocks, peaks, rate)?;
     let found = peaks.iter().filter(|p| **p >= calibration.threshold).count();
     let highest = blocks.iter().copied().fold(f64::MIN, f64::max);
     log::info!(

@@ -206,19 +206,14 @@ fn train(
             Ok::<_, anyhow::Error>((footage.training[clip.source.0].frame_rate, clip))
         })
         .collect::<Result<_>>()?;
-    let load = |detectors| -> Result<Engine> {
-        let graphs = exported.iter().map(|g| g.load(backend)).collect::<Result<_>>()?;
-        Ok(Engine::from_graphs(detectors, graphs)?)
-    };
     log::info!("calibrating on held-out footage");
-    let detectors = calibrate::normalise(&mut load(detectors)?, &footage.held_out)?;
-    let calibration = calibrate::threshold(
-        &mut load(detectors.clone())?,
+    let graphs = exported.iter().map(|g| g.load(backend)).collect::<Result<_>>()?;
+    let detectors = calibrate::calibrate(
+        &mut Engine::from_graphs(detectors, graphs)?,
         &footage.held_out,
         &validation,
         config.false_alarms_per_hour,
     )?;
-    let detectors = Detectors { calibration, ..detectors };
 
     checkpoint::write(&checkpoint::Content {
         folder: &args.out,
