@@ -20,7 +20,7 @@ pub struct LocalConfig {
     pub diff_scale: f32,
     /// The network.
     pub network: NetworkConfig,
-    /// Optimizer steps (default 900).
+    /// Optimizer steps (default 1200).
     pub steps: usize,
     /// Crops in a batch (default 12).
     pub batch: usize,
@@ -94,7 +94,7 @@ impl Default for LocalConfig {
             std: 50.0,
             diff_scale: 30.0,
             network: NetworkConfig::default(),
-            steps: 900,
+            steps: 1200,
             batch: 12,
             normal_share: 1.0 / 3.0,
             crop: CropSize { width: 192, height: 128 },

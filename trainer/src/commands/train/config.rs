@@ -27,7 +27,7 @@ pub struct TrainConfig {
     /// False alarms an hour that are allowed for: the threshold is where normal footage is expected
     /// to come so often. Default 0.25, six a day.
     pub false_alarms_per_hour: f64,
-    /// Pseudo-abnormal clips made for training. Default 96.
+    /// Pseudo-abnormal clips made for training. Default 128.
     pub pseudo_clips: usize,
     /// Pseudo-abnormal clips made for calibration. Default 8.
     pub pseudo_validation_clips: usize,
@@ -135,7 +135,7 @@ impl Default for TrainConfig {
             max_normal_frames: 6000,
             held_out: 0.2,
             false_alarms_per_hour: 0.25,
-            pseudo_clips: 96,
+            pseudo_clips: 128,
             pseudo_validation_clips: 8,
             composite: CompositeConfig::default(),
             local: LocalConfig::default(),
