@@ -2,8 +2,8 @@
 //! them.
 //!
 //! Reading order: [`extract`] (own features) and, for published ones, [`npy`](crate::npy) (one array)
-//! → [`crops`] (which axis is what) → [`file`] (a checked file) → [`list`](mod@list) (which videos) →
-//! [`collection`] (a folder of them). Formats and layouts: `docs/reference/features.md`.
+//! → [`crops`] (which axis is what) → [`file`](mod@file) (a checked file) → [`list`](mod@list) (which
+//! videos) → [`collection`] (a folder of them). Formats and layouts: `docs/reference/features.md`.
 
 pub mod collection;
 pub mod crops;

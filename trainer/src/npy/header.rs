@@ -38,19 +38,20 @@ impl Header {
 /// Reads up to the data; `length` is that of the whole file.
 pub(super) fn read(reader: &mut impl Read, length: u64) -> Result<Header, String> {
     let short = |e: std::io::Error| format!("not a whole .npy header: {e}");
-    let mut start = [0; 8];
-    reader.read_exact(&mut start).map_err(short)?;
-    if !start.starts_with(MAGIC) {
+    let mut magic = [0; MAGIC.len()];
+    reader.read_exact(&mut magic).map_err(short)?;
+    if magic != MAGIC {
         return Err("not a NumPy file: it does not begin with \\x93NUMPY".into());
     }
+    let mut version = [0; 2];
+    reader.read_exact(&mut version).map_err(short)?;
     let mut size = [0; 4];
-    let prefix = match start[6..] {
+    let prefix = match version {
         [1, 0] => 2,
         [2 | 3, 0] => 4,
-        [major, minor, ..] => {
+        [major, minor] => {
             return Err(format!("format version {major}.{minor} is not read; 1.0 to 3.0 are"));
         }
-        _ => return Err("not a whole .npy header".into()),
     };
     reader.read_exact(&mut size[..prefix]).map_err(short)?;
     let size = u32::from_le_bytes(size) as usize;
@@ -62,7 +63,7 @@ pub(super) fn read(reader: &mut impl Read, length: u64) -> Result<Header, String
     let text = std::str::from_utf8(&text).map_err(|_| "the header is no text".to_string())?;
     let header =
         Scanner(text).header().map_err(|e| format!("header {:?}: {e}", text.trim_end()))?;
-    let data = length.saturating_sub((start.len() + prefix + size) as u64);
+    let data = length.saturating_sub((magic.len() + version.len() + prefix + size) as u64);
     let bytes = header
         .shape
         .iter()
