@@ -217,9 +217,10 @@ fn choose(blocks: &[f64], peaks: &mut [f64], rate: f64) -> Result<Calibration> {
     peaks.sort_by(f64::total_cmp);
     let usual = peaks[peaks.len() / 2];
     let blocks_an_hour = 3600.0 / BLOCK_SECONDS;
-    let threshold = Gumbel::fit(blocks).exceeded_by((rate / blocks_an_hour).min(0.5));
-    // If pseudo events do not stand out, a score still rises over one deviation.
-    let distance = (usual - threshold).max(1.0);
+    let normal = Gumbel::fit(blocks);
+    let threshold = normal.exceeded_by((rate / blocks_an_hour).min(0.5));
+    // If pseudo events do not stand out, normal footage scores about 0.1, not nothing at all.
+    let distance = (usual - threshold).max(threshold - normal.mode);
     Ok(Calibration {
         threshold,
         scale: distance / 9.0_f64.ln(), // the usual pseudo event scores 0.9
@@ -278,7 +279,9 @@ mod tests {
     #[test]
     fn still_footage_and_faint_events_leave_a_distance() {
         let calibration = choose(&[1.0; 20], &mut [1.0, 1.1], 1.0).unwrap();
-        assert!(calibration.threshold > 2.0 && calibration.scale > 0.0);
+        assert!(calibration.threshold > 2.0);
+        let score = |x: f64| 1.0 / (1.0 + (-(x - calibration.threshold) / calibration.scale).exp());
+        assert!((0.05..0.2).contains(&score(1.0)), "{}", score(1.0));
         assert!(choose(&[], &mut [1.0], 1.0).is_err());
         assert!(choose(&[1.0], &mut [], 1.0).is_err());
     }
