@@ -266,13 +266,13 @@ mod tests {
     #[test]
     fn the_threshold_follows_the_allowed_rate() {
         let blocks: Vec<f64> = (0..100).map(|i| -(-((i as f64 + 0.5) / 100.0).ln()).ln()).collect();
-        let at = |rate| choose(&blocks, &mut [22.0, 12.0, 7.0], rate).unwrap();
+        let at = |rate| choose(&blocks, &mut [42.0, 22.0, 7.0], rate).unwrap();
         // 1800 blocks an hour: ln 1800 = 7.5 above a mode near 0 for one an hour.
         assert!((at(1.0).threshold - 7.5).abs() < 0.2, "{}", at(1.0).threshold);
         assert!((at(1.0).threshold - at(10.0).threshold - 10.0_f64.ln()).abs() < 0.1);
         let calibration = at(1.0);
         let score = |x: f64| 1.0 / (1.0 + (-(x - calibration.threshold) / calibration.scale).exp());
-        assert!((score(12.0) - 0.9).abs() < 1e-12);
+        assert!((score(22.0) - 0.9).abs() < 1e-12);
         assert_eq!(calibration.false_alarms_per_hour, 1.0);
     }
 
