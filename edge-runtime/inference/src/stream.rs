@@ -159,14 +159,18 @@ impl Stream {
         Ok(())
     }
 
-    /// Model frames whose raw values are all known.
-    fn known(&self) -> u64 {
-        let tracks = [
+    /// Raw values of the local detector, the motion prior and the semantic detector.
+    fn tracks(&self) -> [Option<&Track>; 3] {
+        [
             self.local.as_ref().map(|s| &s.track),
             self.motion.as_ref().map(|s| &s.track),
             self.semantic.as_ref().map(|s| &s.track),
-        ];
-        tracks.into_iter().flatten().map(Track::known).min().unwrap_or(self.frames)
+        ]
+    }
+
+    /// Model frames whose raw values are all known.
+    fn known(&self) -> u64 {
+        self.tracks().into_iter().flatten().map(Track::known).min().unwrap_or(self.frames)
     }
 
     /// Gives out raw values and scores that have become known.
@@ -174,11 +178,12 @@ impl Stream {
         let known = self.known();
         while self.raw_given < known {
             let t = self.raw_given;
+            let [local, motion, semantic] = self.tracks();
             (outlets.raw)(&RawScores {
                 frame: t,
-                local: self.local.as_ref().map(|s| s.track.get(t)),
-                motion: self.motion.as_ref().map(|s| s.track.get(t)),
-                semantic: self.semantic.as_ref().map(|s| s.track.get(t)),
+                local: local.map(|track| track.get(t)),
+                motion: motion.map(|track| track.get(t)),
+                semantic: semantic.map(|track| track.get(t)),
             });
             self.raw_given += 1;
         }
@@ -196,16 +201,14 @@ impl Stream {
 
     /// The score of a model frame, from raw values up to frame `last`.
     fn score(&self, detectors: &Detectors, t: u64, last: u64) -> FrameScore {
-        let smooth = |track: &Track, z: &ZScore| {
-            self.kernel.smooth(t, last, |t| (track.get(t) - z.mean) / z.std)
+        let smooth = |track: Option<&Track>, z: Option<&ZScore>| {
+            let (track, z) = (track?, z?);
+            Some(self.kernel.smooth(t, last, |t| (track.get(t) - z.mean) / z.std))
         };
-        let value = |pair: Option<(&Track, &ZScore)>| pair.map(|(track, z)| smooth(track, z));
-        let pair = self.local.as_ref().zip(detectors.local.as_ref());
-        let local = value(pair.map(|(stage, d)| (&stage.track, &d.z)));
-        let pair = self.motion.as_ref().zip(detectors.motion.as_ref());
-        let motion = value(pair.map(|(stage, d)| (&stage.track, &d.z)));
-        let pair = self.semantic.as_ref().zip(detectors.semantic.as_ref());
-        let semantic = value(pair.map(|(stage, d)| (&stage.track, &d.z)));
+        let [local, motion, semantic] = self.tracks();
+        let local = smooth(local, detectors.local.as_ref().map(|d| &d.z));
+        let motion = smooth(motion, detectors.motion.as_ref().map(|d| &d.z));
+        let semantic = smooth(semantic, detectors.semantic.as_ref().map(|d| &d.z));
         let fused = fuse(detectors, local, motion, semantic);
         let calibration = &detectors.calibration;
         let hit = self.local.as_ref().map(|stage| stage.hit(t));
