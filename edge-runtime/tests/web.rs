@@ -223,3 +223,110 @@ fn a_configuration_is_read_again() {
     });
     run.stop();
 }
+
+/// A browser that is driven over the W3C's WebDriver protocol.
+struct Browser {
+    _driver: Running,
+    session: String,
+}
+
+impl Browser {
+    /// Headless, with a phone's window, and unable to resolve any name. `None`, and a message, where
+    /// there is none.
+    fn start() -> Option<Self> {
+        let program = ["/usr/bin/chromedriver", "/usr/lib/chromium-browser/chromedriver"]
+            .into_iter()
+            .find(|path| Path::new(path).exists());
+        let Some(program) = program else {
+            println!("skipped: chromedriver is not installed");
+            return None;
+        };
+        let port = free_port();
+        let mut command = std::process::Command::new(program);
+        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let driver = Running::start(&mut command);
+        wait("chromedriver listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=420,900",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        ];
+        let options = serde_json::json!({ "args": arguments });
+        let wanted = serde_json::json!({ "goog:chromeOptions": options });
+        let wanted = serde_json::json!({ "capabilities": { "alwaysMatch": wanted } });
+        let made = ask(&format!("http://127.0.0.1:{port}/session"), &wanted);
+        let id = made["sessionId"].as_str().unwrap();
+        Some(Self { _driver: driver, session: format!("http://127.0.0.1:{port}/session/{id}") })
+    }
+
+    fn open(&self, url: &str) {
+        ask(&format!("{}/url", self.session), &serde_json::json!({ "url": url }));
+    }
+
+    /// What a script returns.
+    fn run(&self, script: &str) -> Value {
+        let script = serde_json::json!({ "script": script, "args": [] });
+        ask(&format!("{}/execute/sync", self.session), &script)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver takes the browser with it only if it is told.
+        let _ = ureq::delete(&self.session).call();
+    }
+}
+
+/// Posts a WebDriver command; the value of the answer.
+fn ask(url: &str, body: &Value) -> Value {
+    let answer = ureq::post(url).header("Content-Type", "application/json").send(body.to_string());
+    let text = answer.unwrap().body_mut().read_to_string().unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["value"].clone()
+}
+
+#[test]
+fn in_a_browser() {
+    let Some(browser) = Browser::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let run = start(dir.path(), port, "");
+    let origin = format!("http://127.0.0.1:{port}/");
+    browser.open(&origin);
+    let is = |script: &str| browser.run(&format!("return {script}")) == true;
+    wait("the picture appears", || is("document.querySelector('.picture')?.naturalWidth === 32"));
+    let score = || browser.run("return document.querySelector('article').dataset.score");
+    let first = score();
+    wait("the score moves", || score() != first && score() != "");
+    wait("an event with its picture", || {
+        is("document.querySelector('#events img')?.naturalWidth > 0")
+    });
+    let events = || browser.run("return document.querySelectorAll('#events li').length");
+    let before = events().as_u64().unwrap();
+    wait("another event appears by itself", || events().as_u64().unwrap() > before);
+
+    browser.run(
+        "const slider = document.querySelector('input[type=range]');
+         slider.value = 0.77;
+         for (const kind of ['input', 'change']) slider.dispatchEvent(new Event(kind));",
+    );
+    assert_eq!(browser.run("return document.querySelector('output').textContent"), "0.77");
+    assert!(is("document.querySelector('.effect').textContent.includes('times in the last')"));
+    wait("the slider changes the threshold", || {
+        json(port, "/api/status")["cameras"][0]["threshold"] == 0.77
+    });
+    browser.run("document.querySelector('.armed input').click()");
+    wait("the box disarms", || json(port, "/api/status")["cameras"][0]["armed"] == false);
+
+    // Nothing is asked for from anywhere else, and a phone need not be scrolled sideways.
+    let asked = browser.run("return performance.getEntriesByType('resource').map((e) => e.name)");
+    let asked = asked.as_array().unwrap().clone();
+    assert!(asked.len() > 5, "{asked:?}");
+    assert!(asked.iter().all(|name| name.as_str().unwrap().starts_with(&origin)), "{asked:?}");
+    assert!(is("document.documentElement.scrollWidth <= window.innerWidth"));
+    // When the program ends, the page says so.
+    run.stop();
+    wait("the end is told", || is("document.getElementById('health').className === 'bad'"));
+}

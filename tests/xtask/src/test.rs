@@ -27,6 +27,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         return Err(Failure::usage(format!("test: no option '{other}'")));
     }
     install::ensure(&[install::BUILD, install::RUN], no_install)?;
+    install::try_ensure(install::BROWSER, no_install);
     weights::ensure(no_install)?;
     python::ensure(no_install)?;
 
