@@ -32,6 +32,8 @@ enum Command {
     Run(commands::run::Arguments),
     /// Run recorded video through the camera's path, as fast as it goes, without a broker.
     Replay(commands::replay::Arguments),
+    /// Measure how fast this machine scores a camera's frames.
+    Bench(commands::bench::Arguments),
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(commands::config::Command),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::Run(a) => commands::run::run(a),
         Command::Replay(a) => commands::replay::run(a),
+        Command::Bench(a) => commands::bench::run(a),
         Command::Bundle(a) => commands::bundle::run(a),
         Command::Config(a) => commands::config::run(a),
         Command::Doctor(a) => commands::doctor::run(a),

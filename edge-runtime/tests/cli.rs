@@ -278,3 +278,32 @@ fn a_signal_ends_incidents_and_the_program() {
     let phases: Vec<Phase> = events(&file).iter().map(|e| e.phase).collect();
     assert_eq!(phases, [Phase::New, Phase::End]);
 }
+
+#[test]
+fn a_measurement() {
+    let folder = Folder::new();
+    let output = folder.run(&[
+        "bench",
+        "--bundle",
+        "model.pavad",
+        "--backend",
+        "tract",
+        "--frames",
+        "400",
+        "--width",
+        "322",
+        "--height",
+        "240",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["frames"].as_u64(), report["width"].as_u64()), (Some(400), Some(322)));
+    let times = ["p50", "p90", "p99", "max"].map(|key| report["frame_ms"][key].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
+    assert!(report["frames_per_second"].as_f64().unwrap() > 0.0);
+    // What is in use after a tenth of the frames is in use at the end: nothing grows.
+    let memory = ["memory_early_bytes", "memory_bytes"].map(|key| report[key].as_f64().unwrap());
+    assert!(memory[1] < memory[0] * 1.05, "{memory:?}");
+    assert_eq!(folder.run(&["bench", "--bundle", "no.pavad"]).status.code(), Some(2));
+}

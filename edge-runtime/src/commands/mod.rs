@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod bench;
 pub mod bundle;
 pub mod config;
 pub mod doctor;
