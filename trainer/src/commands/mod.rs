@@ -8,6 +8,7 @@ pub mod report;
 pub mod reproduce;
 pub mod scene;
 pub mod score;
+pub mod select;
 pub mod train;
 
 use std::path::Path;

@@ -4,6 +4,7 @@
 //! the tests hold ours against it.
 
 mod calibration;
+mod correlation;
 mod delay;
 mod operating;
 mod pixels;
@@ -11,6 +12,7 @@ mod ranking;
 mod video;
 
 pub use calibration::{ReliabilityBin, brier_score, expected_calibration_error, reliability};
+pub use correlation::{kendall, spearman};
 pub use delay::detection_delay;
 pub use operating::{false_alarm_rate, threshold_at};
 pub use pixels::{LOCALISED_SHARE, PixelRanking, localisation_score};
