@@ -16,3 +16,4 @@ pub mod scene;
 pub mod selection;
 pub mod synthesis;
 pub mod tensorboard;
+pub mod wan;

@@ -39,6 +39,7 @@ enum Command {
     Score(commands::score::ScoreArgs),
     Reproduce(commands::reproduce::ReproduceArgs),
     Report(commands::report::ReportArgs),
+    Wan(commands::wan::WanArgs),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Score(args) => commands::score::run(args),
         Command::Reproduce(args) => commands::reproduce::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Wan(args) => commands::wan::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
