@@ -134,7 +134,7 @@ pub fn run(args: &SelectArgs) -> Result<()> {
         (false, false) => args.family.clone(),
     };
     let reach = designs.iter().map(|d| d.config.smoothing.radius).max().unwrap_or(0);
-    let probes = Probes::read(args, &designs[0].config, &families, reach as usize)?;
+    let probes = Probes::read(args, &designs[0].config, &families, reach as usize, &stop)?;
     let weights = if args.motion.is_empty() { vec![0.0, 1.0] } else { args.motion.clone() };
 
     let mut study = Study {
