@@ -1,6 +1,7 @@
 //! What designs are trained on and tested with: the site's footage, other cameras', pseudo clips.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use inference::thinning;
@@ -17,6 +18,7 @@ use video::{Frame, Reader, list_clips};
 use super::SelectArgs;
 use crate::commands::Usage;
 use crate::commands::train::config::TrainConfig;
+use crate::commands::train::go_on;
 use crate::commands::train::normals::{self, Normals};
 
 /// Model frames of a test video that are looked at: ten minutes.
@@ -64,6 +66,7 @@ impl Probes {
         config: &TrainConfig,
         families: &[Family],
         reach: usize,
+        stop: &AtomicBool,
     ) -> Result<Self> {
         let test = match (&args.test, &args.labels) {
             // What is wrong with the labels is found before hours of work.
@@ -71,7 +74,7 @@ impl Probes {
             _ => None,
         };
         let footage = normals::read(&args.normal, config)?;
-        let maker = Maker { count: args.test_clips, seed: args.seed, reach };
+        let maker = Maker { count: args.test_clips, seed: args.seed, reach, stop };
         let all = KindRates::default();
         let pseudo = maker.make(&footage.held_out, &all)?;
         let of_family = |family: &Family| maker.make(&footage.held_out, &family.alone());
@@ -134,15 +137,17 @@ impl Probe {
 }
 
 /// Makes pseudo clips to test with.
-struct Maker {
+struct Maker<'a> {
     count: u64,
     seed: u64,
     reach: usize,
+    stop: &'a AtomicBool,
 }
 
-impl Maker {
+impl Maker<'_> {
     /// Clips of one event each; none, with a warning, if the footage does not allow these kinds.
     fn make(&self, footage: &[NormalClip], kinds: &KindRates) -> Result<Vec<Probe>> {
+        go_on(self.stop)?;
         let config =
             CompositeConfig { kinds: kinds.clone(), events: 1, ..CompositeConfig::default() };
         let composite = match Composite::new(footage, &config, self.seed) {
@@ -156,6 +161,7 @@ impl Maker {
         (0..self.count)
             .into_par_iter()
             .map(|index| {
+                go_on(self.stop)?;
                 let clip = composite.synthesize(index)?;
                 let truth = truth_of(&clip.labels, self.reach);
                 Ok(Probe { luma: clip.frames.iter().map(Frame::luma).collect(), truth })

@@ -134,7 +134,7 @@ pub fn run(args: &SelectArgs) -> Result<()> {
         (false, false) => args.family.clone(),
     };
     let reach = designs.iter().map(|d| d.config.smoothing.radius).max().unwrap_or(0);
-    let probes = Probes::read(args, &designs[0].config, &families, reach as usize)?;
+    let probes = Probes::read(args, &designs[0].config, &families, reach as usize, &stop)?;
     let weights = if args.motion.is_empty() { vec![0.0, 1.0] } else { args.motion.clone() };
 
     let mut study = Study {
@@ -146,9 +146,20 @@ pub fn run(args: &SelectArgs) -> Result<()> {
         stop: &stop,
         clips: Clips::default(),
     };
-    let progress = Progress::new("selection", designs.len() * args.seeds as usize);
+    let parts = 1 + families.len();
+    let progress = Progress::new("selection", parts * designs.len() * args.seeds as usize);
     let mut runs = Vec::new();
     for seed in args.seed..args.seed.saturating_add(args.seeds) {
+        // Part by part: designs that differ in nothing that concerns a part's clips share them.
+        for part in 0..parts {
+            for design in &designs {
+                match part.checked_sub(1) {
+                    None => drop(study.whole(design, seed)?),
+                    Some(family) => drop(study.left_out(design, seed, family)?),
+                }
+                progress.step();
+            }
+        }
         for design in &designs {
             let measured = study.measured(design, seed)?;
             let mut smoothing = design.config.smoothing.clone();
@@ -158,16 +169,8 @@ pub fn run(args: &SelectArgs) -> Result<()> {
             for &motion in &weights {
                 let fusion = Fusion { motion, excess_over: design.config.fusion.excess_over };
                 let figures = measure(&measured, fusion, &smoothing);
-                let show = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.4}"));
-                log::info!(
-                    "{} seed {seed}, motion {motion}: score {}, test {}",
-                    design.name,
-                    show(figures.score),
-                    show(figures.test)
-                );
                 runs.push(Run { design: design.name.clone(), motion, seed, figures });
             }
-            progress.step();
         }
     }
     drop(progress);
@@ -241,34 +244,41 @@ struct Kept<T> {
 impl Study<'_> {
     /// Everything measured of one design with one seed, from disk as far as it is there.
     fn measured(&mut self, design: &Design, seed: u64) -> Result<Measured> {
-        let rates = &design.config.composite.kinds;
-        let whole: Whole = self.kept(design, seed, "all", rates, Self::see_all)?;
+        let Whole { kinds, normal, pseudo, families, others, test } = self.whole(design, seed)?;
         let mut left_out = Vec::new();
-        for (family, probes) in self.families.iter().zip(&self.probes.families) {
-            let left = family.out_of(rates);
-            let seen = if left.entries().iter().all(|(_, rate)| *rate == 0.0) {
-                None
-            } else if left == *rates {
-                // The design never had the family: its network is the one.
-                let at = self.families.iter().position(|f| f == family);
-                at.map(|at| LeftOut {
-                    normal: whole.normal.clone(),
-                    pseudo: whole.families[at].clone(),
-                })
-            } else {
-                let name = format!("without-{family}");
-                Some(self.kept(design, seed, &name, &left, |study, network| {
-                    Ok(LeftOut {
-                        normal: network.records(&study.probes.normal, study.stop)?,
-                        pseudo: network.records(probes, study.stop)?,
-                    })
-                })?)
-            };
-            left_out.push((family.clone(), seen));
+        for (at, family) in self.families.iter().enumerate() {
+            left_out.push((family.clone(), self.left_out(design, seed, at)?));
         }
-        let Whole { kinds, normal, pseudo, families, others, test } = whole;
         let families = self.families.iter().cloned().zip(families).collect();
         Ok(Measured { kinds, normal, pseudo, families, others, test, left_out })
+    }
+
+    /// What the network trained on all of the design's kinds says.
+    fn whole(&mut self, design: &Design, seed: u64) -> Result<Whole> {
+        self.kept(design, seed, "all", &design.config.composite.kinds, Self::see_all)
+    }
+
+    /// What the network trained without a family says; `None` if no kind is left.
+    fn left_out(&mut self, design: &Design, seed: u64, at: usize) -> Result<Option<LeftOut>> {
+        let (family, probes) = (&self.families[at], &self.probes.families[at]);
+        let rates = &design.config.composite.kinds;
+        let left = family.out_of(rates);
+        if left.entries().iter().all(|(_, rate)| *rate == 0.0) {
+            return Ok(None);
+        }
+        if left == *rates {
+            // The design never had the family: its network is the one.
+            let Whole { normal, mut families, .. } = self.whole(design, seed)?;
+            return Ok(Some(LeftOut { normal, pseudo: families.swap_remove(at) }));
+        }
+        let left_out =
+            self.kept(design, seed, &format!("without-{family}"), &left, |study, network| {
+                Ok(LeftOut {
+                    normal: network.records(&study.probes.normal, study.stop)?,
+                    pseudo: network.records(probes, study.stop)?,
+                })
+            })?;
+        Ok(Some(left_out))
     }
 
     fn see_all(&self, network: &mut Network) -> Result<Whole> {
