@@ -18,7 +18,9 @@ fn refused_field(change: impl FnOnce(&mut Manifest)) -> String {
 
 /// Cuts the semantic detector's picture into cells.
 fn grid(manifest: &mut Manifest, columns: u32, rows: u32) {
-    manifest.detectors.semantic.as_mut().unwrap().grid = Some(GridSpec { columns, rows });
+    if let Some(semantic) = &mut manifest.detectors.semantic {
+        semantic.grid = Some(GridSpec { columns, rows });
+    }
 }
 
 macro_rules! refused {

@@ -121,7 +121,7 @@ impl SemanticConfig {
                     segments: 4,
                     spans: Spans::Run,
                     top_share: 64,
-                    cells: 128,
+                    cells: 64,
                     batch: 8,
                     steps: 300,
                     lr: 1e-3,
