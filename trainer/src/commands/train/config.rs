@@ -123,7 +123,7 @@ impl SemanticConfig {
                     top_share: 64,
                     cells: 64,
                     batch: 8,
-                    steps: 300,
+                    steps: 100,
                     lr: 1e-3,
                     weights: TermWeights { instances: 1.0, ..TermWeights::default() },
                     model: ModelSize {
@@ -365,7 +365,8 @@ impl TrainConfig {
     }
 
     /// A model of the motion prior alone, with this smoothing and these event rules: what the
-    /// bundle would refuse is refused before hours of training.
+    /// bundle would refuse is refused before hours of training. The prior may be off if another
+    /// detector is not.
     fn motion_alone(&self) -> Detectors {
         Detectors {
             input: InputSpec { width: 64, height: 64, frame_rate: 10.0 },
@@ -374,7 +375,10 @@ impl TrainConfig {
                 box_size: 6,
                 epsilon: 0.1,
                 z: ZScore { mean: 0.0, std: 1.0 },
-                weight: self.fusion.motion,
+                weight: match self.fusion {
+                    Fusion { motion: 0.0, local, semantic, .. } => local + semantic,
+                    Fusion { motion, .. } => motion,
+                },
                 excess_over: Some(self.fusion.excess_over),
             }),
             semantic: None,
@@ -444,7 +448,7 @@ mod tests {
         assert_eq!((plan.snippet.width, plan.snippet.height), (176, 128));
         assert_eq!(plan.cells.unwrap().1, GridSpec { columns: 11, rows: 8 });
         assert_eq!((plan.feature_size, config.detector().unwrap().model.feature_size), (32, 32));
-        assert!(config.plan(&input(16, 240)).unwrap_err().contains("semantic.grid"));
+        assert!(config.plan(&input(15, 240)).unwrap_err().contains("semantic.grid"));
         let pooled = SemanticConfig::default().plan(&input(360, 240)).unwrap();
         assert_eq!((pooled.cells, pooled.feature_size, pooled.snippet.width), (None, 1024, 224));
     }
@@ -465,6 +469,10 @@ mod tests {
             message("[semantic.grid]\npool = 0").contains("semantic.grid.pool must be 1 to 16")
         );
         assert!(message("[smoothing]\nradius = 20").contains("lag"));
+        assert!(message("[fusion]\nmotion = -1.0").contains("weight"));
+        let none = "[fusion]\nmotion = 0.0\nlocal = 0.0\nsemantic = 0.0";
+        assert!(message(none).contains("positive weight"));
+        assert!(TrainConfig::parse("[fusion]\nmotion = 0.0").is_ok());
         assert!(message("pseudo_clips = [").starts_with("line 1: "));
     }
 }
