@@ -158,8 +158,15 @@ fn train(
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
     let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
-    let mut features =
-        semantic::Features::new(config, &footage.training, &args.out.join("work"), backend, stop)?;
+    let features = args.out.join("work");
+    let mut features = semantic::Features::new(
+        config,
+        &footage.input,
+        &footage.training,
+        &features,
+        backend,
+        stop,
+    )?;
     let (pseudo, bags) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
 
     let detector = semantic::train(
@@ -181,7 +188,7 @@ fn train(
     let (local_graph, local_spec) =
         export_local(&trained, &local_config, config, [&luma, &pseudo], backend)?;
     drop((luma, pseudo));
-    let (head, semantic_spec) = semantic::export(config, &detector)?;
+    let (head, semantic_spec) = semantic::export(config, &footage.input, &detector)?;
     let exported = [local_graph, features.backbone, head];
 
     let detectors = Detectors {
