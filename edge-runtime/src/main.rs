@@ -35,6 +35,9 @@ enum Command {
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(commands::config::Command),
+    /// Install a model bundle, list what is installed, go back to the one before.
+    #[command(subcommand)]
+    Bundle(commands::bundle::Command),
     /// Check everything the camera program needs, and say how to mend what is missing.
     Doctor(commands::doctor::Arguments),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::Run(a) => commands::run::run(a),
         Command::Replay(a) => commands::replay::run(a),
+        Command::Bundle(a) => commands::bundle::run(a),
         Command::Config(a) => commands::config::run(a),
         Command::Doctor(a) => commands::doctor::run(a),
     };

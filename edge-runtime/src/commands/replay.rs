@@ -15,6 +15,8 @@ use edge_runtime::engine::{
 };
 use edge_runtime::maps::{MapFile, MapScorer};
 use edge_runtime::model::Model;
+use edge_runtime::scene::SceneRules;
+use edge_runtime::zones::Zones;
 use serde::Serialize;
 use video::Clip;
 
@@ -190,6 +192,8 @@ fn replay(
             update_every: 5.0,
         },
         scores,
+        scene: Some(SceneRules::default()),
+        zones: Zones::default(),
     };
     let setup = Setup {
         identity: Identity { device: "replay".into(), model: model_id(model) },
@@ -199,6 +203,7 @@ fn replay(
         model: ModelStatus::default(),
         status_every: Duration::from_secs(3600),
         end_with_sources: true,
+        remote: None,
     };
     let hub = Arc::new(Hub::new(&[Delivery::Lossless]));
     let mut report = match maps.map(|path| map_file(path, model)).transpose()? {

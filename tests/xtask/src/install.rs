@@ -18,7 +18,8 @@ pub const BUILD: &[Package] = &[
 ];
 
 /// To run the demonstration and the tests.
-pub const RUN: &[Package] = &[Package("mosquitto", "the MQTT broker")];
+pub const RUN: &[Package] =
+    &[Package("mosquitto", "the MQTT broker"), Package("openssl", "certificates for the tests")];
 
 /// Installs the packages that are missing, after saying which and why.
 pub fn ensure(packages: &[&[Package]], no_install: bool) -> Result<(), Failure> {
@@ -60,6 +61,7 @@ fn present(package: &str) -> bool {
     match package {
         "pkg-config" => quiet(&mut command("pkg-config", ["--version"])),
         "python3" => quiet(&mut command("python3", ["--version"])),
+        "openssl" => quiet(&mut command("openssl", ["version"])),
         "python3-pip" => quiet(&mut command("python3", ["-m", "pip", "--version"])),
         "mosquitto" => ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]
             .iter()

@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod fetch;
 mod install;
+mod python;
 mod shell;
 mod test;
 mod weights;
@@ -37,6 +38,7 @@ commands:
                --python FILE   a Python with torch and numpy (default: python3, else a fresh
                                environment in target/bench-venv)
                --no-install    refuse to fetch anything
+             chaos           10 000 events while the broker is killed 50 times and the program 20 times
   weights  fetch the pinned backbone weights and ONNX Runtime into target/
   help     this text
 
