@@ -50,7 +50,10 @@ impl Fields {
 
     /// What is wrong with a field.
     pub fn problem(&self, field: &str, problem: impl Into<String>) -> Error {
-        Error::Config { path: self.path.clone(), field: field.into(), problem: problem.into() }
+        // Names and values come from the file; a message is one line whatever is in them.
+        let line = |text: &str| text.replace(char::is_control, " ");
+        let (field, problem) = (line(field), line(&problem.into()));
+        Error::Config { path: self.path.clone(), field, problem }
     }
 
     /// The value of a field, unless it is absent.

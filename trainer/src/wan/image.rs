@@ -29,31 +29,50 @@ pub fn preprocess(picture: &Frame, width: usize, height: usize) -> Result<Tensor
     Ok(Tensor::from_vec(values, (3, height, width), &Device::Cpu)?)
 }
 
-/// Pillow's `resize` with `LANCZOS`.
+/// Pillow's `resize` with `LANCZOS`, of release 13.
+///
+/// Between the passes there are 8 bits, so their order shows in single levels. Release 13 begins with the
+/// rows if that takes away more than twice as many as columns go (found by trying sizes: 380 of 380
+/// agree); releases before it always begin with the columns.
 fn resize(picture: &Frame, width: usize, height: usize) -> Frame {
-    let mut wide = Frame::new(width, picture.height());
-    if width == picture.width() {
-        wide = picture.clone();
+    let less = |from: usize, to: usize| from as i64 - to as i64;
+    let rows = less(picture.height(), height);
+    if rows > 0 && rows > 2 * less(picture.width(), width) {
+        resize_columns(&resize_rows(picture, height), width)
     } else {
-        let taps = Taps::new(picture.width(), width);
-        let rows = wide.rgb_mut().chunks_exact_mut(width * 3);
-        for (to, from) in rows.zip(picture.rgb().chunks_exact(picture.width() * 3)) {
-            for (pixel, (first, weights)) in to.chunks_exact_mut(3).zip(&taps.0) {
-                for (c, value) in pixel.iter_mut().enumerate() {
-                    *value = weigh(weights, |i| from[(first + i) * 3 + c]);
-                }
+        resize_rows(&resize_columns(picture, width), height)
+    }
+}
+
+/// Another width.
+fn resize_columns(picture: &Frame, width: usize) -> Frame {
+    if width == picture.width() {
+        return picture.clone();
+    }
+    let taps = Taps::new(picture.width(), width);
+    let mut out = Frame::new(width, picture.height());
+    let rows = out.rgb_mut().chunks_exact_mut(width * 3);
+    for (to, from) in rows.zip(picture.rgb().chunks_exact(picture.width() * 3)) {
+        for (pixel, (first, weights)) in to.chunks_exact_mut(3).zip(&taps.0) {
+            for (c, value) in pixel.iter_mut().enumerate() {
+                *value = weigh(weights, |i| from[(first + i) * 3 + c]);
             }
         }
     }
+    out
+}
+
+/// Another height.
+fn resize_rows(picture: &Frame, height: usize) -> Frame {
     if height == picture.height() {
-        return wide;
+        return picture.clone();
     }
-    let mut out = Frame::new(width, height);
     let taps = Taps::new(picture.height(), height);
-    let rows = out.rgb_mut().chunks_exact_mut(width * 3);
-    for (to, (first, weights)) in rows.zip(&taps.0) {
+    let stride = picture.width() * 3;
+    let mut out = Frame::new(picture.width(), height);
+    for (to, (first, weights)) in out.rgb_mut().chunks_exact_mut(stride).zip(&taps.0) {
         for (x, value) in to.iter_mut().enumerate() {
-            *value = weigh(weights, |i| wide.rgb()[(first + i) * width * 3 + x]);
+            *value = weigh(weights, |i| picture.rgb()[(first + i) * stride + x]);
         }
     }
     out

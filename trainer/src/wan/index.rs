@@ -25,18 +25,29 @@ impl ModelIndex {
     /// # Errors
     /// Names file and field.
     pub fn read(path: &Path) -> Result<Self> {
-        let fields = Fields::read(path)?;
+        Self::from_fields(&Fields::read(path)?)
+    }
+
+    /// Parses what was read from `path`.
+    ///
+    /// # Errors
+    /// Names file and field.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::from_fields(&Fields::parse(path, bytes)?)
+    }
+
+    fn from_fields(fields: &Fields) -> Result<Self> {
         // TI2V-5B is published under the name of the text-to-video pipeline.
         let class = fields.text("_class_name", "")?;
         if !["WanImageToVideoPipeline", "WanPipeline"].contains(&class.as_str()) {
             let problem = format!("`{class}` is not supported, WanImageToVideoPipeline is");
             return Err(fields.problem("_class_name", problem));
         }
-        require(&fields, "scheduler", &["UniPCMultistepScheduler"])?;
-        require(&fields, "text_encoder", &["UMT5EncoderModel"])?;
-        require(&fields, "vae", &["AutoencoderKLWan"])?;
-        let transformer = part(&fields, "transformer", &["WanTransformer3DModel"])?;
-        let transformer_2 = part(&fields, "transformer_2", &["WanTransformer3DModel"])?;
+        require(fields, "scheduler", &["UniPCMultistepScheduler"])?;
+        require(fields, "text_encoder", &["UMT5EncoderModel"])?;
+        require(fields, "vae", &["AutoencoderKLWan"])?;
+        let transformer = part(fields, "transformer", &["WanTransformer3DModel"])?;
+        let transformer_2 = part(fields, "transformer_2", &["WanTransformer3DModel"])?;
         // Any class: the folder says what the tokenizer is. The image encoder is Wan 2.1's, and not
         // used unless the transformer's configuration asks for it, which is refused there.
         fields.ignore(&["tokenizer", "image_encoder", "image_processor"]);

@@ -13,6 +13,7 @@ pub mod index;
 mod layers;
 pub mod pipeline;
 pub mod scheduler;
+pub mod sentencepiece;
 pub mod tokenizer;
 pub mod transformer;
 pub mod umt5;

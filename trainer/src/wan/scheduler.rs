@@ -44,8 +44,19 @@ impl SchedulerConfig {
     /// # Errors
     /// Names file and field.
     pub fn read(path: &Path) -> Result<Self> {
-        let fields = Fields::read(path)?;
-        let config = Self::from_fields(&fields)?;
+        Self::checked(&Fields::read(path)?)
+    }
+
+    /// Parses what was read from `path`.
+    ///
+    /// # Errors
+    /// Names file and field.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::checked(&Fields::parse(path, bytes)?)
+    }
+
+    fn checked(fields: &Fields) -> Result<Self> {
+        let config = Self::from_fields(fields)?;
         fields.finish()?;
         Ok(config)
     }
@@ -99,6 +110,11 @@ impl SchedulerConfig {
         if !["zero", "sigma_min"].contains(&last.as_str()) {
             let problem = format!("{last} is not zero or sigma_min");
             return Err(fields.problem("final_sigmas_type", problem));
+        }
+        if solver == "bh1" && last == "zero" {
+            let problem = "bh1 divides by the last step's infinite length; it needs \
+                           final_sigmas_type sigma_min, or take bh2";
+            return Err(fields.problem("solver_type", problem));
         }
         let flow_shift = fields.number("flow_shift", 1.0)?;
         if !(flow_shift > 0.0 && flow_shift.is_finite()) {

@@ -73,6 +73,14 @@ impl Umt5Config {
         Self::from_fields(&Fields::read(path)?)
     }
 
+    /// Parses what was read from `path`.
+    ///
+    /// # Errors
+    /// Names file and field.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::from_fields(&Fields::parse(path, bytes)?)
+    }
+
     fn from_fields(fields: &Fields) -> Result<Self> {
         let model = fields.text("model_type", "umt5")?;
         if model != "umt5" {

@@ -1,7 +1,7 @@
 //! The causal video autoencoders of Wan 2.1 and 2.2, diffusers' `AutoencoderKLWan`.
 //!
 //! A video is encoded in chunks of one frame and then of four, and decoded one latent frame at a time;
-//! what a chunk needs of earlier ones is remembered by the causal layers ([`conv`]). So memory does not
+//! what a chunk needs of earlier ones is remembered by the causal layers (`conv.rs`). So memory does not
 //! grow with the length of the video, and the result is that of the whole.
 
 mod blocks;
@@ -75,8 +75,19 @@ impl VaeConfig {
     /// # Errors
     /// Names file and field.
     pub fn read(path: &Path) -> Result<Self> {
-        let fields = Fields::read(path)?;
-        let config = Self::from_fields(&fields)?;
+        Self::checked(&Fields::read(path)?)
+    }
+
+    /// Parses what was read from `path`.
+    ///
+    /// # Errors
+    /// Names file and field.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::checked(&Fields::parse(path, bytes)?)
+    }
+
+    fn checked(fields: &Fields) -> Result<Self> {
+        let config = Self::from_fields(fields)?;
         fields.finish()?;
         Ok(config)
     }
