@@ -3,6 +3,7 @@
 //! Modules follow the way of the data: footage (dataset: the published sets; scene: a procedural site
 //! for demonstrations) → synthesis → features → detector and local → evaluation.
 
+pub mod clip;
 pub mod dataset;
 pub mod detector;
 pub mod evaluation;

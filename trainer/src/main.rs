@@ -38,6 +38,8 @@ enum Command {
     Score(commands::score::ScoreArgs),
     Reproduce(commands::reproduce::ReproduceArgs),
     Report(commands::report::ReportArgs),
+    Clip(commands::clip::ClipArgs),
+    Synth(commands::synth::SynthArgs),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         Command::Score(args) => commands::score::run(args),
         Command::Reproduce(args) => commands::reproduce::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Clip(args) => commands::clip::run(args),
+        Command::Synth(args) => commands::synth::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
