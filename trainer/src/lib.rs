@@ -15,3 +15,4 @@ pub mod npy;
 pub mod scene;
 pub mod synthesis;
 pub mod tensorboard;
+pub mod wan;

@@ -40,6 +40,7 @@ enum Command {
     Report(commands::report::ReportArgs),
     Clip(commands::clip::ClipArgs),
     Synth(commands::synth::SynthArgs),
+    Wan(commands::wan::WanArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Report(args) => commands::report::run(args),
         Command::Clip(args) => commands::clip::run(args),
         Command::Synth(args) => commands::synth::run(args),
+        Command::Wan(args) => commands::wan::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

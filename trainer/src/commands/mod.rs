@@ -11,6 +11,7 @@ pub mod scene;
 pub mod score;
 pub mod synth;
 pub mod train;
+pub mod wan;
 
 use std::path::Path;
 
@@ -100,6 +101,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
                 trainer::detector::Error::Damaged { .. }
                 | trainer::detector::Error::Tensor { .. }
                 | trainer::detector::Error::Features(_) => 3,
+                _ => 1,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<trainer::wan::Error>() {
+            return match error {
+                trainer::wan::Error::Missing { .. } | trainer::wan::Error::Request { .. } => 2,
+                trainer::wan::Error::Damaged { .. }
+                | trainer::wan::Error::Config { .. }
+                | trainer::wan::Error::Tensor { .. } => 3,
                 _ => 1,
             };
         }
