@@ -53,7 +53,8 @@ impl Server {
         let (seen, mut replies) = (Arc::clone(&requests), VecDeque::from_iter(replies));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let reply = if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() };
+                let reply =
+                    if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() };
                 let seen = Arc::clone(&seen);
                 thread::spawn(move || serve(stream.unwrap(), reply.unwrap(), &seen));
             }
@@ -90,7 +91,9 @@ fn serve(mut stream: TcpStream, reply: Reply, seen: &Mutex<Vec<(String, Value)>>
     let head = String::from_utf8(head).unwrap();
     let length = head
         .lines()
-        .find_map(|l| l.to_lowercase().strip_prefix("content-length:").map(|n| n.trim().parse().unwrap()))
+        .find_map(|l| {
+            l.to_lowercase().strip_prefix("content-length:").map(|n| n.trim().parse().unwrap())
+        })
         .unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
@@ -98,7 +101,9 @@ fn serve(mut stream: TcpStream, reply: Reply, seen: &Mutex<Vec<(String, Value)>>
     match reply {
         Reply::Send(code, headers, body) => {
             let length = body.len();
-            let head = format!("HTTP/1.1 {code} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 {code} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n"
+            );
             drop(stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()));
         }
         Reply::Cut => {
@@ -139,14 +144,19 @@ fn the_first_model_is_taken_if_none_is_named() {
     ]);
     let client = OpenAi::new(OpenAiConfig { model: String::new(), ..server.config() }).unwrap();
     assert_eq!(client.name(), "first");
-    let nobody = OpenAiConfig { base: "http://127.0.0.1:9/v1".into(), model: String::new(), ..server.config() };
+    let nobody = OpenAiConfig {
+        base: "http://127.0.0.1:9/v1".into(),
+        model: String::new(),
+        ..server.config()
+    };
     assert!(matches!(OpenAi::new(nobody), Err(RefineError::Unavailable(_))));
 }
 
 #[test]
 fn a_server_that_stumbles_is_asked_again() {
     let long = says(&"word ".repeat(20));
-    let unfinished = json!({"choices": [{"message": {"content": "Two"}, "finish_reason": "length"}]});
+    let unfinished =
+        json!({"choices": [{"message": {"content": "Two"}, "finish_reason": "length"}]});
     for stumble in [
         status(500),
         status(429),
@@ -175,7 +185,10 @@ fn the_servers_own_pause_is_kept() {
     // Nobody waits for an hour.
     let (result, count) = describe([busy("retry-after: 3600\r\n"), says("Two fight.")]);
     let error = result.unwrap_err();
-    assert!(matches!(&error, RefineError::Unavailable(t) if t.contains("pause of 3600 s")), "{error}");
+    assert!(
+        matches!(&error, RefineError::Unavailable(t) if t.contains("pause of 3600 s")),
+        "{error}"
+    );
     assert_eq!(count, 1);
 }
 
@@ -186,7 +199,8 @@ fn what_does_not_get_better_is_given_up() {
         assert!(matches!(result, Err(RefineError::Refused(_))), "{code}: {result:?}");
         assert_eq!(count, 1, "{code}");
     }
-    let filtered = json!({"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]});
+    let filtered =
+        json!({"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]});
     let (result, _) = describe([Reply::Send(200, "", filtered.to_string())]);
     assert!(matches!(result, Err(RefineError::Refused(_))), "{result:?}");
     for (reply, expected) in [
@@ -210,8 +224,9 @@ fn plan(folder: &Path, server: &Server) -> Planned {
         std::fs::create_dir(&normal).unwrap();
         let mut writer = Writer::create(&normal.join("a.mp4"), 64, 48, 10.0).unwrap();
         for t in 0..60 {
-            let luma: Vec<u8> =
-                (0..64 * 48).map(|i| if (i % 64usize).abs_diff(t) < 3 { 240 } else { (i % 64) as u8 + 50 }).collect();
+            let luma: Vec<u8> = (0..64 * 48)
+                .map(|i| if (i % 64usize).abs_diff(t) < 3 { 240 } else { (i % 64) as u8 + 50 })
+                .collect();
             writer.write(&Frame::from_luma(64, 48, &luma).unwrap()).unwrap();
         }
         writer.finish().unwrap();
@@ -243,12 +258,23 @@ fn a_fallback_is_recorded_and_tried_again_the_next_time() {
     let from: Vec<PromptFrom> = first.iter().map(|l| l.prompt_from).collect();
     use PromptFrom::{Fallback, Refined};
     assert_eq!(from, [Refined, Fallback, Refined, Fallback]);
-    assert!(first[0].prompt.starts_with("First, fixed surveillance camera, "), "{}", first[0].prompt);
+    assert!(
+        first[0].prompt.starts_with("First, fixed surveillance camera, "),
+        "{}",
+        first[0].prompt
+    );
     assert_eq!(first[0].fallback, None);
     let phrase = "a person abusing and hitting another helpless person, fixed";
     assert!(first[1].prompt.starts_with(phrase), "{}", first[1].prompt);
-    assert_eq!(first[1].fallback.as_deref(), Some("server not available: 500 Internal Server Error: {\"error\": \"no\"}"));
-    assert!(first[3].fallback.as_ref().unwrap().starts_with("refused: 404"), "{:?}", first[3].fallback);
+    assert_eq!(
+        first[1].fallback.as_deref(),
+        Some("server not available: 500 Internal Server Error: {\"error\": \"no\"}")
+    );
+    assert!(
+        first[3].fallback.as_ref().unwrap().starts_with("refused: 404"),
+        "{:?}",
+        first[3].fallback
+    );
 
     // Only what is missing is asked for; the rest stays, ids included.
     let server = Server::new([says("Second."), says("Fourth.")]);

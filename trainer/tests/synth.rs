@@ -43,12 +43,14 @@ fn site(folder: &Path, per_class: usize) {
         assert!(text.contains(from), "{from}");
         text.replacen(from, to, 1)
     };
-    let mut text = replace(settings.to_owned(), "per_class = 11", &format!("per_class = {per_class}"));
+    let mut text =
+        replace(settings.to_owned(), "per_class = 11", &format!("per_class = {per_class}"));
     text = replace(text, "every_seconds = 1.0", "every_seconds = 0.3");
     text = replace(text, "frames = 64\nevents = 2", "frames = 20\nevents = 1");
     text = replace(text, "event_frames = [28, 64]", "event_frames = [8, 16]");
     for (name, kinds) in [("Explosion", "flash = 1.0"), ("Vandalism", "cart = 1.0, throw = 1.0")] {
-        text += &format!("[[class]]\nname = \"{name}\"\nphrase = \"{name}\"\nkinds = {{ {kinds} }}\n");
+        text +=
+            &format!("[[class]]\nname = \"{name}\"\nphrase = \"{name}\"\nkinds = {{ {kinds} }}\n");
     }
     fs::write(folder.join("classes.toml"), text).unwrap();
 }
@@ -175,7 +177,9 @@ fn two_shards_together_make_what_one_makes() {
     succeed(folder, PLAN);
     succeed(folder, &format!("{RUN} --out whole"));
     let shards: Vec<_> = ["0/2", "1/2"]
-        .map(|shard| trainer(folder, &format!("{RUN} --out parts --shard {shard}")).spawn().unwrap())
+        .map(|shard| {
+            trainer(folder, &format!("{RUN} --out parts --shard {shard}")).spawn().unwrap()
+        })
         .into();
     for mut shard in shards {
         assert!(shard.wait().unwrap().success());
@@ -218,7 +222,9 @@ fn a_run_killed_twenty_times_ends_with_exactly_the_plan() {
             killed += 1;
         }
         child.wait().unwrap();
-        if out.join("clips").is_dir() && fs::read_dir(out.join("records")).is_ok_and(|d| d.count() >= lines) {
+        if out.join("clips").is_dir()
+            && fs::read_dir(out.join("records")).is_ok_and(|d| d.count() >= lines)
+        {
             for record in manifest(&folder.join("whole")).iter().skip(round % 3).step_by(3) {
                 drop(fs::remove_file(out.join(format!("records/{}.json", record.id))));
             }
@@ -278,7 +284,12 @@ fn mistakes_are_named() {
     refuse(folder, &format!("{PLAN} --clip nowhere"), 2, &["nowhere", "CLIP"]);
     fs::create_dir(folder.join("empty")).unwrap();
     refuse(folder, &format!("{PLAN} --clip empty"), 3, &["config.json is missing"]);
-    refuse(folder, &format!("{PLAN} --refine localhost:8000"), 2, &["--refine localhost:8000", "http://"]);
+    refuse(
+        folder,
+        &format!("{PLAN} --refine localhost:8000"),
+        2,
+        &["--refine localhost:8000", "http://"],
+    );
     let classes = fs::read_to_string(folder.join("classes.toml")).unwrap();
     fs::write(folder.join("typo.toml"), classes.replace("lambda =", "lamda =")).unwrap();
     let typo = PLAN.replace("classes.toml", "typo.toml");

@@ -25,6 +25,11 @@ use trainer::{files, npy};
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// A device is not there: exit code 4.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoDevice(pub String);
+
 /// Writes a file whole or not at all.
 pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     files::replace(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
@@ -75,6 +80,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
                 npy::Error::Damaged { .. } => 3,
                 _ => 1,
             };
+        }
+        if cause.is::<NoDevice>() {
+            return 4;
         }
         if let Some(code) = synth_code(cause) {
             return code;

@@ -116,7 +116,7 @@ pub struct PromptSettings {
     pub instruction: String,
 }
 
-/// Sizes of diffusion's clips.
+/// Sizes of diffusion's clips; their rate is the model's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Diffusion {
@@ -129,9 +129,6 @@ pub struct Diffusion {
     /// Frames, 4 n + 1.
     #[serde(deserialize_with = "latent_frames")]
     pub frames: usize,
-    /// Frames per second at which the clip is written.
-    #[serde(deserialize_with = "positive")]
-    pub frame_rate: f64,
     /// Denoising steps.
     #[serde(deserialize_with = "count")]
     pub steps: usize,

@@ -1,21 +1,27 @@
 //! `trainer synth run`: carries out a plan.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Mutex;
 
 use anyhow::{Result, bail};
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use trainer::synthesis::plan::{Plan, PlanLine};
 use trainer::synthesis::run::{
-    Actors, CompositeRenderer, Done, Notice, Renderer, Run, Shard, Status,
+    Actors, CompositeRenderer, DiffusionRenderer, Done, Notice, Renderer, Run, Shard, Status,
+    fingerprint, operations,
 };
 use trainer::synthesis::store::Store;
+use trainer::wan::Options;
+use trainer::wan::vae::Tiling;
 
 use super::{footage, read_plan, stop_on_signal};
+use crate::commands::NoDevice;
 use crate::commands::Usage;
+use crate::commands::train::DeviceChoice;
 use crate::commands::train::progress::Progress;
 
 /// Frames per second that the composite synthesizer makes on one core, clips coded and judged; for
@@ -45,6 +51,22 @@ pub struct RunArgs {
     /// The normal videos that were planned with (composite): a folder, or s3://bucket/prefix.
     #[arg(long, value_name = "DIR")]
     normal: Option<String>,
+    /// The diffusion model's folder, in diffusers' layout (diffusion).
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Where diffusion computes, one clip at a time on each: cpu, cuda (every GPU), cuda:0,cuda:2.
+    #[arg(long, value_name = "LIST", default_value = "cpu")]
+    devices: String,
+    /// Keep no weights on the device between clips: less memory, and loading for each clip (diffusion).
+    #[arg(long)]
+    lean: bool,
+    /// Encode and decode in tiles of 256 pixels: less memory, slightly other pixels (diffusion).
+    #[arg(long)]
+    tiling: bool,
+    /// Floating-point operations per second of a device, in TFLOP/s, for the estimate of a dry run:
+    /// what it sustains, not its peak (diffusion).
+    #[arg(long, value_name = "N", default_value_t = 300.0)]
+    tflops: f64,
     /// This process's part of the plan: of N parts the I-th, from 0 (0/4 to 3/4) or from 1 (1/4 to
     /// 4/4).
     #[arg(long, value_name = "I/N", default_value = "0/1")]
@@ -68,12 +90,15 @@ pub struct RunArgs {
 enum Kind {
     /// Pastes into the normal footage; no GPU, no weights, labels of every pixel.
     Composite,
+    /// Wan 2.2 image-to-video from the initial frame and the prompt.
+    Diffusion,
 }
 
 impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Composite => "composite",
+            Self::Diffusion => "diffusion",
         }
     }
 }
@@ -86,8 +111,8 @@ impl FromStr for ShardArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts =
-            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let number = |text: &str| text.parse::<usize>().ok();
+        let parts = text.split_once('/').and_then(|(i, n)| Some((number(i)?, number(n)?)));
         match parts {
             Some((index, of)) if of > 0 && index <= of => Ok(Self(Shard { index: index % of, of })),
             _ => Err("must be I/N with I from 0 to N, such as 0/4".into()),
@@ -114,6 +139,9 @@ struct Estimate {
     /// Clips to be made, and their frames.
     clips: usize,
     frames: usize,
+    /// Floating-point operations of denoising, in 10^15 (diffusion).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    petaflops: Option<f64>,
     /// Seconds it will take here, about.
     seconds: f64,
     /// What the estimate is from: finished clips, or a figure in the program.
@@ -135,7 +163,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let finished = Mutex::new((0, 0));
     let notice = |notice: Notice<'_>| match notice {
         Notice::Lost(problem) => log::error!("{problem}"),
-        Notice::Step { .. } => {}
+        Notice::Step { device, done, of } => {
+            log::debug!("{device}: step {done} of {of}");
+            let counts = finished.lock().expect("nothing panics while it is held");
+            if let Some(p) = progress.lock().expect("nothing panics while it is held").as_ref()
+                && of > 1
+            {
+                p.at(counts.0, &format!("{device}: step {done} of {of}"));
+            }
+        }
         Notice::Finished(record) => {
             let mut counts = finished.lock().expect("nothing panics while it is held");
             counts.0 += 1;
@@ -152,7 +188,16 @@ pub fn run(args: &RunArgs) -> Result<()> {
             }
         }
     };
-    let run = Run {
+    let model = match (args.synthesizer, &args.model) {
+        (Kind::Composite, _) => None,
+        (Kind::Diffusion, Some(model)) => Some(model.as_path()),
+        (Kind::Diffusion, None) => {
+            bail!(Usage(
+                "--synthesizer diffusion needs --model, a folder in diffusers' layout".into()
+            ))
+        }
+    };
+    let mut run = Run {
         plan: &plan,
         source: &source,
         out: &out,
@@ -171,15 +216,32 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     if args.dry_run {
         let (pending, lines) = run.pending()?;
-        return tell(&estimate(&run, &pending, lines, workers)?, args.json);
+        let estimate = match model {
+            None => estimate_composite(&run, &pending, lines, workers)?,
+            Some(model) => estimate_diffusion(args, &run, &pending, lines, model)?,
+        };
+        return tell(&estimate, args.json);
     }
     let lock = run.claim()?;
+    let mut renderers = Vec::new();
+    if let Some(model) = model {
+        // Before anything is hashed or made: what is wrong with the model or the devices.
+        renderers = diffusion(args, model)?;
+        run.models.insert("diffusion".into(), fingerprint(model)?);
+    }
+    let run = run;
     let (pending, lines) = run.pending()?;
     run.clean(&pending)?;
     *progress.lock().expect("nothing panics while it is held") =
         Some(Progress::new("clips", pending.len()));
     let mut done = Done { lines, before: lines - pending.len(), ..Done::default() };
-    let result = composite(args, &run, &plan, &pending, workers, &work, &mut done);
+    let result = match model {
+        None => composite(args, &run, &plan, &pending, workers, &work, &mut done),
+        Some(_) => run.make(&pending, renderers).map_err(Into::into).map(|made| {
+            done.made = made.made;
+            done.rejected = made.rejected;
+        }),
+    };
     progress.lock().expect("nothing panics while it is held").take();
     // What is finished is in the manifest, whatever stopped the rest.
     let manifest = run.manifest();
@@ -215,7 +277,7 @@ fn composite(
     plan: &Plan,
     pending: &[&PlanLine],
     workers: usize,
-    work: &std::path::Path,
+    work: &Path,
     done: &mut Done,
 ) -> Result<()> {
     if pending.is_empty() {
@@ -255,21 +317,67 @@ fn composite(
     Ok(())
 }
 
-fn estimate(
+/// A renderer on each device.
+fn diffusion(args: &RunArgs, model: &Path) -> Result<Vec<Box<dyn Renderer>>> {
+    // With one expert or two, the transformers are what takes longest to load; the text encoder is
+    // needed for a moment only.
+    let options = Options {
+        keep_text_encoder: false,
+        keep_transformers: !args.lean,
+        tiling: args.tiling.then(Tiling::default),
+    };
+    let renderer = |(name, device): (String, Device)| -> Result<Box<dyn Renderer>> {
+        Ok(Box::new(DiffusionRenderer::new(model, name, &device, options.clone())?))
+    };
+    devices(&args.devices)?.into_iter().map(renderer).collect()
+}
+
+/// The devices of a list: `cpu`, `cuda` for every GPU, `cuda:N`.
+fn devices(list: &str) -> Result<Vec<(String, Device)>> {
+    let mut found: Vec<(String, Device)> = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        let number = name.strip_prefix("cuda:").map(str::parse::<usize>);
+        match (name, number) {
+            ("cpu", _) => found.push((name.into(), Device::Cpu)),
+            ("cuda", _) => {
+                found.push(("cuda:0".into(), gpu(0)?));
+                // As many as there are.
+                found.extend((1..64).map_while(|n| Some((format!("cuda:{n}"), gpu(n).ok()?))));
+            }
+            (_, Some(Ok(number))) => found.push((name.into(), gpu(number)?)),
+            _ => bail!(Usage(format!("--devices: {name:?} is none of cpu, cuda and cuda:N"))),
+        }
+    }
+    let mut names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!(Usage(format!("--devices: {} is there twice", pair[0])));
+    }
+    Ok(found)
+}
+
+fn gpu(number: usize) -> Result<Device> {
+    // Whether there is a driver at all shows with the first one; candle may panic for the others.
+    let first = DeviceChoice::Cuda.open()?;
+    if number == 0 {
+        return Ok(first);
+    }
+    Device::new_cuda(number).map_err(|e| NoDevice(format!("cuda:{number}: {e}")).into())
+}
+
+fn estimate_composite(
     run: &Run<'_>,
     pending: &[&PlanLine],
     lines: usize,
     workers: usize,
 ) -> Result<Estimate> {
     let frames = pending.iter().map(|line| line.composite.frames).sum::<usize>();
-    let measured = run.seconds_per_clip()?;
-    let (seconds, from) = match measured {
-        Some((seconds, clips)) => (
-            seconds * pending.len() as f64 / workers as f64,
-            format!("{clips} finished clips, {workers} at once"),
-        ),
+    let (seconds, from) = match run.seconds_per_clip()? {
+        Some((seconds, clips)) => {
+            (seconds * pending.len() as f64, format!("{clips} finished clips, {workers} at once"))
+        }
         None => (
-            frames as f64 / COMPOSITE_RATE / workers as f64,
+            frames as f64 / COMPOSITE_RATE,
             format!("{COMPOSITE_RATE} frames a second and core, {workers} at once"),
         ),
     };
@@ -278,7 +386,40 @@ fn estimate(
         before: lines - pending.len(),
         clips: pending.len(),
         frames,
-        seconds,
+        petaflops: None,
+        seconds: seconds / workers as f64,
+        from,
+    })
+}
+
+fn estimate_diffusion(
+    args: &RunArgs,
+    run: &Run<'_>,
+    pending: &[&PlanLine],
+    lines: usize,
+    model: &Path,
+) -> Result<Estimate> {
+    let mut petaflops = 0.0;
+    for line in pending {
+        petaflops += operations(model, &line.diffusion)? / 1e15;
+    }
+    let devices = args.devices.split(',').count() as f64;
+    let (seconds, from) = match run.seconds_per_clip()? {
+        Some((seconds, clips)) => {
+            (seconds * pending.len() as f64, format!("{clips} finished clips, {devices} device(s)"))
+        }
+        None => (
+            petaflops * 1000.0 / args.tflops,
+            format!("{} TFLOP/s a device, {devices} device(s)", args.tflops),
+        ),
+    };
+    Ok(Estimate {
+        lines,
+        before: lines - pending.len(),
+        clips: pending.len(),
+        frames: pending.iter().map(|line| line.diffusion.frames).sum(),
+        petaflops: Some(petaflops),
+        seconds: seconds / devices,
         from,
     })
 }
@@ -287,8 +428,9 @@ fn tell(estimate: &Estimate, json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string(estimate)?);
     } else {
+        let work = estimate.petaflops.map_or(String::new(), |p| format!(", {p:.1} PFLOP"));
         println!(
-            "{} clips to make ({} frames), {} done before; about {:.0} s ({})",
+            "{} clips to make ({} frames{work}), {} done before; about {:.0} s ({})",
             estimate.clips, estimate.frames, estimate.before, estimate.seconds, estimate.from
         );
     }

@@ -157,7 +157,6 @@ impl PlanLine {
                 serde_json::json!(self.diffusion.width),
                 serde_json::json!(self.diffusion.height),
                 serde_json::json!(self.diffusion.frames),
-                serde_json::json!(self.diffusion.frame_rate),
                 serde_json::json!(self.diffusion.steps),
                 serde_json::json!(self.diffusion.guidance),
                 serde_json::json!(self.diffusion.flow_shift),

@@ -216,7 +216,7 @@ mod tests {
     fn picture(x: usize, other: bool) -> Frame {
         let luma: Vec<u8> = (0..64 * 48)
             .map(|i| {
-                let (column, row) = (i % 64, i / 64);
+                let (column, row): (usize, usize) = (i % 64, i / 64);
                 let still = if other { 200 - 2 * row } else { 60 + column };
                 if column.abs_diff(x) < 3 && row > 20 { 250 } else { still as u8 }
             })

@@ -9,6 +9,7 @@
 //! `manifest.jsonl`.
 
 mod composite;
+mod diffusion;
 mod engine;
 pub mod labels;
 mod manifest;
@@ -21,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 use video::Frame;
 
 pub use composite::{Actors, CompositeRenderer};
+pub use diffusion::{DiffusionRenderer, fingerprint, operations};
 pub use engine::{Done, Notice, Run, RunError, Shard};
 pub use manifest::{ClipFile, Event, Record, Seconds, Status};
 

@@ -136,8 +136,7 @@ fn when_every_device_is_lost_the_next_run_goes_on() {
             Store::Local(out) => out.join("clips"),
             Store::Remote(_) => folder.path().join(format!("work{number}")),
         };
-        let (result, rendered, manifest) =
-            carry_out(&plan, &plan_at, out, &work, &[2, 2], lost);
+        let (result, rendered, manifest) = carry_out(&plan, &plan_at, out, &work, &[2, 2], lost);
         let error = result.unwrap_err();
         assert!(matches!(error, RunError::NoDevice(_)), "{error}");
         assert!(error.to_string().contains("device cuda:1: unspecified launch failure"));
@@ -160,9 +159,11 @@ fn when_every_device_is_lost_the_next_run_goes_on() {
         assert_eq!(out.list("clips").unwrap().len(), 5);
         assert_eq!(records[0].models["wan"], "00ff");
         // Nothing half made is left where clips are made.
-        assert!(fs::read_dir(&work).unwrap().all(|e| {
-            !e.unwrap().file_name().to_string_lossy().starts_with('.')
-        }));
+        assert!(
+            fs::read_dir(&work)
+                .unwrap()
+                .all(|e| { !e.unwrap().file_name().to_string_lossy().starts_with('.') })
+        );
     }
 }
 
