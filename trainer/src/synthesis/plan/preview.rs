@@ -108,7 +108,7 @@ fn card(html: &mut String, line: &PlanLine, picture: Option<usize>) {
     let _ = writeln!(
         html,
         "<article id=\"{id}\">{picture}<p class=\"prompt\">{}</p>{from}<p>{scores}</p>\
-         <p>{} · frame {} · {} · {}</p>\
+         <p>{} · frame {} · {} · {id}</p>\
          <label><input type=\"checkbox\" value=\"{id}\"> strike</label></article>",
         escape(&line.prompt),
         escape(&line.video),

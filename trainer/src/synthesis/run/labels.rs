@@ -35,8 +35,8 @@ pub fn encode(labels: &[LabelMap]) -> io::Result<Vec<u8>> {
     gzip.finish()
 }
 
-/// Largest array that is read, in bytes: an hour of small pictures.
-const LARGEST: u64 = 4 << 30;
+/// Largest array that is read, in bytes: two minutes of large pictures.
+const LARGEST: u64 = 1 << 30;
 
 /// The labels in a file's bytes.
 ///
