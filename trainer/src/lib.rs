@@ -4,6 +4,7 @@
 //! for demonstrations) → synthesis → features → detector and local → evaluation, and from all of these
 //! selection: which design to take.
 
+pub mod clip;
 pub mod dataset;
 pub mod detector;
 pub mod evaluation;

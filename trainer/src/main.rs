@@ -39,6 +39,8 @@ enum Command {
     Score(commands::score::ScoreArgs),
     Reproduce(commands::reproduce::ReproduceArgs),
     Report(commands::report::ReportArgs),
+    Clip(commands::clip::ClipArgs),
+    Synth(commands::synth::SynthArgs),
     Wan(commands::wan::WanArgs),
 }
 
@@ -62,6 +64,8 @@ fn main() -> ExitCode {
         Command::Score(args) => commands::score::run(args),
         Command::Reproduce(args) => commands::reproduce::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Clip(args) => commands::clip::run(args),
+        Command::Synth(args) => commands::synth::run(args),
         Command::Wan(args) => commands::wan::run(args),
     };
     match result {
