@@ -106,6 +106,7 @@ fn replay_writes_scores_and_events() {
     }
     assert_eq!(written[0], written[1], "a replay is the same each time");
 
+    assert!(!folder.path("out/s.detectors.csv").exists(), "nobody asked for it");
     let csv = String::from_utf8(written[0].0.clone()).unwrap();
     let rows: Vec<&str> = csv.lines().collect();
     assert_eq!((rows[0], rows.len()), ("frame,score", 61));
@@ -138,6 +139,7 @@ fn replay_of_several_clips_fills_a_folder() {
         "all",
         "--scores",
         "scores",
+        "--detectors",
         "--public-key",
         &key,
         "--backend",
@@ -151,6 +153,14 @@ fn replay_of_several_clips_fills_a_folder() {
     for (name, frames) in [("a", 10), ("b 2", 12)] {
         let csv = std::fs::read_to_string(folder.path(&format!("scores/{name}.csv"))).unwrap();
         assert_eq!(csv.lines().count(), frames + 1);
+        let path = folder.path(&format!("scores/{name}.detectors.csv"));
+        let own = std::fs::read_to_string(path).unwrap();
+        assert_eq!(own.lines().next(), Some("frame,local,motion,semantic,fused"));
+        assert_eq!(own.lines().count(), frames + 1);
+        // The model has the motion prior alone.
+        assert!(
+            own.lines().skip(1).all(|row| row.split(',').filter(|f| f.is_empty()).count() == 2)
+        );
     }
 }
 

@@ -11,6 +11,9 @@ Each file holds weights (`w.`), inputs and noise (`in.`), outputs (`out.`), loss
 gradient of the total loss with respect to every weight (`grad.`) and the gradient of every single term
 with respect to every weight that it depends on (`TERM.grad.`, as float32); the metadata holds the
 sizes and the weights of the terms. Dropout is off.
+
+A case with `cells` has bags of (snippet, cell) instances: features `[videos, cells, snippets, d]`, every
+cell encoded as a time series of its own, and labels of the abnormal half's instances (`in.changed`).
 """
 
 import math
@@ -33,6 +36,12 @@ CASES = {
         grl=0.2, lambda1=0.7, lambda2=0.3, beta=1.5, gain=1.4,
         weight_abnormal_in_a=0.3, weight_abnormal_not_in_n=0.2, weight_normal_in_n=0.15,
         weight_normal_not_in_a=0.25, weight_triplet=0.4, weight_kl=0.02, weight_distance=0.003,
+    ),
+    # Three cells of five snippets each; the five highest of the fifteen instances count.
+    "urdmu_cells": dict(
+        seed=13, batch=2, segments=5, cells=3, top_share=4, feature_size=6, embedding=8, heads=2, head_size=3,
+        layers=1, feed_forward=6, classifier_hidden=4, abnormal_slots=18, normal_slots=5, domain_hidden=4,
+        grl=0.15, lambda1=0.8, lambda2=0.2, beta=1.2, gain=1.2, weight_instances=0.6, weight_kl=0.02,
     ),
 }
 
@@ -132,9 +141,14 @@ def pick(values, attention, k):
     return values.gather(1, rows[:, :, None].expand(-1, -1, values.shape[2])).mean(1)
 
 
-def train_forward(w, c, features, eps):
-    b, k = c["batch"], c["segments"] // 16 + 1
-    x = encode(w, c, features, c.get("dropout", 0.0))
+def train_forward(w, c, features, eps, changed=None):
+    cells = c.get("cells", 1)
+    b, k = c["batch"], cells * c["segments"] // c.get("top_share", 16) + 1
+    if cells > 1:
+        # The encoder never sees two cells together; all that follows sees a video's instances.
+        x = torch.stack([torch.cat([encode(w, c, cell[None])[0] for cell in video]) for video in features])
+    else:
+        x = encode(w, c, features, c.get("dropout", 0.0))
     normal, abnormal = x[:b], x[b:]
     mu = lambda z: F.linear(z, w["encoder_mu.0.weight"], w["encoder_mu.0.bias"])
     A, N = w["Amemory.memory_block"], w["Nmemory.memory_block"]
@@ -162,13 +176,18 @@ def train_forward(w, c, features, eps):
         "normal_in_n": bce(normal_by_n, torch.ones_like(normal_by_n)),
         "normal_not_in_a": bce(normal_by_a, torch.zeros_like(normal_by_a)),
         "triplet": F.triplet_margin_loss(unit(anchor), unit(positive), unit(negative), margin=1.0),
-        # Summed over the snippets, averaged over videos and channels, as in UR-DMU.
-        "kl": (-0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(1)).mean(),
+        # Summed over the snippets, averaged over videos and channels, as in UR-DMU; and over cells.
+        "kl": (-0.5 * (1 + log_var - mean**2 - log_var.exp()).unflatten(1, (cells, -1)).sum(2)).mean(),
         "distance": F.relu(100 - negative_aug.norm(dim=-1) + anchor_aug.norm(dim=-1)).mean(),
     }
     losses["urdmu"] = losses["classification"] + sum(
         c.get(f"weight_{name}", weight) * losses[name] for name, weight in TERMS.items()
     )
+    losses["instances"] = torch.zeros(())
+    if changed is not None:
+        known, untouched = scores[b:][changed], scores[:b]
+        losses["instances"] = (bce(known, torch.ones_like(known)) + bce(untouched, torch.zeros_like(untouched))) / 2
+        losses["urdmu"] = losses["urdmu"] + c["weight_instances"] * losses["instances"]
 
     # DARM: the normal streams of real and pseudo videos, through the normal memory.
     real, pseudo = mean.mean(1), mu(aug_an).mean(1)
@@ -207,12 +226,16 @@ def main():
     for name, c in CASES.items():
         torch.manual_seed(c["seed"])
         w = make_weights(c)
-        features = torch.randn(2 * c["batch"], c["segments"], c["feature_size"])
+        cells = c.get("cells", 1)
+        shape = (cells, c["segments"]) if cells > 1 else (c["segments"],)
+        features = torch.randn(2 * c["batch"], *shape, c["feature_size"])
         features[c["batch"]:, ::3] *= 3
-        eps = torch.randn(c["batch"], c["segments"], c["embedding"])
-        outputs, losses = train_forward(w, c, features, eps)
+        eps = torch.randn(c["batch"], cells * c["segments"], c["embedding"])
+        changed = torch.rand(c["batch"], cells * c["segments"]) < 0.3 if cells > 1 else None
+        outputs, losses = train_forward(w, c, features, eps, changed)
         term_gradients = {}
-        for term in ("classification", *TERMS, "domain", "mean_distance", "update"):
+        terms = ("classification", *TERMS, "domain", "mean_distance", "update")
+        for term in terms + (("instances",) if cells > 1 else ()):
             grads = torch.autograd.grad(losses[term], w.values(), retain_graph=True, allow_unused=True)
             for key, grad in zip(w, grads):
                 if grad is not None:
@@ -224,9 +247,14 @@ def main():
         tensors |= {"in.features": features, "in.eps": eps}
         tensors |= {f"out.{k}": v.detach() for k, v in outputs.items()}
         tensors |= {f"loss.{k}": v.detach() for k, v in losses.items()}
-        tensors["out.evaluation_scores"] = evaluate(w, c, features).detach()
+        series = features.flatten(0, 1) if cells > 1 else features
+        tensors["out.evaluation_scores"] = evaluate(w, c, series).detach()
+        if cells > 1:
+            tensors["in.changed"] = changed.to(features.dtype)
         tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
         weights = {f"weight_{k}": c.get(f"weight_{k}", v) for k, v in TERMS.items()}
+        weights |= {"cells": cells, "top_share": c.get("top_share", 16)}
+        weights |= {"weight_instances": c.get("weight_instances", 0.0)}
         metadata = {k: str(v) for k, v in (c | weights).items()}
         save_file(tensors, folder / f"{name}.safetensors", metadata)
         # Reading PyTorch's own format is proven on a file of one tensor.

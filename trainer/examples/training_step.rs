@@ -52,11 +52,10 @@ fn semantic(steps: usize) {
     let bags = |index: u64| -> Vec<Bag> {
         let mut rng = stream(1, Purpose::Init, index);
         let values = config.segments * config.model.feature_size;
-        let mut bag = |number: usize| Bag {
-            name: number.to_string(),
-            features: (0..values).map(|_| open_unit(&mut rng) as f32).collect(),
-            snippets: config.segments,
-            d: config.model.feature_size,
+        let mut bag = |number: usize| {
+            let features = (0..values).map(|_| open_unit(&mut rng) as f32).collect();
+            let (snippets, d) = (config.segments, config.model.feature_size);
+            Bag::pooled(number.to_string(), features, snippets, d)
         };
         (0..config.batch).map(&mut bag).collect()
     };

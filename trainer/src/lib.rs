@@ -1,8 +1,10 @@
 //! The host: from a site's normal footage to a detector.
 //!
 //! Modules follow the way of the data: footage (dataset: the published sets; scene: a procedural site
-//! for demonstrations) → synthesis → features → detector and local → evaluation.
+//! for demonstrations) → synthesis → features → detector and local → evaluation, and from all of these
+//! selection: which design to take.
 
+pub mod clip;
 pub mod dataset;
 pub mod detector;
 pub mod evaluation;
@@ -12,5 +14,7 @@ pub mod footage;
 pub mod local;
 pub mod npy;
 pub mod scene;
+pub mod selection;
 pub mod synthesis;
 pub mod tensorboard;
+pub mod wan;

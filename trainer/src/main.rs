@@ -33,11 +33,15 @@ enum Command {
     Scene(commands::scene::SceneArgs),
     Train(commands::train::TrainArgs),
     Ablate(commands::ablate::AblateArgs),
+    Select(commands::select::SelectArgs),
     Evaluate(commands::evaluate::EvaluateArgs),
     Features(commands::features::FeaturesArgs),
     Score(commands::score::ScoreArgs),
     Reproduce(commands::reproduce::ReproduceArgs),
     Report(commands::report::ReportArgs),
+    Clip(commands::clip::ClipArgs),
+    Synth(commands::synth::SynthArgs),
+    Wan(commands::wan::WanArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,11 +58,15 @@ fn main() -> ExitCode {
         Command::Scene(args) => commands::scene::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Ablate(args) => commands::ablate::run(args),
+        Command::Select(args) => commands::select::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),
         Command::Features(args) => commands::features::run(args),
         Command::Score(args) => commands::score::run(args),
         Command::Reproduce(args) => commands::reproduce::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Clip(args) => commands::clip::run(args),
+        Command::Synth(args) => commands::synth::run(args),
+        Command::Wan(args) => commands::wan::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use trainer::detector::model::{TrainOutput, UrDmu};
 use trainer::detector::noise::{Noise, StepNoise};
 use trainer::detector::parameters::Parameters;
 use trainer::detector::train::total_loss;
-use trainer::detector::{DetectorConfig, Error, ModelSize, TermWeights, darm, losses};
+use trainer::detector::{Bag, DetectorConfig, Error, ModelSize, TermWeights, darm, losses};
 
 /// The noise of the golden file; no dropout.
 struct Given(Tensor);
@@ -53,6 +53,7 @@ impl Golden {
         };
         let config = DetectorConfig {
             segments: int("segments"),
+            top_share: int("top_share"),
             batch: int("batch"),
             discriminator_hidden: int("domain_hidden"),
             grl_strength: float("grl"),
@@ -67,6 +68,7 @@ impl Golden {
                 triplet: float("weight_triplet"),
                 kl: float("weight_kl"),
                 distance: float("weight_distance"),
+                instances: float("weight_instances"),
             },
             model,
             ..DetectorConfig::default()
@@ -88,11 +90,24 @@ impl Golden {
         UrDmu { size: size.clone(), parameters }
     }
 
-    /// A training pass with the file's inputs and noise.
+    /// A training pass with the file's inputs and noise: over snippets, or over cells.
     fn pass(&self, model: &UrDmu, dtype: DType) -> TrainOutput {
         let features = self.tensors["in.features"].to_dtype(dtype).unwrap();
         let mut noise = Given(self.tensors["in.eps"].clone());
-        model.train_forward(&features, self.config.dropout, &mut noise).unwrap()
+        let (share, dropout) = (self.config.top_share, self.config.dropout);
+        let Some(changed) = self.tensors.get("in.changed") else {
+            return model.train_forward(&features, dropout, &mut noise).unwrap();
+        };
+        let out = model.train_cells(&features, share, dropout, &mut noise).unwrap();
+        TrainOutput { changed: Some(changed.to_dtype(dtype).unwrap()), ..out }
+    }
+
+    /// Evaluation of every time series on its own.
+    fn evaluation(&self, model: &UrDmu, dtype: DType) -> Tensor {
+        let features = self.tensors["in.features"].to_dtype(dtype).unwrap();
+        let series =
+            if features.dims().len() == 4 { features.flatten(0, 1).unwrap() } else { features };
+        model.eval_forward(&series).unwrap()
     }
 
     /// Largest difference, relative to the largest expected value.
@@ -112,7 +127,8 @@ impl Golden {
 fn terms(model: &UrDmu, out: &TrainOutput, config: &DetectorConfig) -> Vec<(&'static str, Tensor)> {
     let urdmu = losses::urdmu(out, &config.weights).unwrap();
     let darm = darm::losses(&model.parameters, out, config).unwrap();
-    vec![
+    let instances = urdmu.instances.map(|term| ("instances", term));
+    let terms = vec![
         ("classification", urdmu.classification),
         ("abnormal_in_a", urdmu.abnormal_in_a),
         ("abnormal_not_in_n", urdmu.abnormal_not_in_n),
@@ -124,7 +140,8 @@ fn terms(model: &UrDmu, out: &TrainOutput, config: &DetectorConfig) -> Vec<(&'st
         ("domain", darm.domain.unwrap()),
         ("mean_distance", darm.mean_distance.unwrap()),
         ("update", darm.update.unwrap()),
-    ]
+    ];
+    terms.into_iter().chain(instances).collect()
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
@@ -139,7 +156,6 @@ fn compare(name: &str, dtype: DType, tolerance: f64) {
     let golden = Golden::load(name);
     let config = &golden.config;
     let model = golden.model(dtype);
-    let features = golden.tensors["in.features"].to_dtype(dtype).unwrap();
     let out = golden.pass(&model, dtype);
     let (total, losses) = total_loss(&model.parameters, &out, config).unwrap();
     let grads = total.backward().unwrap();
@@ -166,14 +182,14 @@ fn compare(name: &str, dtype: DType, tolerance: f64) {
         ("negative", &out.negative),
         ("anchor_augmented", &out.anchor_augmented),
         ("negative_augmented", &out.negative_augmented),
-        ("evaluation_scores", &model.eval_forward(&features).unwrap()),
+        ("evaluation_scores", &golden.evaluation(&model, dtype)),
     ] {
         check(format!("out.{key}"), got);
     }
     let serde_json::Value::Object(losses) = serde_json::to_value(losses).unwrap() else {
         unreachable!("losses are a map");
     };
-    assert_eq!(losses.len(), 13);
+    assert_eq!(losses.len(), 14);
     for (key, value) in losses {
         check(format!("loss.{key}"), &Tensor::new(value.as_f64().unwrap(), &Device::Cpu).unwrap());
     }
@@ -192,12 +208,14 @@ fn double_precision_agrees_with_pytorch() {
     // What is left comes from candle's gradient of GELU, whose constant has six digits.
     compare("urdmu_a", DType::F64, 2e-6);
     compare("urdmu_b", DType::F64, 2e-6);
+    compare("urdmu_cells", DType::F64, 2e-6);
 }
 
 #[test]
 fn single_precision_agrees_with_pytorch() {
     compare("urdmu_a", DType::F32, 1e-4);
     compare("urdmu_b", DType::F32, 1e-4);
+    compare("urdmu_cells", DType::F32, 1e-4);
 }
 
 /// The gradient of each term on its own: PyTorch's where the term depends on the parameter, none or
@@ -242,7 +260,7 @@ fn compare_terms(name: &str, dtype: DType, tolerance: f64, floor: f64) {
 
 #[test]
 fn the_gradient_of_every_term_agrees_with_pytorch() {
-    for name in ["urdmu_a", "urdmu_b"] {
+    for name in ["urdmu_a", "urdmu_b", "urdmu_cells"] {
         compare_terms(name, DType::F64, 1e-5, 1e-6);
         compare_terms(name, DType::F32, 1e-3, 1e-2);
     }
@@ -321,6 +339,46 @@ fn every_parameter_gets_a_gradient_and_every_term_counts() {
     };
     assert_eq!(of(&reversed, "domain.0.weight"), of(&grads, "domain.0.weight"));
     assert_ne!(of(&reversed, "encoder_mu.0.weight"), of(&grads, "encoder_mu.0.weight"));
+}
+
+#[test]
+fn knowing_the_changed_instances_counts_by_its_weight() {
+    let golden = Golden::load("urdmu_cells");
+    let model = golden.model(DType::F64);
+    let out = golden.pass(&model, DType::F64);
+    let total = |weight: f64| {
+        let mut config = golden.config.clone();
+        config.weights.instances = weight;
+        total_loss(&model.parameters, &out, &config).unwrap().1
+    };
+    let (without, with) = (total(0.0), total(0.6));
+    assert!(with.instances > 1.0);
+    assert!((with.total - without.total - 0.6 * with.instances).abs() < 1e-9);
+}
+
+/// A bag's scores are those of its cells one by one, in runs, the last of which is whole.
+#[test]
+fn a_bag_is_scored_cell_by_cell_in_runs() {
+    let golden = Golden::load("urdmu_cells");
+    let model = golden.model(DType::F32);
+    let (cells, d, snippets, run) = (3, 6, 7, 5);
+    let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 25.0;
+    let features: Vec<f32> = (0..snippets * cells * d).map(value).collect();
+    let bag = Bag { cells, ..Bag::pooled("a".into(), features.clone(), snippets, d) };
+    let scores = model.bag_scores(&bag, run).unwrap();
+    for cell in 0..cells {
+        let series: Vec<f32> =
+            (0..snippets).flat_map(|s| features[(s * cells + cell) * d..][..d].to_vec()).collect();
+        let first = model.scores(&series[..run * d]).unwrap();
+        let last = model.scores(&series[(snippets - run) * d..]).unwrap();
+        let expected = first.iter().chain(&last[2 * run - snippets..]);
+        for (snippet, expected) in expected.enumerate() {
+            let got = scores[snippet * cells + cell];
+            assert!((got - expected).abs() < 1e-6, "{snippet} {cell}: {got} {expected}");
+        }
+    }
+    let wrong = Bag { cells: 2, ..bag };
+    assert!(model.bag_scores(&wrong, run).unwrap_err().to_string().contains("126 values"));
 }
 
 /// On the CPU in `f32` whole parts of the network are single operations, in `f64` they are composed

@@ -12,8 +12,8 @@ use rand::Rng;
 use sha2::{Digest, Sha256};
 use trainer::detector::noise::{Purpose, open_unit, stream};
 use trainer::detector::{
-    Bag, DetectorConfig, Error, ModelSize, Progress, TrainedDetector, ValidationConfig, checkpoint,
-    scores, train,
+    Bag, DetectorConfig, Error, ModelSize, Progress, Spans, TermWeights, TrainedDetector,
+    ValidationConfig, checkpoint, scores, train,
 };
 
 const D: usize = 12;
@@ -51,7 +51,7 @@ fn bag(name: String, pseudo: bool, rng: &mut impl Rng) -> Bag {
             (open_unit(rng) + if event { 3.0 } else { 0.0 }) as f32
         })
         .collect();
-    Bag { name, features, snippets, d: D }
+    Bag::pooled(name, features, snippets, D)
 }
 
 fn bags(count: usize, pseudo: bool, seed: u64) -> Vec<Bag> {
@@ -272,7 +272,7 @@ fn unusable_bags_are_refused_before_training() {
     bad[2].features[D + 5] = f32::INFINITY;
     let message = refuse(&good, &bad);
     assert!(message.contains("pseudo-abnormal bag `clip2`"), "{message}");
-    assert!(message.contains("snippet 1, channel 5"), "{message}");
+    assert!(message.contains("snippet 1, cell 0, channel 5"), "{message}");
     bad[2].d = 5;
     assert!(refuse(&bad, &good).contains("the detector takes features of length 12"));
 }
@@ -294,4 +294,101 @@ fn parts_can_be_switched_off() {
     let both = with(true, true);
     let expected = both.urdmu + both.domain + both.mean_distance + 0.1 * both.update;
     assert!((both.total - expected).abs() < 1e-5 * expected);
+}
+
+/// Bags of twelve cells; in pseudo-abnormal ones an event in the middle third of one cell, and labels
+/// of it.
+fn cell_bags(count: usize, pseudo: bool, seed: u64) -> Vec<Bag> {
+    const CELLS: usize = 12;
+    let mut rng = stream(seed, Purpose::Init, 2 + u64::from(pseudo));
+    let mut one = |number: usize| {
+        let snippets = 6 + (open_unit(&mut rng) * 6.0) as usize;
+        let place = (open_unit(&mut rng) * CELLS as f64) as usize;
+        let event = |instance: usize| {
+            let (at, cell) = (instance / CELLS, instance % CELLS);
+            pseudo && cell == place && at >= snippets / 3 && at < 2 * snippets / 3
+        };
+        let features = (0..snippets * CELLS * D)
+            .map(|n| {
+                let shift = if event(n / D) && n % D < 2 { 3.0 } else { 0.0 };
+                (open_unit(&mut rng) + shift) as f32
+            })
+            .collect();
+        let changed = pseudo.then(|| (0..snippets * CELLS).map(event).collect());
+        Bag { cells: CELLS, changed, ..Bag::pooled(format!("clip{number}"), features, snippets, D) }
+    };
+    (0..count).map(&mut one).collect()
+}
+
+/// Runs of four snippets of eight of the twelve cells, a thirtieth of whose instances count.
+fn cell_config(steps: usize, instances: f64) -> DetectorConfig {
+    let plain = config(steps);
+    DetectorConfig {
+        segments: 4,
+        spans: Spans::Run,
+        cells: 8,
+        top_share: 30,
+        weights: TermWeights { instances, ..plain.weights.clone() },
+        ..plain
+    }
+}
+
+fn train_cells(
+    config: &DetectorConfig,
+    dir: Option<&Path>,
+    stop_at: usize,
+) -> Result<TrainedDetector, Error> {
+    let stop = AtomicBool::new(false);
+    let mut progress = |p: &Progress| stop.store(p.step == stop_at, Ordering::Relaxed);
+    let (normal, pseudo) = (cell_bags(8, false, 1), cell_bags(8, true, 1));
+    train(&normal, &pseudo, config, 4, &Device::Cpu, dir, &mut progress, &stop)
+}
+
+#[test]
+fn it_learns_which_cell_with_labels_and_without() {
+    for (instances, least) in [(0.0, 0.9), (1.0, 0.97)] {
+        let detector = train_cells(&cell_config(200, instances), None, 0).unwrap();
+        assert_eq!(detector.last.losses.instances > 0.0, instances > 0.0);
+        let model = detector.model(&Device::Cpu).unwrap();
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        for bag in cell_bags(6, true, 99) {
+            let got = model.bag_scores(&bag, 4).unwrap();
+            for (score, event) in got.into_iter().zip(bag.changed.unwrap()) {
+                if event { &mut inside } else { &mut outside }.push(score);
+            }
+        }
+        let wins: usize = inside.iter().map(|a| outside.iter().filter(|b| a > b).count()).sum();
+        let auc = wins as f64 / (inside.len() * outside.len()) as f64;
+        println!("weight {instances}: AUC of unseen cells {auc:.4}");
+        assert!(auc > least, "weight {instances}: AUC of unseen cells is {auc}");
+    }
+}
+
+#[test]
+fn drawn_cells_and_runs_survive_an_interruption() {
+    let validation = ValidationConfig { every: 4, share: 0.3, patience: 0 };
+    let config = DetectorConfig { validation, ..cell_config(9, 1.0) };
+    let whole = train_cells(&config, None, 0).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(train_cells(&config, Some(dir.path()), 5), Err(Error::Interrupted { .. })));
+    let resumed = train_cells(&config, Some(dir.path()), 0).unwrap();
+    assert_eq!(bits(&whole), bits(&resumed));
+    assert_eq!(whole.last, resumed.last);
+    let selected = whole.selected.unwrap();
+    assert!((0.0..=1.0).contains(&selected.auc) && selected.loss > 0.0);
+    // Other cells are another training.
+    let other = DetectorConfig { cells: 7, ..config };
+    assert_ne!(bits(&whole), bits(&train_cells(&other, None, 0).unwrap()));
+}
+
+#[test]
+fn bags_of_one_training_have_the_same_cells() {
+    let mut pseudo = cell_bags(3, true, 1);
+    pseudo[1] = Bag { cells: 6, changed: None, ..pseudo[1].clone() };
+    pseudo[1].snippets *= 2;
+    let stop = AtomicBool::new(false);
+    let (normal, config) = (cell_bags(3, false, 1), cell_config(1, 1.0));
+    let error = train(&normal, &pseudo, &config, 1, &Device::Cpu, None, &mut |_| (), &stop);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("`clip1`") && message.contains("`clip0` has 12 cells"), "{message}");
 }

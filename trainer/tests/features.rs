@@ -9,7 +9,7 @@ use std::process::Output;
 
 use common::{failed, names, succeeded, trainer};
 use inference::{BackendKind, BackendOptions, best_backend};
-use model_export::graphs::mobilenetv2;
+use model_export::graphs::{Cells, mobilenetv2};
 use model_export::onnx;
 use model_export::weights::Weights;
 use trainer::features::Extractor;
@@ -64,7 +64,7 @@ fn features_are_those_of_training_and_made_once() {
         mean: mobilenetv2::MEAN,
         std: mobilenetv2::STD,
     };
-    let graph = mobilenetv2::Config { frames: 16, width: 224, height: 224 };
+    let graph = mobilenetv2::Config::default();
     let bytes = onnx::to_bytes(&mobilenetv2::build(&weights, &graph).unwrap());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let options = BackendOptions { ort_library: None, threads };
@@ -87,7 +87,8 @@ fn features_are_those_of_training_and_made_once() {
 
     // Features of another kind do not come into the same folder.
     failed(&features("mobilenetv2", &input, &out, &["--stride", "8"]), 2, &["another"]);
-    failed(&features("mobilenetv2", &input, &out, &["--cells"]), 2, &["--cells", "i3d"]);
+    let wrong = &["--cells", "--endpoint", "Mixed_5c"];
+    failed(&features("mobilenetv2", &input, &out, wrong), 2, &["no layer Mixed_5c"]);
     // A damaged video leaves what was made before it, and no half file.
     std::fs::write(input.join("c.mp4"), b"no video").unwrap();
     failed(&features("mobilenetv2", &input, &out, &[]), 3, &["c.mp4"]);
@@ -126,15 +127,24 @@ fn a_checkpoint_gives_the_features_of_its_camera() {
         trainer(["features", "--checkpoint", &checkpoint, "--input", &input, "--out", &out])
     };
     failed(&run(), 2, &["backbone", "not there"]);
-    let graph = mobilenetv2::Config { frames: 4, width: 64, height: 64 };
-    let bytes = onnx::to_bytes(&mobilenetv2::build(&weights, &graph).unwrap());
-    for name in ["backbone.ort.int8.onnx", "backbone.tract.fp32.onnx"] {
-        std::fs::write(checkpoint.join("graphs").join(name), &bytes).unwrap();
-    }
+    let write = |cells| {
+        let graph = mobilenetv2::Config { frames: 4, width: 64, height: 64, cells };
+        let bytes = onnx::to_bytes(&mobilenetv2::build(&weights, &graph).unwrap());
+        for name in ["backbone.ort.int8.onnx", "backbone.tract.fp32.onnx"] {
+            std::fs::write(checkpoint.join("graphs").join(name), &bytes).unwrap();
+        }
+    };
+    write(None);
     succeeded(&run());
     // Snippets begin at frames 0, 3, ..., 18.
     assert_eq!(npy::read(&out.join("a.npy")).unwrap().shape, [7, mobilenetv2::FEATURE_SIZE]);
     assert_eq!(names(&out), ["a.npy", "features.json"]);
+
+    // A camera with cells: 8 x 8 places, two by two of them a cell.
+    std::fs::remove_dir_all(&out).unwrap();
+    write(Some(Cells { layer: "features.6".into(), pool: 2 }));
+    succeeded(&run());
+    assert_eq!(npy::read(&out.join("a.npy")).unwrap().shape, [7, 16, 32]);
 }
 
 #[test]

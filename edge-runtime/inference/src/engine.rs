@@ -93,9 +93,13 @@ impl Engine {
         let semantic = match &detectors.semantic {
             Some(spec) => {
                 let snippet = [1, 3, spec.snippet.frames, spec.snippet.height, spec.snippet.width];
-                let backbone = take(&spec.backbone, &snippet, &[1, spec.feature_size])?;
-                let window = [1, spec.window, spec.feature_size];
-                Some((backbone, take(&spec.head, &window, &[1, spec.window])?))
+                let (cells, size) = (spec.cells(), spec.feature_size);
+                let pooled = [1, size];
+                let apart = [1, cells, size];
+                let features = if spec.grid.is_some() { &apart[..] } else { &pooled };
+                let backbone = take(&spec.backbone, &snippet, features)?;
+                let window = [cells, spec.window, size];
+                Some((backbone, take(&spec.head, &window, &[cells, spec.window])?))
             }
             None => None,
         };

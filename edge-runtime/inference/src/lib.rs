@@ -3,7 +3,7 @@
 //! [`Engine`] holds the graphs of one model on one backend; a [`Stream`] holds what is remembered
 //! of one video. Frames go in one by one, and each comes out again, once and in order, with its
 //! score, [`Engine::latency`] frames later. Host and camera both compute with this crate, and the
-//! trainer with its building blocks: [`stack`], [`maps`], [`motion`], [`snippet`].
+//! trainer with its building blocks: [`stack`], [`maps`], [`motion`], [`smoothing`], [`snippet`].
 //!
 //! After the first frames a stream allocates nothing, apart from what a backend does inside.
 
@@ -20,7 +20,7 @@ pub mod motion;
 mod ort_backend;
 mod score;
 mod semantic;
-mod smoothing;
+pub mod smoothing;
 pub mod snippet;
 pub mod stack;
 mod stream;

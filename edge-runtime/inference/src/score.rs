@@ -18,7 +18,8 @@ pub struct FrameScore {
     pub semantic: Option<f64>,
     /// Index in `LocalSpec::kinds` of the hottest map.
     pub kind: Option<u16>,
-    /// Where the hottest map is hottest.
+    /// Where: the hottest place of the local detector's maps, or the cell that scores highest where a
+    /// semantic detector with cells adds more to `fused`.
     pub region: Option<Region>,
 }
 
@@ -31,7 +32,7 @@ pub struct RawScores {
     pub local: Option<f64>,
     /// Value of the motion prior.
     pub motion: Option<f64>,
-    /// The head's score of the frame's snippet.
+    /// The head's score of the frame's snippet; with cells, the log-odds of the highest one's.
     pub semantic: Option<f64>,
 }
 

@@ -3,13 +3,15 @@
 use model_bundle::manifest::SmoothingSpec;
 
 /// A Gaussian over the frames around one, truncated at the ends of the stream and renormalised.
-pub(crate) struct Kernel {
+#[derive(Debug, Clone)]
+pub struct Kernel {
     /// Weight at each distance from the centre.
     weights: Vec<f64>,
 }
 
 impl Kernel {
-    pub(crate) fn new(spec: &SmoothingSpec) -> Self {
+    /// The kernel that a model describes.
+    pub fn new(spec: &SmoothingSpec) -> Self {
         let radius = if spec.sigma > 0.0 { spec.radius } else { 0 };
         let weight = |d: u32| {
             let distance = f64::from(d) / spec.sigma;
@@ -19,12 +21,12 @@ impl Kernel {
     }
 
     /// Frames to each side that are looked at.
-    pub(crate) fn radius(&self) -> u64 {
+    pub fn radius(&self) -> u64 {
         self.weights.len() as u64 - 1
     }
 
     /// The weighted mean of `value` around `frame`, over frames from 0 to `last`.
-    pub(crate) fn smooth(&self, frame: u64, last: u64, value: impl Fn(u64) -> f64) -> f64 {
+    pub fn smooth(&self, frame: u64, last: u64, value: impl Fn(u64) -> f64) -> f64 {
         let from = frame.saturating_sub(self.radius());
         let to = (frame + self.radius()).min(last);
         let (mut sum, mut total) = (0.0, 0.0);

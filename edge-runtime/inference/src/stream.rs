@@ -5,7 +5,7 @@ use video::{Frame, Resizer};
 
 use crate::emission::Emission;
 use crate::engine::Graphs;
-use crate::fusion::fuse;
+use crate::fusion::parts;
 use crate::local::{LocalStage, MapOutlet, lookahead, lookback};
 use crate::luma::LumaRing;
 use crate::motion::MotionStage;
@@ -72,7 +72,7 @@ impl Stream {
             semantic: detectors
                 .semantic
                 .as_ref()
-                .map(|spec| SemanticStage::new(spec, track("semantic"))),
+                .map(|spec| SemanticStage::new(spec, track("semantic"), capacity)),
             kernel,
             lag: detectors.smoothing.lag.into(),
             frames: 0,
@@ -228,9 +228,16 @@ impl Stream {
         let local = smooth(local, detectors.local.as_ref().map(|d| &d.z));
         let motion = smooth(motion, detectors.motion.as_ref().map(|d| &d.z));
         let semantic = smooth(semantic, detectors.semantic.as_ref().map(|d| &d.z));
-        let fused = fuse(detectors, local, motion, semantic);
+        let parts = parts(detectors, local, motion, semantic);
+        let fused: f64 = parts.into_iter().flatten().sum();
         let calibration = &detectors.calibration;
         let hit = self.local.as_ref().map(|stage| stage.hit(t));
+        // The detector that says more says where, if it knows.
+        let cell = self.semantic.as_ref().and_then(|stage| stage.hit(t));
+        let region = match (hit.map(|hit| hit.region), cell) {
+            (Some(_), Some(cell)) if parts[2] > parts[0] => Some(cell),
+            (region, cell) => region.or(cell),
+        };
         FrameScore {
             frame: 0, // the emission numbers source frames
             score: 1.0 / (1.0 + (-(fused - calibration.threshold) / calibration.scale).exp()),
@@ -239,7 +246,7 @@ impl Stream {
             motion,
             semantic,
             kind: hit.map(|h| h.kind),
-            region: hit.map(|h| h.region),
+            region,
         }
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use inference::{Detectors, Engine, Error, FrameScore, Graph, SnippetFeatures};
-use model_bundle::manifest::{SmoothingSpec, ZScore};
+use model_bundle::manifest::{GridSpec, SemanticSpec, SmoothingSpec, ZScore};
 use video::Frame;
 
 fn engine(detectors: Detectors, graphs: Vec<(&str, Box<dyn Graph>)>) -> Engine {
@@ -78,6 +78,77 @@ fn thinned_frames_repeat_their_model_frame() {
             assert!(*pushed > score.frame as usize);
         }
     }
+}
+
+/// Four cells in two rows; the feature of cell c is the first red of the snippet's newest frame plus
+/// c, but in cell `level / 50` it is 200 more.
+fn cells_graph(frames: usize) -> Box<dyn Graph> {
+    FakeGraph::boxed(&[1, 3, frames, 8, 8], &[1, 4, 1], move |x, y| {
+        let level = x[(frames - 1) * 64];
+        for (cell, y) in y.iter_mut().enumerate() {
+            let hot = cell == level as usize / 50;
+            *y = level + cell as f32 + if hot { 200.0 } else { 0.0 };
+        }
+    })
+}
+
+/// Of a cell's window of 3 the newest alone: its log-odds are a hundredth of the feature, less one.
+fn cells_head() -> Box<dyn Graph> {
+    FakeGraph::boxed(&[4, 3, 1], &[4, 3], |x, y| {
+        for (x, y) in x.chunks_exact(3).zip(y.chunks_exact_mut(3)) {
+            y[..2].fill(f32::NAN); // never looked at
+            y[2] = 1.0 / (1.0 + (1.0 - (x[2] - x[0] / 1000.0) / 100.0).exp());
+        }
+    })
+}
+
+#[test]
+fn the_highest_cell_scores_and_says_where() {
+    let spec = SemanticSpec { grid: Some(GridSpec { columns: 2, rows: 2 }), ..semantic(2, 2) };
+    let graphs = vec![("backbone", cells_graph(2)), ("head", cells_head())];
+    let mut engine = engine(Detectors { semantic: Some(spec), ..bare() }, graphs);
+    let (scores, _) = run(&mut engine, 10.0, &greys(&[9, 10, 9, 110, 9, 60]));
+    assert_complete(&scores, 6);
+    // Snippets of levels 10, 110 and 60: the cells 0, 2 and 1 are hot.
+    let features = [210.0, 312.0, 261.0];
+    // At first the window has the first snippet thrice.
+    let oldest = [210.0, 10.0 + 2.0, 10.0 + 1.0];
+    let corners = [(0.0, 0.0), (0.0, 0.5), (0.5, 0.0)];
+    for (score, _) in &scores {
+        let snippet = score.frame as usize / 2;
+        let expected = (features[snippet] - oldest[snippet] / 1000.0) / 100.0 - 1.0;
+        let got = score.semantic.unwrap();
+        assert!((got - expected).abs() < 1e-4, "frame {}: {got} {expected}", score.frame);
+        let region = score.region.unwrap();
+        assert_eq!((region.x, region.y), corners[snippet], "frame {}", score.frame);
+        assert_eq!((region.width, region.height, score.kind), (0.5, 0.5, None));
+    }
+}
+
+#[test]
+fn the_detector_that_says_more_says_where() {
+    let at = |weight: f64| {
+        let semantic = SemanticSpec {
+            grid: Some(GridSpec { columns: 2, rows: 2 }),
+            weight,
+            excess_over: Some(1.0),
+            ..semantic(2, 2)
+        };
+        let detectors = Detectors { local: Some(local()), semantic: Some(semantic), ..bare() };
+        let detectors =
+            Detectors { smoothing: SmoothingSpec { lag: 1, ..bare().smoothing }, ..detectors };
+        let graphs =
+            vec![("local", local_graph()), ("backbone", cells_graph(2)), ("head", cells_head())];
+        let (scores, _) = run(&mut engine(detectors, graphs), 10.0, &greys(&[60, 60]));
+        let (score, _) = scores[1];
+        assert_eq!(score.kind, Some(0));
+        (score.region.unwrap().width, score.fused)
+    };
+    // The local detector says 60; the semantic one 0.6 beyond its 1, times its weight.
+    let (width, fused) = at(1.0);
+    assert!(width == 0.125 && (fused - 60.6).abs() < 0.01, "{width} {fused}");
+    let (width, fused) = at(1000.0);
+    assert!(width == 0.5 && fused > 600.0, "{width} {fused}");
 }
 
 #[test]

@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Where the score of every frame goes; for several clips a folder that gets `<clip>.csv`.
     #[arg(long, value_name = "FILE.csv")]
     scores: Option<PathBuf>,
+    /// Beside the scores, <clip>.detectors.csv with each detector's own smoothed z-score.
+    #[arg(long, requires = "scores")]
+    detectors: bool,
     /// Where the events go, one JSON object a line.
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
@@ -118,9 +121,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         clips: Vec::new(),
     };
     for clip in &clips {
-        let scores = arguments.scores.as_deref().map(|path| scores_path(path, clip, &clips));
+        let scores = arguments
+            .scores
+            .as_deref()
+            .map(|path| scores_path(path, clip, &clips))
+            .map(|path| match arguments.detectors {
+                true => ScoreFile::with_detectors(&path),
+                false => ScoreFile::create(&path),
+            })
+            .transpose()?;
         let maps = arguments.maps.as_deref().map(|path| path.join(format!("{}.npy", clip.name)));
-        let (done, back) = replay(clip, scores.as_deref(), maps.as_deref(), &mut model, outputs)?;
+        let (done, back) = replay(clip, scores, maps.as_deref(), &mut model, outputs)?;
         outputs = back;
         if !arguments.json {
             print(&format!("{}: {} frames, {} events", done.name, done.frames, done.events))?;
@@ -157,7 +168,7 @@ fn scores_path(path: &Path, clip: &Clip, clips: &[Clip]) -> PathBuf {
 
 fn replay(
     clip: &Clip,
-    scores: Option<&Path>,
+    scores: Option<ScoreFile>,
     maps: Option<&Path>,
     model: &mut Model,
     outputs: Outputs,
@@ -180,7 +191,7 @@ fn replay(
             cool_down: events.cool_down,
             update_every: 5.0,
         },
-        scores: scores.map(ScoreFile::create).transpose()?,
+        scores,
         scene: Some(SceneRules::default()),
         zones: Zones::default(),
     };

@@ -8,6 +8,8 @@ use crate::manifest::{
 use crate::text::{is_label, is_name};
 use crate::validate::{all_differ, check};
 
+/// Most values of the window of features that a stream keeps: 256 MiB.
+const MAX_WINDOW_VALUES: u64 = 1 << 26;
 /// Longest time in an event specification: a day, in seconds.
 const MAX_SECONDS: f64 = 86_400.0;
 
@@ -108,6 +110,16 @@ fn semantic_spec(spec: &SemanticSpec) -> Result<(), Error> {
     check(is_name(&spec.head), at("head"), "must be 1 to 64 of a-z, 0-9 and -")?;
     check((1..=65_536).contains(&spec.feature_size), at("feature_size"), "must be 1 to 65536")?;
     check((1..=4096).contains(&spec.window), at("window"), "must be 1 to 4096")?;
+    if let Some(grid) = &spec.grid {
+        check((1..=512).contains(&grid.columns), at("grid.columns"), "must be 1 to 512")?;
+        check((1..=512).contains(&grid.rows), at("grid.rows"), "must be 1 to 512")?;
+        let [cells, window, size] = [spec.cells(), spec.window, spec.feature_size].map(u64::from);
+        check(
+            cells * window * size <= MAX_WINDOW_VALUES,
+            at("grid"),
+            "must have at most 2^26 values: cells times window times feature_size",
+        )?;
+    }
     let SnippetSpec { frames, stride, width, height, mean, std } = &spec.snippet;
     check((1..=256).contains(frames), at("snippet.frames"), "must be 1 to 256")?;
     check((1..=*frames).contains(stride), at("snippet.stride"), "must be 1 to snippet.frames")?;
@@ -189,16 +201,17 @@ pub(crate) fn graph_roles(detectors: &Detectors) -> Vec<Role> {
     if let Some(spec) = &detectors.semantic {
         let [frames, height, width] =
             [spec.snippet.frames, spec.snippet.height, spec.snippet.width].map(u64::from);
-        let [window, size] = [spec.window, spec.feature_size].map(u64::from);
+        let [cells, window, size] = [spec.cells(), spec.window, spec.feature_size].map(u64::from);
+        let features = if spec.grid.is_some() { vec![1, cells, size] } else { vec![1, size] };
         roles.push(Role {
             name: spec.backbone.clone(),
             input: ("snippet", vec![1, 3, frames, height, width]),
-            output: ("features", vec![1, size]),
+            output: ("features", features),
         });
         roles.push(Role {
             name: spec.head.clone(),
-            input: ("features", vec![1, window, size]),
-            output: ("scores", vec![1, window]),
+            input: ("features", vec![cells, window, size]),
+            output: ("scores", vec![cells, window]),
         });
     }
     roles

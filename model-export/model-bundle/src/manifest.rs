@@ -134,15 +134,20 @@ pub struct MotionSpec {
 }
 
 /// The semantic detector: snippet features from a backbone, scored by the UR-DMU head over a
-/// sliding window of snippets. The raw value of a frame is the head's score of its snippet.
+/// sliding window of snippets.
+///
+/// Without a `grid` a snippet has one feature vector, and the raw value of a frame is the head's score
+/// of its snippet, in 0 to 1. With one it has a vector for each cell of the picture, every cell is a
+/// time series of its own, and the raw value is the highest cell's score as log-odds,
+/// `ln(s / (1 - s))` held within ±16, because a maximum over hundreds of cells crowds near 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SemanticSpec {
     /// Name of the backbone graph; input `snippet` `[1, 3, frames, height, width]`, output
-    /// `features` `[1, feature_size]`.
+    /// `features` `[1, feature_size]`, with a grid `[1, cells, feature_size]`, row by row.
     pub backbone: String,
     /// Name of the head graph; input `features` `[1, window, feature_size]`, output `scores`
-    /// `[1, window]`.
+    /// `[1, window]`; with a grid there are `cells` instead of the 1.
     pub head: String,
     /// How snippets are cut and normalised.
     pub snippet: SnippetSpec,
@@ -151,6 +156,9 @@ pub struct SemanticSpec {
     /// Snippets the head sees at once: the newest one is scored, the window is filled with copies
     /// of the oldest snippet at the start of a stream.
     pub window: u32,
+    /// Cells into which the picture is cut, if its places are kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridSpec>,
     /// Normalisation of the raw value.
     pub z: ZScore,
     /// Weight of the z-score in the fused value.
@@ -158,6 +166,23 @@ pub struct SemanticSpec {
     /// If given, only what the z-score exceeds this by is fused: `weight · max(0, z − excess_over)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excess_over: Option<f64>,
+}
+
+impl SemanticSpec {
+    /// Cells whose features are kept apart; 1 without a grid.
+    pub fn cells(&self) -> u32 {
+        self.grid.as_ref().map_or(1, |grid| grid.columns.saturating_mul(grid.rows))
+    }
+}
+
+/// Equal cells of the whole picture, counted row by row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GridSpec {
+    /// Cells in a row.
+    pub columns: u32,
+    /// Rows.
+    pub rows: u32,
 }
 
 /// How snippets are cut from the stream and normalised.

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{minimal, sample};
+use model_bundle::manifest::GridSpec;
 use model_bundle::{Error, Manifest};
 
 /// The field that the writer complains of after `change`.
@@ -12,6 +13,13 @@ fn refused_field(change: impl FnOnce(&mut Manifest)) -> String {
     match builder.payload(&manifest) {
         Err(Error::BadManifest { field, .. }) => field,
         other => panic!("{other:?}"),
+    }
+}
+
+/// Cuts the semantic detector's picture into cells.
+fn grid(manifest: &mut Manifest, columns: u32, rows: u32) {
+    if let Some(semantic) = &mut manifest.detectors.semantic {
+        semantic.grid = Some(GridSpec { columns, rows });
     }
 }
 
@@ -86,6 +94,14 @@ fn semantic() {
         "detectors.semantic.window": |m| m.detectors.semantic.as_mut().unwrap().window = 0;
         "detectors.semantic.feature_size":
             |m| m.detectors.semantic.as_mut().unwrap().feature_size = 0;
+        // A window that no camera could keep, and cells that the graphs do not have.
+        "detectors.semantic.grid.rows": |m| grid(m, 2, 0);
+        "detectors.semantic.grid.columns": |m| grid(m, 513, 1);
+        "detectors.semantic.grid": |m| {
+            grid(m, 512, 512);
+            m.detectors.semantic.as_mut().unwrap().window = 4096;
+        };
+        "golden[2].output.shape": |m| grid(m, 1, 1);
         "detectors.semantic.snippet.frames":
             |m| m.detectors.semantic.as_mut().unwrap().snippet.frames = 0;
         "detectors.semantic.snippet.stride":

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use model_export::graphs::{i3d, mobilenetv2};
+use model_export::graphs::{Cells, i3d, mobilenetv2};
 use model_export::onnx;
 use model_export::weights::Weights;
 
@@ -13,7 +13,7 @@ use super::{Usage, print, write_file};
 /// Build a backbone's ONNX graph (fp32, static shapes) from its published weights
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  model-export backbone i3d --out i3d.onnx\n  model-export \
-                        backbone i3d --out grid.onnx --endpoint Mixed_3c --width 176 --height \
+                        backbone i3d --out cells.onnx --cells Mixed_3c --width 176 --height \
                         120\n\nWeights are fetched by `cargo xtask weights`.")]
 pub struct Args {
     /// The network.
@@ -35,8 +35,16 @@ pub struct Args {
     #[arg(long, default_value_t = 224)]
     height: usize,
     /// Give the feature grid of this endpoint (i3d only), such as Mixed_3c, instead of features.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cells")]
     endpoint: Option<String>,
+    /// Give the features of this layer by cell of the picture, averaged over the snippet: what the
+    /// semantic detector takes with a grid. An endpoint of i3d, or features.0 to features.18 of
+    /// mobilenetv2.
+    #[arg(long, value_name = "LAYER")]
+    cells: Option<String>,
+    /// Places of the layer's map, along each axis, that are averaged to one cell.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "cells", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pool: u16,
 }
 
 /// The backbones that can be built.
@@ -76,15 +84,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => Weights::fetched(args.name.weights_file())?,
     };
     let Args { frames, width, height, .. } = *args;
+    let pool = usize::from(args.pool);
+    let cells = args.cells.as_ref().map(|layer| Cells { layer: layer.clone(), pool });
     let model = match args.name {
         Backbone::I3d => {
             let grid = args.endpoint.clone();
-            let features = grid.is_none();
-            let config = i3d::Config { frames, width, height, features, logits: false, grid };
+            let features = grid.is_none() && cells.is_none();
+            let config =
+                i3d::Config { frames, width, height, features, cells, logits: false, grid };
             i3d::build(&weights, &config)
         }
         Backbone::MobileNetV2 => {
-            mobilenetv2::build(&weights, &mobilenetv2::Config { frames, width, height })
+            mobilenetv2::build(&weights, &mobilenetv2::Config { frames, width, height, cells })
         }
     }
     .with_context(|| format!("backbone {:?}", args.name))?;

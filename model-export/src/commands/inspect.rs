@@ -68,8 +68,14 @@ fn summary(bundle: &Bundle) -> Result<String, std::fmt::Error> {
         row(
             "semantic",
             format!(
-                "weight {}, snippets {shape} every {} frames, {} features, window {}",
-                semantic.weight, snippet.stride, semantic.feature_size, semantic.window
+                "weight {}, snippets {shape} every {} frames, {} features, window {}{}",
+                semantic.weight,
+                snippet.stride,
+                semantic.feature_size,
+                semantic.window,
+                semantic
+                    .grid
+                    .map_or_else(String::new, |g| format!(", {}x{} cells", g.columns, g.rows)),
             ),
         )?;
     }

@@ -18,6 +18,8 @@ const EPSILON: f32 = 1e-5;
 /// What is not in the weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// Time series scored side by side, each on its own: cells of the picture, or 1.
+    pub cells: usize,
     /// Snippets scored together.
     pub window: usize,
     /// Attention heads of each layer.
@@ -27,26 +29,29 @@ pub struct Config {
 impl Config {
     /// The published network's [`HEADS`] over a window of snippets.
     pub fn new(window: usize) -> Self {
-        Self { window, heads: HEADS }
+        Self { cells: 1, window, heads: HEADS }
     }
 }
 
-/// Builds the graph: input `features` `[1, window, d]`, output `scores` `[1, window]` in [0, 1].
+/// Builds the graph: input `features` `[cells, window, d]`, output `scores` `[cells, window]` in
+/// [0, 1].
 /// `d`, the width, the number of layers and that of memory slots are those of the weights.
 ///
 /// # Errors
-/// [`Error::Weights`] names the tensor that is missing or misshapen, [`Error::Config`] if the window
-/// or the heads are none.
+/// [`Error::Weights`] names the tensor that is missing or misshapen, [`Error::Config`] if the cells,
+/// the window or the heads are none.
 pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
-    let Config { window, heads } = *config;
-    if window == 0 || heads == 0 {
-        let reason = format!("a window of {window} snippets and {heads} heads must not be empty");
+    let Config { cells, window, heads } = *config;
+    if [cells, window, heads].contains(&0) {
+        let reason = format!(
+            "{cells} cells, a window of {window} snippets and {heads} heads must not be empty"
+        );
         return Err(Error::Config { graph: "head", reason });
     }
     let &[width, inputs, kernel] = &shape::<3>(weights, "embedding.conv_1.0.weight")?;
     let mut net = Net { graph: GraphBuilder::new("head"), weights };
-    let x = net.graph.input("features", &[1, window, inputs])?;
-    let mut x = net.embedding(&x, width, kernel)?; // [1, window, width]
+    let x = net.graph.input("features", &[cells, window, inputs])?;
+    let mut x = net.embedding(&x, width, kernel)?; // [cells, window, width]
     let mut layer = 0;
     while weights.get(&format!("selfatt.layers.{layer}.0.fn.to_qkv.weight")).is_some() {
         let attention = net.attention(layer, heads, &x)?;
@@ -60,13 +65,13 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let both = net.graph.add("memory/sum", &abnormal, &normal)?;
     // mu(a) + mu(n) = W (a + n) + 2 b
     let mean = net.linear("encoder_mu.0", &both, width, 2.0)?;
-    let x = net.graph.concat("cls_head/concat", &[&x, &mean], 2)?; // [1, window, 2 width]
+    let x = net.graph.concat("cls_head/concat", &[&x, &mean], 2)?; // [cells, window, 2 width]
     let &[hidden, _] = &shape::<2>(weights, "cls_head.mlp.0.weight")?;
     let x = net.linear("cls_head.mlp.0", &x, hidden, 1.0)?;
     let x = net.graph.relu("cls_head.mlp.1", &x)?;
-    let x = net.linear("cls_head.mlp.2", &x, 1, 1.0)?; // [1, window, 1]
+    let x = net.linear("cls_head.mlp.2", &x, 1, 1.0)?; // [cells, window, 1]
     let x = net.graph.sigmoid("cls_head.mlp.3", &x)?;
-    let scores = net.graph.reshape("cls_head/scores", &x, &[1, window])?;
+    let scores = net.graph.reshape("cls_head/scores", &x, &[cells, window])?;
     Ok(net.graph.finish(&[(&scores, "scores")])?)
 }
 
@@ -88,7 +93,7 @@ struct Net<'a> {
 }
 
 impl Net<'_> {
-    /// Convolution over time and ReLU: `[1, window, d]` to `[1, window, width]`.
+    /// Convolution over time and ReLU: `[cells, window, d]` to `[cells, window, width]`.
     fn embedding(&mut self, x: &Value, width: usize, kernel: usize) -> Result<Value, Error> {
         let name = "embedding.conv_1.0";
         let shape = [width, x.shape()[2], kernel];
@@ -106,7 +111,9 @@ impl Net<'_> {
     /// Pre-norm attention with a global branch (softmax) and a local one (distance).
     fn attention(&mut self, layer: usize, heads: usize, x: &Value) -> Result<Value, Error> {
         let name = format!("selfatt.layers.{layer}.0");
-        let &[_, window, width] = x.shape() else { unreachable!("the embedding has three axes") };
+        let &[cells, window, width] = x.shape() else {
+            unreachable!("the embedding has three axes")
+        };
         let qkvt_name = format!("{name}.fn.to_qkv.weight");
         let &[rows, _] = &shape::<2>(self.weights, &qkvt_name)?;
         let per_branch = rows / 4;
@@ -126,19 +133,20 @@ impl Net<'_> {
             let weight =
                 self.graph.constant(&format!("{to}.weight"), &[width, per_branch], &weight)?;
             let y = self.graph.matmul(&to, &x, &weight)?;
-            let y = self.graph.reshape(&format!("{to}/heads"), &y, &[1, window, heads, size])?;
+            let y =
+                self.graph.reshape(&format!("{to}/heads"), &y, &[cells, window, heads, size])?;
             branches.push(self.graph.transpose(&format!("{name}.fn/{branch}"), &y, &turn)?);
         }
         let [q, k, v, t] = &branches[..] else { unreachable!("four branches were made") };
-        let dots = self.graph.matmul(&format!("{name}.fn/dots"), q, k)?; // [1, heads, window, window]
+        let dots = self.graph.matmul(&format!("{name}.fn/dots"), q, k)?; // [cells, heads, window, window]
         let far = self.graph.softmax(&format!("{name}.fn/attend"), &dots, 3)?;
-        let far = self.graph.matmul(&format!("{name}.fn/global"), &far, v)?; // [1, heads, window, size]
+        let far = self.graph.matmul(&format!("{name}.fn/global"), &far, v)?; // [cells, heads, window, size]
         let near = format!("{name}.fn/distance");
         let near = self.graph.constant(&near, &[1, 1, window, window], &local_attention(window))?;
         let near = self.graph.matmul(&format!("{name}.fn/local"), &near, t)?;
         let both = self.graph.concat(&format!("{name}.fn/concat"), &[&far, &near], 3)?;
         let both = self.graph.transpose(&format!("{name}.fn/joined"), &both, &[0, 2, 1, 3])?;
-        let shape = [1, window, 2 * heads * size];
+        let shape = [cells, window, 2 * heads * size];
         let both = self.graph.reshape(&format!("{name}.fn/out"), &both, &shape)?;
         self.linear(&format!("{name}.fn.to_out.0"), &both, width, 1.0)
     }
@@ -165,7 +173,7 @@ impl Net<'_> {
         let keys = turned(memory, slots, width, scale);
         let keys = self.graph.constant(&format!("{name}.keys"), &[width, slots], &keys)?;
         let values = self.graph.constant(&block, &[slots, width], memory)?;
-        let read = self.graph.matmul(&format!("{name}/dots"), x, &keys)?; // [1, window, slots]
+        let read = self.graph.matmul(&format!("{name}/dots"), x, &keys)?; // [cells, window, slots]
         let read = self.graph.sigmoid(&format!("{name}/sigmoid"), &read)?;
         Ok(self.graph.matmul(&format!("{name}/augment"), &read, &values)?)
     }

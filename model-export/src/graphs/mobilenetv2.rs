@@ -4,7 +4,7 @@
 //! torchvision's weights. The features of a snippet are the mean of those of its frames, so that
 //! the graph takes I3D's place without a change elsewhere.
 
-use super::{BatchNorm, Error};
+use super::{BatchNorm, Cells, Error};
 use crate::{
     onnx::{GraphBuilder, ModelProto, Value, Window},
     weights::Weights,
@@ -41,23 +41,51 @@ pub struct Config {
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
+    /// A layer to give as the output `features` `[1, cells, c]` instead of the pooled ones.
+    pub cells: Option<Cells>,
 }
 
 impl Default for Config {
     /// 16 frames of 224×224.
     fn default() -> Self {
-        Self { frames: 16, width: 224, height: 224 }
+        Self { frames: 16, width: 224, height: 224, cells: None }
+    }
+}
+
+/// Channels of a layer's map and input pixels, along each axis, for one of its places; `None` if there
+/// is no such layer. Layers are named as torchvision's modules, `features.0` to `features.18`.
+#[must_use]
+pub fn layer(name: &str) -> Option<(usize, usize)> {
+    let wanted: usize = name.strip_prefix("features.")?.parse().ok()?;
+    let (mut index, mut at) = (0, (STEM, 2));
+    for (_, channels, blocks, first) in GROUPS {
+        for block in 0..blocks {
+            if index == wanted {
+                return Some(at);
+            }
+            at = (channels, at.1 * if block == 0 { first } else { 1 });
+            index += 1;
+        }
+    }
+    match wanted.checked_sub(index) {
+        Some(0) => Some(at),
+        Some(1) => Some((FEATURE_SIZE, at.1)),
+        _ => None,
     }
 }
 
 /// Builds the graph: input `snippet` `[1, 3, frames, height, width]`, RGB normalised by [`MEAN`]
-/// and [`STD`]; output `features` `[1, 1280]`.
+/// and [`STD`]; output `features` `[1, 1280]`, or `[1, cells, c]` of a layer.
 ///
 /// # Errors
 /// [`Error::Weights`] names the tensor that is missing or misshapen, [`Error::Config`] if a size is
-/// zero.
+/// zero or the layer unknown.
 pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
-    let Config { frames, width, height } = *config;
+    let Config { frames, width, height, ref cells } = *config;
+    if let Some(cells) = cells.as_ref().filter(|cells| layer(&cells.layer).is_none()) {
+        let reason = format!("no layer {}; there are features.0 to features.18", cells.layer);
+        return Err(Error::Config { graph: "mobilenetv2", reason });
+    }
     if [frames, width, height].contains(&0) {
         let reason = format!("a snippet of {frames} frames of {width}x{height} is empty");
         return Err(Error::Config { graph: "mobilenetv2", reason });
@@ -72,17 +100,28 @@ pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let x = net.conv("features.0.0", "features.0.1", &x, STEM, &half)?;
     let mut x = net.graph.relu6("features.0/relu6", &x)?;
     let mut index = 0;
+    let ends =
+        |index: usize| cells.as_ref().filter(|cells| cells.layer == format!("features.{index}"));
+    if let Some(cells) = ends(index) {
+        return net.cells(cells, &x);
+    }
     for (expansion, channels, blocks, stride) in GROUPS {
         for block in 0..blocks {
             index += 1;
             let stride = if block == 0 { stride } else { 1 };
             x = net.block(&format!("features.{index}"), &x, expansion, channels, stride)?;
+            if let Some(cells) = ends(index) {
+                return net.cells(cells, &x);
+            }
         }
     }
     let name = format!("features.{}", index + 1);
     let one = Window::new(&[1, 1]);
     let x = net.conv(&format!("{name}.0"), &format!("{name}.1"), &x, FEATURE_SIZE, &one)?;
     let x = net.graph.relu6(&format!("{name}/relu6"), &x)?;
+    if let Some(cells) = ends(index + 1) {
+        return net.cells(cells, &x);
+    }
 
     // [t, 1280, h / 32, w / 32] -> [t, 1280] -> [1280] -> [1, 1280]
     let x = net.graph.spatial_mean("pool", &x)?;
@@ -97,6 +136,15 @@ struct Net<'a> {
 }
 
 impl Net<'_> {
+    /// The graph that ends with the cells of `x` `[t, c, h, w]`.
+    fn cells(mut self, cells: &Cells, x: &Value) -> Result<ModelProto, Error> {
+        let map = self.graph.mean("cells/frames", x, &[0])?; // [c, h, w]
+        let shape = [&[1], map.shape()].concat();
+        let map = self.graph.reshape("cells/batch", &map, &shape)?;
+        let features = cells.output(&mut self.graph, &map)?;
+        Ok(self.graph.finish(&[(&features, "features")])?)
+    }
+
     /// An inverted residual: expand, filter each channel, project; added to its input where the
     /// shapes are equal.
     fn block(
@@ -148,5 +196,20 @@ impl Net<'_> {
         let weight = self.graph.constant(&format!("{conv}.weight"), &shape, &weight)?;
         let bias = self.graph.constant(&format!("{conv}.bias"), &[channels], &bias)?;
         Ok(self.graph.conv(&format!("{conv}/conv"), x, &weight, Some(&bias), window)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_have_channels_and_a_stride() {
+        assert_eq!(layer("features.0"), Some((32, 2)));
+        assert_eq!(layer("features.1"), Some((16, 2)));
+        assert_eq!(layer("features.6"), Some((32, 8)));
+        assert_eq!(layer("features.17"), Some((320, 32)));
+        assert_eq!(layer("features.18"), Some((FEATURE_SIZE, 32)));
+        assert_eq!((layer("features.19"), layer("features.x"), layer("conv")), (None, None, None));
     }
 }

@@ -8,6 +8,7 @@ pub mod i3d;
 pub mod local;
 pub mod mobilenetv2;
 
+use crate::onnx::{GraphBuilder, Value, Window};
 use crate::{onnx, weights};
 
 /// Why a network's graph could not be built.
@@ -27,6 +28,43 @@ pub enum Error {
         /// What is wrong, and what would be right.
         reason: String,
     },
+}
+
+/// A backbone that ends at a layer and keeps the places of the picture apart: its output `features`
+/// `[1, cells, d]` is the layer's map, averaged over a snippet's time, cells row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cells {
+    /// The layer, by the name that the network gives it.
+    pub layer: String,
+    /// Places of the map, along each axis, that are averaged to one cell; 1 leaves them apart. At the
+    /// right and at the bottom a cell may have fewer.
+    pub pool: usize,
+}
+
+impl Cells {
+    /// Columns and rows of a map of `size` (width, height).
+    #[must_use]
+    pub fn grid(&self, size: (usize, usize)) -> (usize, usize) {
+        (size.0.div_ceil(self.pool.max(1)), size.1.div_ceil(self.pool.max(1)))
+    }
+
+    /// The output from a map `[1, d, h, w]`.
+    fn output(&self, graph: &mut GraphBuilder, map: &Value) -> Result<Value, onnx::Error> {
+        let &[_, channels, height, width] = map.shape() else {
+            unreachable!("both backbones give a map of four axes")
+        };
+        let mut x = map.clone();
+        if self.pool > 1 {
+            let mut window = Window::new(&[self.pool; 2]).strided(&[self.pool; 2]);
+            // What is missing at the end is padding, which the mean leaves out of its count.
+            let missing = |size: usize| (0, size.next_multiple_of(self.pool) - size);
+            window.pads = vec![missing(height), missing(width)];
+            x = graph.average_pool("cells/pool", &x, &window)?;
+        }
+        let (columns, rows) = self.grid((width, height));
+        let x = graph.transpose("cells/channels_last", &x, &[0, 2, 3, 1])?; // [1, rows, columns, d]
+        graph.reshape("cells", &x, &[1, rows * columns, channels])
+    }
 }
 
 /// A batch norm in evaluation: `(x - mean) / sqrt(variance + epsilon) * scale + bias`, each value

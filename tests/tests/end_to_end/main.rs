@@ -7,6 +7,7 @@
 
 mod ablation;
 mod bundle;
+mod cells;
 #[path = "../common/mod.rs"]
 mod common;
 mod delivery;

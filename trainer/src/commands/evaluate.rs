@@ -102,6 +102,8 @@ fn text(evaluation: &Evaluation) -> String {
         ("frame AUC (micro)", show(evaluation.auc_micro)),
         ("  clips with an event", show(evaluation.auc_abnormal)),
         ("frame AUC (mean of clips)", show(evaluation.auc_macro)),
+        ("video AUC (top frames)", show(evaluation.auc_video)),
+        ("video AUC (maximum)", show(evaluation.auc_video_max)),
         ("average precision", show(evaluation.average_precision)),
         ("  local detector alone", show(evaluation.auc_local)),
         ("  motion prior alone", show(evaluation.auc_motion)),
@@ -156,6 +158,7 @@ mod tests {
         let evaluation = Evaluation {
             auc_micro: Some(0.98764),
             auc_abnormal: Some(0.9),
+            auc_video: Some(0.625),
             false_alarm_rate: Some(0.0123),
             brier_score: Some(0.2),
             calibration_error: Some(0.25),
@@ -182,6 +185,8 @@ mod tests {
         for line in [
             "frame AUC (micro)          0.9876",
             "  clips with an event      0.9000",
+            "video AUC (top frames)     0.6250",
+            "video AUC (maximum)        -",
             "false-alarm rate at 0.5    1.23 %",
             "pixel AUC                  0.8750",
             "localised AUC              -",

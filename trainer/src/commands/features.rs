@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use inference::{Backend, BackendKind, Graph};
 use model_bundle::manifest::{Detectors, InputSpec, SnippetSpec};
-use model_export::graphs::{self, i3d, mobilenetv2};
+use model_export::graphs::{self, Cells, i3d, mobilenetv2};
 use model_export::onnx;
 use model_export::pack::checkpoint::read_detectors;
 use model_export::weights::Weights;
@@ -48,13 +48,14 @@ pub struct FeaturesArgs {
     /// Folder that gets NAME.npy for each video.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Keep the places of the picture apart: [snippets, cells, d], cells row by row; i3d alone has
-    /// them.
+    /// Keep the places of the picture apart: [snippets, cells, d], cells row by row. A checkpoint that
+    /// has cells gives them without being asked.
     #[arg(long)]
     cells: bool,
-    /// The network's layer that the cells are of.
-    #[arg(long, value_name = "NAME", default_value = "Mixed_5c", requires = "cells")]
-    endpoint: String,
+    /// The network's layer that the cells are of: an endpoint of i3d (default Mixed_5c), or features.0
+    /// to features.18 of mobilenetv2 (default features.18).
+    #[arg(long, value_name = "NAME", requires = "cells")]
+    endpoint: Option<String>,
     /// Model frames from one snippet to the next.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=16))]
     stride: u32,
@@ -112,7 +113,7 @@ pub fn run(args: &FeaturesArgs) -> Result<()> {
         (None, None) => return Err(Usage("give --backbone or --checkpoint".into()).into()),
     };
     let mut graph = backend.load("backbone", &source.onnx)?;
-    let shape = row_shape(graph.as_ref(), args.cells)?;
+    let shape = row_shape(graph.as_ref())?;
     claim(args, &source, &shape)?;
 
     let progress = Progress::new("features", clips.len());
@@ -126,7 +127,6 @@ pub fn run(args: &FeaturesArgs) -> Result<()> {
             if let Some(at) = rows.iter().position(|v| !v.is_finite()) {
                 anyhow::bail!("features of clip {}: value {} at {at}", clip.name, rows[at]);
             }
-            let rows = if args.cells { cells(graph.as_ref(), &rows) } else { rows };
             let snippets = rows.len() / shape.iter().product::<usize>();
             npy::write(&path, &[&[snippets], shape.as_slice()].concat(), &rows)?;
         }
@@ -163,24 +163,23 @@ fn of_backbone(args: &FeaturesArgs, name: BackboneName) -> Result<Source> {
     };
     let spec = backbone.snippet(args.stride);
     let (frames, width, height) = (spec.frames as usize, spec.width as usize, spec.height as usize);
+    let last = match backbone {
+        Backbone::I3d => "Mixed_5c",
+        Backbone::MobileNetV2 => "features.18",
+    };
+    let layer = args.endpoint.clone().unwrap_or_else(|| last.into());
+    let name = if args.cells { format!("{text}/{layer}") } else { text.into() };
+    let cells = args.cells.then_some(Cells { layer, pool: 1 });
     let model = match backbone {
         Backbone::I3d => {
             let weights = Weights::fetched(i3d::WEIGHTS_FILE)?;
-            let grid = args.cells.then(|| args.endpoint.clone());
-            let features = !args.cells;
-            i3d::build(
-                &weights,
-                &i3d::Config { frames, width, height, features, grid, logits: false },
-            )
-        }
-        Backbone::MobileNetV2 if args.cells => {
-            return Err(
-                Usage("--cells: mobilenetv2's graph gives no cells; i3d's does".into()).into()
-            );
+            let features = cells.is_none();
+            let size = i3d::Config { frames, width, height, ..i3d::Config::default() };
+            i3d::build(&weights, &i3d::Config { features, cells, ..size })
         }
         Backbone::MobileNetV2 => {
             let weights = Weights::fetched(mobilenetv2::WEIGHTS_FILE)?;
-            mobilenetv2::build(&weights, &mobilenetv2::Config { frames, width, height })
+            mobilenetv2::build(&weights, &mobilenetv2::Config { frames, width, height, cells })
         }
     };
     let model = model.map_err(|error| match error {
@@ -188,7 +187,6 @@ fn of_backbone(args: &FeaturesArgs, name: BackboneName) -> Result<Source> {
         graphs::Error::Config { .. } => Usage(error.to_string()).into(),
         graphs::Error::Graph(_) => anyhow::Error::new(error),
     })?;
-    let name = if args.cells { format!("{text}/{}", args.endpoint) } else { text.into() };
     Ok(Source { name, onnx: onnx::to_bytes(&model), spec, input: None })
 }
 
@@ -215,32 +213,13 @@ fn of_checkpoint(folder: &Path, backend: &dyn Backend) -> Result<Source> {
 }
 
 /// Shape of a snippet's features in the file, from that of the graph's output `[1, d]` or
-/// `[1, c, t, h, w]`.
-fn row_shape(graph: &dyn Graph, cells: bool) -> Result<Vec<usize>> {
+/// `[1, cells, d]`.
+fn row_shape(graph: &dyn Graph) -> Result<Vec<usize>> {
     let shape = graph.outputs().first().map_or(&[][..], |o| o.shape.as_slice());
-    match (shape, cells) {
-        (&[1, d], false) if d > 0 => Ok(vec![d]),
-        (&[1, c, t, h, w], true) if c * t * h * w > 0 => Ok(vec![h * w, c]),
+    match shape {
+        [1, row @ ..] if (1..=2).contains(&row.len()) && !row.contains(&0) => Ok(row.to_vec()),
         _ => anyhow::bail!("the backbone's output has the shape {shape:?}"),
     }
-}
-
-/// Grids `[c, t, h, w]`, one after the other, as cells `[h · w, c]`: the mean over a snippet's time.
-fn cells(graph: &dyn Graph, grids: &[f32]) -> Vec<f32> {
-    let &[_, c, t, h, w] = graph.outputs()[0].shape.as_slice() else {
-        unreachable!("row_shape has seen a grid")
-    };
-    let places = h * w;
-    let mut out = Vec::with_capacity(grids.len() / t);
-    for grid in grids.chunks_exact(c * t * places) {
-        for place in 0..places {
-            out.extend(grid.chunks_exact(t * places).map(|channel| {
-                let sum: f32 = channel.iter().skip(place).step_by(places).sum();
-                sum / t as f32
-            }));
-        }
-    }
-    out
 }
 
 /// Writes which features the folder has, or refuses one that has others.
@@ -285,35 +264,4 @@ fn is_whole(path: &Path, shape: &[usize]) -> bool {
         array.shape.split_first().is_some_and(|(&snippets, rest)| snippets > 0 && rest == shape)
             && array.values.iter().all(|v| v.is_finite())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use inference::TensorInfo;
-
-    struct Shape(Vec<TensorInfo>);
-
-    impl Graph for Shape {
-        fn inputs(&self) -> &[TensorInfo] {
-            &[]
-        }
-        fn outputs(&self) -> &[TensorInfo] {
-            &self.0
-        }
-        fn run(&mut self, _: &[&[f32]], _: &mut [Vec<f32>]) -> Result<(), inference::Error> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn cells_are_places_averaged_over_time() {
-        // Two channels, two times, one row of three places; the value is 100 c + 10 t + place.
-        let shape = vec![1, 2, 2, 1, 3];
-        let graph = Shape(vec![TensorInfo { name: "grid".into(), shape }]);
-        assert_eq!(row_shape(&graph, true).unwrap(), [3, 2]);
-        assert!(row_shape(&graph, false).is_err());
-        let grid = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 100.0, 101.0, 102.0, 110.0, 111.0, 112.0f32];
-        assert_eq!(cells(&graph, &grid), [5.0, 105.0, 6.0, 106.0, 7.0, 107.0]);
-    }
 }

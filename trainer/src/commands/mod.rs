@@ -1,6 +1,7 @@
 //! One file for each subcommand.
 
 pub mod ablate;
+pub mod clip;
 pub mod dataset;
 pub mod evaluate;
 pub mod features;
@@ -8,7 +9,10 @@ pub mod report;
 pub mod reproduce;
 pub mod scene;
 pub mod score;
+pub mod select;
+pub mod synth;
 pub mod train;
+pub mod wan;
 
 use std::path::Path;
 
@@ -21,6 +25,11 @@ use trainer::{files, npy};
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// A device is not there: exit code 4.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoDevice(pub String);
 
 /// Writes a file whole or not at all.
 pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -73,6 +82,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
                 _ => 1,
             };
         }
+        if cause.is::<NoDevice>() {
+            return 4;
+        }
+        if let Some(code) = synth_code(cause) {
+            return code;
+        }
+        if let Some(error) = cause.downcast_ref::<trainer::clip::Error>() {
+            return clip_code(error);
+        }
         if let Some(error) = cause.downcast_ref::<trainer::features::Error>() {
             return match error {
                 trainer::features::Error::Missing { .. } => 2,
@@ -95,6 +113,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
                 _ => 1,
             };
         }
+        if let Some(error) = cause.downcast_ref::<trainer::wan::Error>() {
+            return match error {
+                trainer::wan::Error::Missing { .. } | trainer::wan::Error::Request { .. } => 2,
+                trainer::wan::Error::Damaged { .. }
+                | trainer::wan::Error::Config { .. }
+                | trainer::wan::Error::Tensor { .. } => 3,
+                _ => 1,
+            };
+        }
         if let Some(inference::Error::NoLibrary { .. } | inference::Error::NoBackend { .. }) =
             cause.downcast_ref::<inference::Error>()
         {
@@ -102,6 +129,61 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         }
     }
     1
+}
+
+/// The exit code of an error of synthesis; none if it is another error.
+fn synth_code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    use trainer::synthesis::plan::Error as PlanError;
+    use trainer::synthesis::refine::RefineError;
+    use trainer::synthesis::run::RunError;
+    use trainer::synthesis::store::StoreError;
+
+    if cause.is::<trainer::synthesis::classes::ClassesError>() {
+        return Some(2);
+    }
+    if let Some(error) = cause.downcast_ref::<PlanError>() {
+        return match error {
+            PlanError::Damaged { .. } | PlanError::NoFrames { .. } => Some(3),
+            PlanError::Io { .. } | PlanError::Interrupted => Some(1),
+            PlanError::Cache(_) => Some(1),
+            PlanError::Video(error) => Some(video_code(error)),
+            PlanError::Clip(error) => Some(clip_code(error)),
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<RunError>() {
+        return match error {
+            RunError::Input { .. } | RunError::Record { .. } => Some(3),
+            RunError::NoDevice(_) | RunError::Busy { .. } => Some(4),
+            RunError::Failed { .. } | RunError::Interrupted => Some(1),
+            RunError::Video { source, .. } => Some(video_code(source)),
+            RunError::Store(error) => Some(store_code(error)),
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return Some(store_code(error));
+    }
+    cause.downcast_ref::<RefineError>().map(|error| match error {
+        RefineError::Refused(_) => 2,
+        RefineError::Unavailable(_) | RefineError::Unusable(_) => 4,
+    })
+}
+
+/// The exit code of a CLIP error.
+fn clip_code(error: &trainer::clip::Error) -> u8 {
+    match error {
+        trainer::clip::Error::NoDirectory { .. } | trainer::clip::Error::Text { .. } => 2,
+        trainer::clip::Error::Read { .. } | trainer::clip::Error::Compute(_) => 1,
+        _ => 3,
+    }
+}
+
+/// The exit code of a store's error.
+fn store_code(error: &trainer::synthesis::store::StoreError) -> u8 {
+    match error {
+        trainer::synthesis::store::StoreError::Local { .. } => 1,
+        trainer::synthesis::store::StoreError::Remote { .. } => 4,
+        trainer::synthesis::store::StoreError::Address { .. } => 2,
+    }
 }
 
 /// The exit code of a video's error.

@@ -14,6 +14,7 @@ pub mod avenue;
 pub mod check;
 pub mod error;
 pub mod folder;
+pub mod folds;
 mod known;
 pub mod mask;
 pub mod mat;

@@ -63,6 +63,9 @@ pub struct TermWeights {
     pub kl: f64,
     /// Separation of the magnitudes. Default 0.0001.
     pub distance: f64,
+    /// Beyond the paper: the instances that the synthesizer is known to have changed score high, all
+    /// normal ones low. Default 0, off.
+    pub instances: f64,
 }
 
 impl Default for TermWeights {
@@ -75,6 +78,7 @@ impl Default for TermWeights {
             triplet: 0.1,
             kl: 0.001,
             distance: 0.0001,
+            instances: 0.0,
         }
     }
 }
@@ -100,12 +104,30 @@ impl Default for ValidationConfig {
     }
 }
 
+/// How a bag comes to a fixed number of snippets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spans {
+    /// The whole video, averaged over equal spans, as in UR-DMU.
+    Average,
+    /// A run of consecutive snippets, drawn anew each time: a cell's features averaged over minutes
+    /// are those of nothing that ever happened there. A shorter video repeats its snippets.
+    Run,
+}
+
 /// How the detector is trained. Unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectorConfig {
     /// Snippets to which each video is averaged, T. Default 200 (UR-DMU, `ucf_main.py`).
     pub segments: usize,
+    /// How a video comes to `segments` snippets. Default `average` (UR-DMU).
+    pub spans: Spans,
+    /// Of a video's T instances the T / `top_share` + 1 highest stand for it. Default 16 (UR-DMU); with
+    /// cells an event is a smaller share of a video.
+    pub top_share: usize,
+    /// Cells of a video looked at in a step, drawn anew each time; 0 for all. Default 0.
+    pub cells: usize,
     /// Normal videos, and as many pseudo-abnormal ones, in a step. Default 32 (UR-DMU uses 64).
     pub batch: usize,
     /// Steps. Default 3000 (UR-DMU, `options.py`).
@@ -148,6 +170,9 @@ impl Default for DetectorConfig {
     fn default() -> Self {
         Self {
             segments: 200,
+            spans: Spans::Average,
+            top_share: 16,
+            cells: 0,
             batch: 32,
             steps: 3000,
             lr: 1e-4,
@@ -178,6 +203,7 @@ impl DetectorConfig {
         let m = &self.model;
         for (field, value) in [
             ("segments", self.segments),
+            ("top_share", self.top_share),
             ("batch", self.batch),
             ("steps", self.steps),
             ("discriminator_hidden", self.discriminator_hidden),
@@ -205,6 +231,7 @@ impl DetectorConfig {
             ("weights.triplet", w.triplet),
             ("weights.kl", w.kl),
             ("weights.distance", w.distance),
+            ("weights.instances", w.instances),
             ("weight_decay", self.weight_decay),
             ("lambda1", self.lambda1),
             ("lambda2", self.lambda2),

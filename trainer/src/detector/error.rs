@@ -25,7 +25,7 @@ pub enum Error {
         count: usize,
     },
     /// A bag cannot be used.
-    #[error("{kind} bag `{name}` [{snippets}, {d}]: {problem}")]
+    #[error("{kind} bag `{name}` [{snippets}, {cells}, {d}]: {problem}")]
     Bag {
         /// `normal` or `pseudo-abnormal`.
         kind: &'static str,
@@ -33,6 +33,8 @@ pub enum Error {
         name: String,
         /// Snippets it declares.
         snippets: usize,
+        /// Cells it declares.
+        cells: usize,
         /// Length of a feature vector it declares.
         d: usize,
         /// What is wrong and what to do.

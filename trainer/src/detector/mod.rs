@@ -24,7 +24,7 @@ pub mod train;
 pub mod validation;
 
 pub use bag::{Bag, segment};
-pub use config::{DetectorConfig, ModelSize, TermWeights, ValidationConfig};
+pub use config::{DetectorConfig, ModelSize, Spans, TermWeights, ValidationConfig};
 pub use error::Error;
 pub use model::{UrDmu, scores};
 pub use train::{Progress, TrainedDetector, train};

@@ -8,7 +8,10 @@ use super::memory::{recall, recall_augmentation};
 use super::noise::Noise;
 use super::ops::{linear, sigmoid, top_k_weights, weighted_rows};
 use super::parameters::Parameters;
-use super::{Error, ModelSize, attention, embedding};
+use super::{Bag, Error, ModelSize, attention, embedding};
+
+/// Cells that are scored at once: keeps the memory of a long video's evaluation down.
+const CELLS_AT_ONCE: usize = 256;
 
 /// The network: its sizes and parameters.
 #[derive(Debug, Clone)]
@@ -19,10 +22,19 @@ pub struct UrDmu {
     pub parameters: Parameters,
 }
 
-/// What a training pass gives to the losses. B normal and B pseudo-abnormal videos, T snippets,
+/// What a training pass gives to the losses. B normal and B pseudo-abnormal videos, T instances,
 /// embedding E. "By A" and "by N" is attention of the abnormal and of the normal memory.
+///
+/// Instances are a video's snippets; with cells, its (snippet, cell) pairs, cell by cell.
 #[derive(Debug)]
 pub struct TrainOutput {
+    /// Cells of a video, 1 where they are pooled: T / cells snippets.
+    pub cells: usize,
+    /// Instances that count as a video's highest.
+    pub top: usize,
+    /// Which instances of the pseudo videos are known to be changed, 1 or 0, `[B, T]`: for
+    /// [`losses::instances`](super::losses::instances). Set by who knows.
+    pub changed: Option<Tensor>,
     /// Scores `[2B, T]`, normal videos first.
     pub scores: Tensor,
     /// Attention of abnormal videos by A, `[B, T]`.
@@ -33,15 +45,15 @@ pub struct TrainOutput {
     pub normal_by_a: Tensor,
     /// Attention of normal videos by N, `[B, T]`.
     pub normal_by_n: Tensor,
-    /// Encoded snippets of all videos, `[2B, T, E]`.
+    /// Encoded instances of all videos, `[2B, T, E]`.
     pub encoded: Tensor,
-    /// Encoded snippets of the abnormal videos, `[B, T, E]`.
+    /// Encoded instances of the abnormal videos, `[B, T, E]`.
     pub abnormal: Tensor,
-    /// Mean of the normal videos' snippets that N attends to most, `[B, E]`.
+    /// Mean of the normal videos' instances that N attends to most, `[B, E]`.
     pub anchor: Tensor,
-    /// Mean of the abnormal videos' snippets that N attends to most, `[B, E]`.
+    /// Mean of the abnormal videos' instances that N attends to most, `[B, E]`.
     pub positive: Tensor,
-    /// Mean of the abnormal videos' snippets that A attends to most, `[B, E]`.
+    /// Mean of the abnormal videos' instances that A attends to most, `[B, E]`.
     pub negative: Tensor,
     /// As `anchor`, of the sampled normal augmentation.
     pub anchor_augmented: Tensor,
@@ -51,9 +63,9 @@ pub struct TrainOutput {
     pub mean: Tensor,
     /// Log-variance of the same, `[B, T, E]`.
     pub log_var: Tensor,
-    /// Normal stream of the real videos: `mean` averaged over time, `[B, E]`.
+    /// Normal stream of the real videos: `mean` averaged over the instances, `[B, E]`.
     pub normal_stream_real: Tensor,
-    /// Normal stream of the pseudo videos: μ of their normal augmentation over time, `[B, E]`.
+    /// Normal stream of the pseudo videos: μ of their normal augmentation, averaged alike, `[B, E]`.
     pub normal_stream_pseudo: Tensor,
 }
 
@@ -135,7 +147,8 @@ impl UrDmu {
         Ok(sigmoid(&self.dense("cls_head.mlp.2", &y)?.squeeze(2)?)?) // [N, T]
     }
 
-    /// The training pass; `features` `[2B, T, D]`, the B normal videos first.
+    /// The training pass over the snippets of videos; `features` `[2B, T, D]`, the B normal videos
+    /// first. A video's highest are its T / 16 + 1 highest snippets, as in UR-DMU.
     ///
     /// # Errors
     /// If shapes do not fit, an activation is not finite, or memory is short.
@@ -145,10 +158,31 @@ impl UrDmu {
         dropout: f64,
         noise: &mut dyn Noise,
     ) -> Result<TrainOutput, Error> {
-        let (videos, t, _) = features.dims3()?;
-        let (b, k) = (videos / 2, t / 16 + 1);
+        self.train_cells(&features.unsqueeze(1)?, 16, dropout, noise)
+    }
+
+    /// The training pass over the cells of videos; `features` `[2B, C, S, D]`, C cells with a time
+    /// series of S snippets each, the B normal videos first.
+    ///
+    /// Embedding and transformer see one cell's time series at a time. Everything after them works on
+    /// the T = C · S instances of a video, of which the T / `share` + 1 highest are a video's highest.
+    ///
+    /// # Errors
+    /// As [`UrDmu::train_forward`].
+    pub fn train_cells(
+        &self,
+        features: &Tensor,
+        share: usize,
+        dropout: f64,
+        noise: &mut dyn Noise,
+    ) -> Result<TrainOutput, Error> {
+        let (videos, cells, s, d) = features.dims4()?;
+        let t = cells * s;
+        let (b, k) = (videos / 2, t / share.max(1) + 1);
         let e = self.size.embedding;
-        let encoded = self.encode(features, dropout, &mut Some(&mut *noise))?; // [2B, T, E]
+        let series = features.reshape((videos * cells, s, d))?;
+        let encoded = self.encode(&series, dropout, &mut Some(&mut *noise))?; // [2B · C, S, E]
+        let encoded = encoded.reshape((videos, t, e))?; // [2B, T, E]
         let by_a = recall(&encoded, self.parameters.get("Amemory.memory_block")?)?;
         let by_n = recall(&encoded, self.parameters.get("Nmemory.memory_block")?)?;
         let normal_half = |x: &Tensor| x.narrow(0, 0, b);
@@ -172,6 +206,9 @@ impl UrDmu {
         let chosen_negative = top_k_weights(&abnormal_by_a, k)?;
         let pseudo_mean = abnormal_half(&mu_n)?;
         Ok(TrainOutput {
+            cells,
+            top: k,
+            changed: None,
             anchor: weighted_rows(&normal, &chosen_anchor)?,
             positive: weighted_rows(&abnormal, &top_k_weights(&abnormal_by_n, k)?)?,
             negative: weighted_rows(&abnormal, &chosen_negative)?,
@@ -201,6 +238,39 @@ impl UrDmu {
         let n = recall_augmentation(&x, self.parameters.get("Nmemory.memory_block")?)?;
         let augmentation = (self.dense("encoder_mu.0", &a)? + self.dense("encoder_mu.0", &n)?)?;
         self.classify(&x, &augmentation)
+    }
+
+    /// Scores of a bag's instances `[snippets, cells]`, in 0 to 1. With cells, runs of at most `run`
+    /// snippets are scored together, as in training and as the camera's window does; of a rest at the
+    /// end the last `run` snippets.
+    ///
+    /// # Errors
+    /// [`Error::Bag`] if the bag does not fit; if memory is short.
+    pub fn bag_scores(&self, bag: &Bag, run: usize) -> Result<Vec<f32>, Error> {
+        bag.validate("scored", self.size.feature_size)?;
+        if bag.cells == 1 {
+            return self.scores(&bag.features);
+        }
+        let run = run.clamp(1, bag.snippets);
+        let like = self.parameters.get("Amemory.memory_block")?;
+        let mut scores = vec![0.0; bag.snippets * bag.cells];
+        let mut known = 0;
+        while known < bag.snippets {
+            let first = known.min(bag.snippets - run);
+            let all: Vec<usize> = (0..bag.cells).collect();
+            for cells in all.chunks(CELLS_AT_ONCE) {
+                let (features, _) = bag.instances(cells, first..first + run, run);
+                let x = Tensor::from_vec(features, (cells.len(), run, bag.d), like.device())?;
+                let found = self.eval_forward(&x.to_dtype(like.dtype())?)?; // [cells, run]
+                for (cell, row) in cells.iter().zip(found.to_dtype(DType::F32)?.to_vec2::<f32>()?) {
+                    for snippet in known..first + run {
+                        scores[snippet * bag.cells + cell] = row[snippet - first];
+                    }
+                }
+            }
+            known = first + run;
+        }
+        Ok(scores)
     }
 
     /// Scores of one video; `features` row-major `[T, D]`, one score a snippet, in 0 to 1.

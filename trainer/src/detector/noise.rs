@@ -23,6 +23,10 @@ pub enum Purpose {
     Step = 4,
     /// Which bags are kept out for validation.
     Validation = 5,
+    /// Which cells and snippets of the normal bags are looked at.
+    NormalInstances = 6,
+    /// Which cells and snippets of the pseudo-abnormal bags are looked at.
+    PseudoInstances = 7,
 }
 
 /// The generator of stream (seed, purpose, index); index below 2^60.

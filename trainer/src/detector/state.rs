@@ -189,10 +189,12 @@ pub(super) fn digest(normal: &[Bag], pseudo: &[Bag]) -> String {
     for bags in [normal, pseudo] {
         hash.update((bags.len() as u64).to_le_bytes());
         for bag in bags {
-            for n in [bag.name.len(), bag.snippets, bag.d] {
+            for n in [bag.name.len(), bag.snippets, bag.cells, bag.d] {
                 hash.update((n as u64).to_le_bytes());
             }
             hash.update(bag.name.as_bytes());
+            let labels = bag.changed.iter().flatten().map(|changed| u8::from(*changed));
+            hash.update(labels.collect::<Vec<_>>());
             for value in &bag.features {
                 hash.update(value.to_le_bytes());
             }

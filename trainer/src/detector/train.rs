@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::model::{TrainOutput, UrDmu};
-use super::noise::{Purpose, StepNoise, permutation, stream};
+use super::noise::{Purpose, StepNoise, open_unit, permutation, stream};
 use super::parameters::Parameters;
 use super::state::{Adam, StateFile, digest};
 use super::validation::{self, Selection, Validation};
-use super::{Bag, DetectorConfig, Error, ValidationConfig, darm, losses, ops, segment};
+use super::{Bag, DetectorConfig, Error, Spans, ValidationConfig, darm, losses, ops};
 
 /// The loss terms of one step, by the names in [`losses`] and [`darm`]; 0 for a part that is off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,7 @@ pub struct LossValues {
     pub triplet: f64,
     pub kl: f64,
     pub distance: f64,
+    pub instances: f64,
     pub domain: f64,
     pub mean_distance: f64,
     pub update: f64,
@@ -43,9 +44,9 @@ pub struct Progress {
     pub steps: usize,
     /// Losses of this step.
     pub losses: LossValues,
-    /// Mean norm of the batch's most attended normal snippets, encoded.
+    /// Mean norm of the batch's most attended normal instances, encoded.
     pub normal_norm: f64,
-    /// Mean norm of the batch's most attended pseudo-abnormal snippets, encoded: what DARM keeps
+    /// Mean norm of the batch's most attended pseudo-abnormal instances, encoded: what DARM keeps
     /// down (PA-VAD, ShanghaiTech: 199.48 without, 8.39 with it).
     pub abnormal_norm: f64,
     /// Learning rate of this step.
@@ -125,6 +126,13 @@ pub fn train(
         }
         bags.par_iter().try_for_each(|bag| bag.validate(kind, config.model.feature_size))?;
     }
+    let cells = normal[0].cells;
+    if let Some((kind, bag)) = [("normal", normal), ("pseudo-abnormal", pseudo)]
+        .into_iter()
+        .find_map(|(kind, bags)| Some((kind, bags.iter().find(|bag| bag.cells != cells)?)))
+    {
+        return Err(bag.refused(kind, format!("`{}` has {cells} cells", normal[0].name)));
+    }
     let data = digest(normal, pseudo);
     let hidden = config.use_da.then_some(config.discriminator_hidden);
     let parameters = Parameters::init(&config.model, hidden, seed, DType::F32, device)?;
@@ -155,9 +163,10 @@ pub fn train(
             return Err(Error::Interrupted { step: done, saved });
         }
         let step = done + 1;
-        let features = batch(&normal, &pseudo, config, seed, done, device)?;
+        let (features, changed) = batch(&normal, &pseudo, config, seed, done, device)?;
         let mut noise = StepNoise::new(seed, step);
-        let out = model.train_forward(&features, config.dropout, &mut noise)?;
+        let out = model.train_cells(&features, config.top_share, config.dropout, &mut noise)?;
+        let out = TrainOutput { changed, ..out };
         let (total, values) = total_loss(&model.parameters, &out, config)?;
         if !values.total.is_finite() {
             return Err(Error::Diverged { step, what: "the loss", value: values.total });
@@ -167,7 +176,7 @@ pub fn train(
         let validation = match every {
             0 => None,
             every if done.is_multiple_of(every) => {
-                let found = validation::validate(&model, &normal_out, &pseudo_out, done)?;
+                let found = validation::validate(&model, &normal_out, &pseudo_out, config, done)?;
                 selection.note(found, || weights(&model.parameters))?;
                 Some(found)
             }
@@ -244,6 +253,7 @@ pub fn total_loss(
         triplet: scalar(&urdmu.triplet)?,
         kl: scalar(&urdmu.kl)?,
         distance: scalar(&urdmu.distance)?,
+        instances: optional(&urdmu.instances)?,
         domain: optional(&darm.domain)?,
         mean_distance: optional(&darm.mean_distance)?,
         update: optional(&darm.update)?,
@@ -255,8 +265,9 @@ fn scalar(tensor: &Tensor) -> Result<f64, Error> {
     Ok(tensor.to_dtype(DType::F64)?.to_scalar()?)
 }
 
-/// The batch of a step (from 0): `[2B, T, D]`, normal first. Every bag of a side is used once before
-/// any is used again, in a new order each time.
+/// The batch of a step (from 0): features `[2B, C, S, D]`, normal first, and which instances of the
+/// pseudo-abnormal half are changed, `[B, C · S]`, if that is known of all and asked for. Every bag of a
+/// side is used once before any is used again, in a new order each time.
 fn batch(
     normal: &[&Bag],
     pseudo: &[&Bag],
@@ -264,20 +275,49 @@ fn batch(
     seed: u64,
     step: usize,
     device: &Device,
-) -> Result<Tensor, Error> {
-    let (b, t, d) = (config.batch, config.segments, config.model.feature_size);
+) -> Result<(Tensor, Option<Tensor>), Error> {
+    let (b, s, d) = (config.batch, config.segments, config.model.feature_size);
     let mut chosen = Vec::with_capacity(2 * b);
-    for (bags, purpose) in [(normal, Purpose::NormalOrder), (pseudo, Purpose::PseudoOrder)] {
+    for (bags, purpose, instances) in [
+        (normal, Purpose::NormalOrder, Purpose::NormalInstances),
+        (pseudo, Purpose::PseudoOrder, Purpose::PseudoInstances),
+    ] {
         let mut order = (usize::MAX, Vec::new());
         for place in step * b..(step + 1) * b {
             let round = place / bags.len();
             if order.0 != round {
                 order = (round, permutation(bags.len(), &mut stream(seed, purpose, round as u64)));
             }
-            chosen.push(bags[order.1[place % bags.len()]]);
+            chosen.push((bags[order.1[place % bags.len()]], instances, place));
         }
     }
-    let rows: Vec<Vec<f32>> =
-        chosen.par_iter().map(|bag| segment(&bag.features, bag.snippets, d, t)).collect();
-    Ok(Tensor::from_vec(rows.concat(), (2 * b, t, d), device)?)
+    let (features, labels): (Vec<Vec<f32>>, Vec<Vec<bool>>) = chosen
+        .par_iter()
+        .map(|&(bag, purpose, place)| {
+            let mut rng = stream(seed, purpose, place as u64);
+            let range = match config.spans {
+                Spans::Run if bag.snippets > s => {
+                    let room = (bag.snippets - s + 1) as f64;
+                    let first = (open_unit(&mut rng) * room) as usize;
+                    first..first + s
+                }
+                _ => 0..bag.snippets,
+            };
+            let mut cells: Vec<usize> = (0..bag.cells).collect();
+            if (1..bag.cells).contains(&config.cells) {
+                cells = permutation(bag.cells, &mut rng);
+                cells.truncate(config.cells);
+            }
+            bag.instances(&cells, range, s)
+        })
+        .unzip();
+    let cells = labels.first().map_or(0, Vec::len) / s;
+    let features = Tensor::from_vec(features.concat(), (2 * b, cells, s, d), device)?;
+    let known = chosen[b..].iter().all(|(bag, ..)| bag.changed.is_some());
+    let changed = (known && config.weights.instances > 0.0).then(|| {
+        let values: Vec<f32> =
+            labels[b..].iter().flatten().map(|c| f32::from(u8::from(*c))).collect();
+        Tensor::from_vec(values, (b, cells * s), device)
+    });
+    Ok((features, changed.transpose()?))
 }

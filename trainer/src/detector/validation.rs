@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::noise::{Purpose, permutation, stream};
-use super::{Bag, Error, UrDmu};
+use super::{Bag, DetectorConfig, Error, UrDmu};
 use crate::evaluation::roc_auc;
 
 /// One look at the bags kept out.
@@ -18,7 +18,9 @@ pub struct Validation {
     /// The step after which it was made.
     pub step: usize,
     /// ROC AUC of pseudo-abnormal against normal videos, by the mean of a video's highest
-    /// T / 16 + 1 snippet scores, as multiple-instance learning scores a video.
+    /// T / 16 + 1 snippet scores, as multiple-instance learning scores a video. Where it is known which
+    /// instances of the pseudo videos are changed, that of those against all normal instances: videos
+    /// are soon told apart, places not so soon.
     pub auc: f64,
     /// Binary cross-entropy of the same scores; decides between equal AUCs, which are common as
     /// there are few videos.
@@ -65,21 +67,28 @@ pub fn validate(
     model: &UrDmu,
     normal: &[&Bag],
     pseudo: &[&Bag],
+    config: &DetectorConfig,
     step: usize,
 ) -> Result<Validation, Error> {
-    let videos: Vec<(&Bag, bool)> = normal
-        .iter()
-        .map(|bag| (*bag, false))
-        .chain(pseudo.iter().map(|bag| (*bag, true)))
-        .collect();
-    let scores: Vec<f64> = videos
-        .iter()
-        .map(|(bag, _)| Ok(video_score(&model.scores(&bag.features)?)))
-        .collect::<Result<_, Error>>()?;
+    let by_instance = pseudo.iter().all(|bag| bag.changed.is_some());
+    let (mut scores, mut labels) = (Vec::new(), Vec::new());
+    for (bag, is_pseudo) in
+        normal.iter().map(|bag| (*bag, false)).chain(pseudo.iter().map(|bag| (*bag, true)))
+    {
+        let found = model.bag_scores(bag, config.segments)?;
+        match (&bag.changed, by_instance) {
+            (Some(changed), true) if is_pseudo => {
+                let changed = found.iter().zip(changed).filter(|(_, changed)| **changed);
+                scores.extend(changed.map(|(score, _)| f64::from(*score)));
+            }
+            (_, true) => scores.extend(found.iter().copied().map(f64::from)),
+            (_, false) => scores.push(video_score(&found, config.top_share)),
+        }
+        labels.resize(scores.len(), is_pseudo);
+    }
     if let Some(&value) = scores.iter().find(|score| !score.is_finite()) {
         return Err(Error::Diverged { step, what: "a validation score", value });
     }
-    let labels: Vec<bool> = videos.iter().map(|(_, pseudo)| *pseudo).collect();
     let loss = |(score, label): (&f64, &bool)| {
         let p = if *label { *score } else { 1.0 - *score };
         -p.max(1e-12).ln()
@@ -91,11 +100,11 @@ pub fn validate(
     })
 }
 
-/// Mean of the T / 16 + 1 highest of T snippet scores.
-fn video_score(scores: &[f32]) -> f64 {
+/// Mean of the T / `share` + 1 highest of T scores.
+fn video_score(scores: &[f32], share: usize) -> f64 {
     let mut sorted = scores.to_vec();
     sorted.par_sort_unstable_by(|a, b| b.total_cmp(a));
-    let k = scores.len() / 16 + 1;
+    let k = scores.len() / share + 1;
     let highest = &sorted[..k.min(sorted.len())];
     highest.iter().map(|v| f64::from(*v)).sum::<f64>() / highest.len() as f64
 }
@@ -138,7 +147,7 @@ mod tests {
     use super::*;
 
     fn bags(count: usize) -> Vec<Bag> {
-        let bag = |i: usize| Bag { name: i.to_string(), features: vec![0.0], snippets: 1, d: 1 };
+        let bag = |i: usize| Bag::pooled(i.to_string(), vec![0.0], 1, 1);
         (0..count).map(bag).collect()
     }
 
@@ -166,8 +175,9 @@ mod tests {
         // 17 snippets: the two highest.
         let mut scores = vec![0.1f32; 17];
         (scores[3], scores[9]) = (0.9, 0.5);
-        assert!((video_score(&scores) - 0.7).abs() < 1e-6);
-        assert!((video_score(&[0.25]) - 0.25).abs() < 1e-9);
+        assert!((video_score(&scores, 16) - 0.7).abs() < 1e-6);
+        assert!((video_score(&scores, 32) - 0.9).abs() < 1e-6);
+        assert!((video_score(&[0.25], 16) - 0.25).abs() < 1e-9);
     }
 
     #[test]

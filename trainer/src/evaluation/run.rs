@@ -9,6 +9,7 @@ use super::labels::{Labels, LabelsError};
 use super::metrics::{
     ReliabilityBin, average_precision, brier_score, detection_delay, expected_calibration_error,
     false_alarm_rate, precision_recall_curve, reliability, roc_auc, roc_curve, threshold_at,
+    video_score,
 };
 use super::regions::PixelEvaluation;
 
@@ -87,6 +88,13 @@ pub struct Evaluation {
     /// Micro frame AUC over the clips that have an abnormal frame.
     #[serde(default)]
     pub auc_abnormal: Option<f64>,
+    /// AUC of whole clips, one with an abnormal frame against one without, by the mean of a clip's
+    /// highest scores ([`video_score`]).
+    #[serde(default)]
+    pub auc_video: Option<f64>,
+    /// The same by a clip's highest score alone.
+    #[serde(default)]
+    pub auc_video_max: Option<f64>,
     /// Share of frames with a score of at least 0.5, of clips without an abnormal frame.
     #[serde(default)]
     pub false_alarm_rate: Option<f64>,
@@ -183,6 +191,12 @@ pub fn evaluate(
     let scores: Vec<f64> = clips.iter().flat_map(|c| c.score.iter().copied()).collect();
 
     let abnormal_clips: Vec<bool> = truth.iter().map(|frames| frames.contains(&true)).collect();
+    let video = |score: fn(&[f64]) -> Option<f64>| {
+        let scored = clips.iter().zip(&abnormal_clips);
+        let (scores, truth): (Vec<f64>, Vec<bool>) =
+            scored.filter_map(|(clip, is)| Some((score(&clip.score)?, *is))).unzip();
+        roc_auc(&scores, &truth)
+    };
     let of_clips = |abnormal: bool| {
         let chosen = clips.iter().zip(&truth).zip(&abnormal_clips);
         let chosen = chosen.filter(move |(_, is)| **is == abnormal).map(|(both, _)| both);
@@ -237,6 +251,8 @@ pub fn evaluate(
         normal_hours,
         frames: all.len(),
         auc_abnormal: roc_auc(&abnormal_scores, &abnormal_truth),
+        auc_video: video(video_score),
+        auc_video_max: video(|scores| scores.iter().copied().reduce(f64::max)),
         false_alarm_rate: false_alarm_rate(&normal_scores, ALARM_SCORE),
         brier_score: brier_score(&scores, &all),
         calibration_error: expected_calibration_error(&bins),
@@ -322,6 +338,7 @@ mod tests {
 
         // Clip a alone: perfect. Clip b, the only normal one, stays below 0.5.
         assert_eq!((found.auc_abnormal, found.false_alarm_rate), (Some(1.0), Some(0.0)));
+        assert_eq!((found.auc_video, found.auc_video_max), (Some(1.0), Some(1.0)));
         // Ten normal frames and 1 %: none may alarm, so the threshold is the highest of them, 0.3,
         // and the event's first frame is above it.
         let delay = found.delay.unwrap();

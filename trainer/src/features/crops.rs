@@ -118,7 +118,7 @@ impl Crops {
             };
             let name =
                 if self.crops == 1 { self.name.clone() } else { format!("{}#{crop}", self.name) };
-            Bag { name, features, snippets, d: self.d }
+            Bag::pooled(name, features, snippets, self.d)
         };
         self.each().take(count).enumerate().map(bag).collect()
     }

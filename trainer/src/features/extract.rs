@@ -33,7 +33,8 @@ impl Extractor {
         Self { graph, spec, identity, cache: cache.to_path_buf() }
     }
 
-    /// Features of a clip's model frames, one row a snippet.
+    /// Features of a clip's model frames: a vector for each snippet, or for each cell of each snippet
+    /// where the backbone keeps them apart.
     ///
     /// # Errors
     /// [`Error`], which names the clip.
@@ -46,8 +47,11 @@ impl Extractor {
         }
         let key: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
         let path = self.cache.join(format!("{key}.f32"));
-        let d = self.graph.outputs().first().map_or(0, |o| o.shape.iter().product());
-        let features = match read(&path, d) {
+        // [1, d] or [1, cells, d]
+        let shape = self.graph.outputs().first().map_or(&[][..], |output| output.shape.as_slice());
+        let d = shape.last().copied().unwrap_or(0);
+        let row = shape.iter().product::<usize>();
+        let features = match read(&path, row) {
             Some(features) => features,
             None => {
                 let features = self
@@ -57,10 +61,11 @@ impl Extractor {
                 features
             }
         };
-        if features.is_empty() || d == 0 {
+        if features.is_empty() || row == 0 {
             return Err(Error::Empty { clip: name.to_string() });
         }
-        Ok(Bag { name: name.to_string(), snippets: features.len() / d, d, features })
+        let (snippets, cells) = (features.len() / row, row / d);
+        Ok(Bag { cells, ..Bag::pooled(name.to_string(), features, snippets, d) })
     }
 
     fn compute(&mut self, frames: &[Frame]) -> Result<Vec<f32>, inference::Error> {
@@ -115,11 +120,11 @@ pub fn of_video(
     })
 }
 
-/// What the cache holds, if it is whole: rows of `d` values behind their own hash.
-fn read(path: &Path, d: usize) -> Option<Vec<f32>> {
+/// What the cache holds, if it is whole: rows of `row` values behind their own hash.
+fn read(path: &Path, row: usize) -> Option<Vec<f32>> {
     let bytes = std::fs::read(path).ok()?;
     let (digest, values) = bytes.split_at_checked(32)?;
-    let whole = d > 0 && values.len() % (4 * d) == 0 && Sha256::digest(values)[..] == *digest;
+    let whole = row > 0 && values.len() % (4 * row) == 0 && Sha256::digest(values)[..] == *digest;
     whole.then(|| {
         values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     })

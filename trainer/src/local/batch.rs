@@ -8,7 +8,9 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::config::{CropSize, LocalConfig};
+use super::jitter::Jitter;
 use super::labels::to_cells;
+use super::view::View;
 use super::{Error, LumaClip};
 
 /// What a random stream is for.
@@ -134,15 +136,20 @@ impl<'a> Sampler<'a> {
     fn draw(&self, clip: &LumaClip, rng: &mut ChaCha8Rng, stack: &mut [f32]) -> Vec<u8> {
         let CropSize { width, height } = self.crop;
         let time = self.draw_time(clip, rng);
-        let (left, top) = self.draw_place(clip, time, rng);
+        let span = self.draw_span(clip, rng);
+        let (left, top) = self.draw_place(clip, time, span, rng);
+        let view = View::new(self.crop, span, clip.width, left, top);
         let jitter = Jitter::draw(self.config, rng);
         let frame = |offset: i32, rng: &mut ChaCha8Rng, out: &mut [f32]| {
             let last = clip.frames.len() as i64 - 1;
             let at = (time as i64 + i64::from(offset)).clamp(0, last) as usize;
             for (y, row) in out.chunks_exact_mut(width).enumerate() {
-                let start = (top + y) * clip.width + left;
+                view.levels(&clip.frames[at], &jitter.tone, y, row);
+            }
+            jitter.blur(out, width);
+            for row in out.chunks_exact_mut(width) {
                 let noise = &self.noise[rng.random_range(0..NOISE_TABLE - width)..][..width];
-                jitter.apply(&clip.frames[at][start..start + width], noise, row);
+                jitter.finish(row, noise);
             }
         };
         let (centre, rest) = stack.split_at_mut(width * height);
@@ -159,8 +166,7 @@ impl<'a> Sampler<'a> {
         let mut labels = vec![0u8; width * height];
         if let Some(maps) = &clip.labels {
             for (y, row) in labels.chunks_exact_mut(width).enumerate() {
-                let start = (top + y) * clip.width + left;
-                row.copy_from_slice(&maps[time][start..start + width]);
+                view.labels(&maps[time], y, row);
             }
         }
         if jitter.flip {
@@ -168,6 +174,26 @@ impl<'a> Sampler<'a> {
             labels.chunks_exact_mut(width).for_each(<[u8]>::reverse);
         }
         labels
+    }
+
+    /// The part of the picture that a crop covers: its own size unless it is resized, and no more
+    /// than the clip has.
+    fn draw_span(&self, clip: &LumaClip, rng: &mut ChaCha8Rng) -> CropSize {
+        if self.config.resize == 0.0 {
+            return self.crop;
+        }
+        let scale = (1.0 + self.config.resize).powf(rng.random_range(-1.0..=1.0));
+        let scaled =
+            |crop: usize, room: usize| ((crop as f64 * scale).round() as usize).clamp(2, room);
+        // One scale for both axes, also where the clip is too small for it.
+        let width = scaled(self.crop.width, clip.width);
+        let height = scaled(self.crop.height, clip.height);
+        let fitting =
+            (width as f64 / self.crop.width as f64).min(height as f64 / self.crop.height as f64);
+        CropSize {
+            width: width.min((self.crop.width as f64 * fitting).round() as usize),
+            height: height.min((self.crop.height as f64 * fitting).round() as usize),
+        }
     }
 
     /// A frame whose whole stack lies in the clip; any frame if the clip is too short for that.
@@ -182,10 +208,16 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Left and top of a crop: most often around a changed pixel of a kind drawn among those
+    /// Left and top of the part that a crop covers: most often around a changed pixel of a kind drawn among those
     /// present, so that small events are seen as often as large ones.
-    fn draw_place(&self, clip: &LumaClip, time: usize, rng: &mut ChaCha8Rng) -> (usize, usize) {
-        let CropSize { width, height } = self.crop;
+    fn draw_place(
+        &self,
+        clip: &LumaClip,
+        time: usize,
+        span: CropSize,
+        rng: &mut ChaCha8Rng,
+    ) -> (usize, usize) {
+        let CropSize { width, height } = span;
         let (room_x, room_y) = (clip.width - width, clip.height - height);
         let focus = rng.random_bool(self.config.focus);
         if let (true, Some(maps)) = (focus, &clip.labels) {
@@ -233,34 +265,5 @@ impl<'a> Sampler<'a> {
             }
         });
         mask
-    }
-}
-
-/// How a crop's luma is changed, the same for all frames of its stack.
-struct Jitter {
-    gain: f32,
-    brightness: f32,
-    noise: f32,
-    flip: bool,
-}
-
-impl Jitter {
-    fn draw(config: &LocalConfig, rng: &mut ChaCha8Rng) -> Self {
-        let mut within = |limit: f32| limit * (2.0 * rng.random::<f32>() - 1.0);
-        let (gain, brightness) = (1.0 + within(config.gain), within(config.brightness));
-        Self {
-            gain,
-            brightness,
-            noise: config.noise * rng.random::<f32>(),
-            flip: rng.random_bool(0.5),
-        }
-    }
-
-    /// Contrast around mid grey, brightness, noise; the result stays a luma level.
-    fn apply(&self, pixels: &[u8], noise: &[f32], out: &mut [f32]) {
-        for ((out, pixel), noise) in out.iter_mut().zip(pixels).zip(noise) {
-            let level = (f32::from(*pixel) - 128.0) * self.gain + 128.0 + self.brightness;
-            *out = (level + self.noise * noise).clamp(0.0, 255.0);
-        }
     }
 }

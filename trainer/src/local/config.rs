@@ -53,6 +53,14 @@ pub struct LocalConfig {
     pub brightness: f32,
     /// Largest standard deviation of the noise added to each frame, in luma levels (default 3).
     pub noise: f32,
+    /// A crop shows up to `1 + resize` times as many pixels of the picture along each axis, or as few,
+    /// resampled to its size: people nearer to the camera or farther, and with them their speed
+    /// (default 0).
+    pub resize: f64,
+    /// Levels are bent by a power of up to `1 + gamma`, or its inverse (default 0).
+    pub gamma: f32,
+    /// Largest standard deviation in pixels of a blur over the whole crop; at most 0.8 (default 0).
+    pub blur: f32,
     /// Steps between two saved states (default 100).
     pub save_every: usize,
 }
@@ -109,6 +117,9 @@ impl Default for LocalConfig {
             gain: 0.2,
             brightness: 15.0,
             noise: 3.0,
+            resize: 0.0,
+            gamma: 0.0,
+            blur: 0.0,
             save_every: 100,
         }
     }
@@ -151,6 +162,9 @@ impl LocalConfig {
             ("gain", (0.0..1.0).contains(&self.gain), "0 to less than 1"),
             ("brightness", not_negative(self.brightness), "0 or more"),
             ("noise", not_negative(self.noise), "0 or more"),
+            ("resize", (0.0..=1.0).contains(&self.resize), "0 to 1"),
+            ("gamma", (0.0..=2.0).contains(&self.gamma), "0 to 2"),
+            ("blur", (0.0..=0.8).contains(&self.blur), "0 to 0.8"),
             ("save_every", self.save_every > 0, "at least 1"),
         ];
         match rules.into_iter().find(|(_, valid, _)| !valid) {

@@ -11,6 +11,7 @@ mod config;
 mod conv;
 pub(crate) mod gemm;
 mod im2col;
+mod jitter;
 mod labels;
 mod layer;
 mod loss;
@@ -19,6 +20,7 @@ mod norm;
 mod optimizer;
 mod state;
 mod train;
+mod view;
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,18 @@
 //! A [`Synthesizer`] turns footage on which nothing happens into clips on which something does, and
 //! says exactly where: every pixel of every frame is labelled. [`composite::Composite`] needs no
 //! weights and no GPU.
+//!
+//! CA-PAG, the class-aware way: a class file ([`classes`]) and normal footage give a [`plan`], a line a
+//! clip, and a [`run`] carries it out, here or on many machines.
 
+pub mod classes;
 pub mod composite;
 mod glyphs;
+pub mod plan;
+pub mod refine;
+pub mod run;
 mod sheet;
+pub mod store;
 
 pub use composite::{Composite, CompositeConfig, KindRates};
 pub use sheet::contact_sheet;
@@ -147,4 +155,16 @@ pub enum Error {
         /// What is wrong and what would be right.
         problem: String,
     },
+}
+
+impl Error {
+    /// Nobody walks, and nothing else is allowed to happen.
+    fn no_kind() -> Self {
+        Self::Config {
+            field: "kinds",
+            problem: "all given kinds need a walker, and the footage shows none; give cart, \
+                      texture, flash or throw a rate"
+                .into(),
+        }
+    }
 }

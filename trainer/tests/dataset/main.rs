@@ -4,6 +4,7 @@
 
 mod check;
 mod damaged;
+mod folds;
 mod layouts;
 mod mat;
 mod shared;

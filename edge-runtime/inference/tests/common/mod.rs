@@ -95,6 +95,7 @@ pub fn semantic(frames: u32, stride: u32) -> SemanticSpec {
         snippet: SnippetSpec { frames, stride, width: 8, height: 8, mean: [0.0; 3], std: [1.0; 3] },
         feature_size: 1,
         window: 3,
+        grid: None,
         z: IDENTITY,
         weight: 1.0,
         excess_over: None,

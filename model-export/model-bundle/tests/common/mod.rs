@@ -61,6 +61,7 @@ pub fn detectors() -> Detectors {
             },
             feature_size: 4,
             window: 3,
+            grid: None,
             z,
             weight: 0.25,
             excess_over: None,

@@ -66,8 +66,8 @@ impl Data {
         let footage = normals::read(&args.normal, config)?;
         let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
         let work = args.out.join("work");
-        let mut features =
-            semantic::Features::new(config, &footage.training, &work, backend, stop)?;
+        let (input, training) = (&footage.input, &footage.training);
+        let mut features = semantic::Features::new(config, input, training, &work, backend, stop)?;
         let (_, pseudo) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
 
         let progress = Progress::new("features of test videos", clips.len());
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_snippets_score_is_that_of_its_frames() {
-        let bag = Bag { name: "a".into(), features: vec![0.0; 2], snippets: 2, d: 1 };
+        let bag = Bag::pooled("a".into(), vec![0.0; 2], 2, 1);
         let video = TestVideo { bag, abnormal: vec![false; 7], frames_per_snippet: 3 };
         let scores = video.frame_scores(&[0.25, 0.5]);
         assert_eq!(scores, [0.25, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5]);

@@ -16,8 +16,8 @@ use trainer::evaluation::{average_precision, roc_auc};
 
 use super::train::config::TrainConfig;
 use super::train::flags::LossFlags;
-use super::train::{DeviceChoice, backend, progress::Progress, semantic, stop_when_asked};
-use super::write_file;
+use super::train::{DeviceChoice, backend, progress::Progress, stop_when_asked};
+use super::{Usage, write_file};
 use data::{Data, TestVideo};
 use table::Row;
 
@@ -132,7 +132,7 @@ pub fn run(args: &AblateArgs) -> Result<()> {
     let device = args.device.open()?;
     let data = Data::read(args, &config, backend.as_ref(), &stop)?;
 
-    let detector = semantic::detector_config(&config);
+    let detector = config.semantic.detector().map_err(Usage)?;
     let progress = Progress::new("ablation", VARIANTS.len() * args.seeds as usize);
     let mut outcomes = Vec::new();
     // Seed by seed, so that an early look at the results has all variants.
@@ -189,7 +189,11 @@ impl One<'_> {
         let model = trained.model(device)?;
         let (mut scores, mut labels) = (Vec::new(), Vec::new());
         for video in &self.data.test {
-            scores.extend(video.frame_scores(&model.scores(&video.bag.features)?));
+            let cells = model.bag_scores(&video.bag, self.config.segments)?;
+            // A snippet scores as its highest cell.
+            let highest = |cells: &[f32]| cells.iter().copied().fold(f32::MIN, f32::max);
+            let snippets: Vec<f32> = cells.chunks_exact(video.bag.cells).map(highest).collect();
+            scores.extend(video.frame_scores(&snippets));
             labels.extend_from_slice(&video.abnormal);
         }
         let both = "the test videos have frames of both kinds";

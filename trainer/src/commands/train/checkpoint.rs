@@ -105,15 +105,17 @@ fn golden(content: &Content<'_>) -> Result<()> {
                 values: semantic::tensor(&spec.snippet, &clip.frames[first..last]),
             },
         )?;
-        let (window, size) = (spec.window as usize, spec.feature_size as usize);
+        let (cells, window) = (spec.cells() as usize, spec.window as usize);
+        let size = spec.feature_size as usize;
         // Features are averages of rectified values: small and not negative.
-        let values = (0..window * size).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();
+        let values =
+            (0..cells * window * size).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();
         write_golden(
             folder,
             &GoldenInput {
                 graph: spec.head.clone(),
                 name: "features".into(),
-                shape: vec![1, window, size],
+                shape: vec![cells, window, size],
                 values,
             },
         )?;

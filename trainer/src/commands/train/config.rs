@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use model_bundle::manifest::{
-    Calibration, Detectors, EventSpec, InputSpec, MotionSpec, SmoothingSpec, SnippetSpec, ZScore,
+    Calibration, Detectors, EventSpec, GridSpec, InputSpec, MotionSpec, SmoothingSpec, SnippetSpec,
+    ZScore,
 };
-use model_export::graphs::{i3d, mobilenetv2};
+use model_export::graphs::{Cells, i3d, mobilenetv2};
 use serde::{Deserialize, Serialize};
-use trainer::detector::DetectorConfig;
+use trainer::detector::{DetectorConfig, ModelSize, Spans, TermWeights};
 use trainer::local::LocalConfig;
 use trainer::synthesis::CompositeConfig;
 
@@ -55,8 +56,151 @@ pub struct SemanticConfig {
     pub window: usize,
     /// Model frames from one snippet to the next. Default 16, the snippet's length.
     pub stride: u32,
+    /// What the instances of a video are. Default `pooled`. The other fields have other defaults with
+    /// `cells`: [`SemanticConfig::of`].
+    pub bags: Bags,
+    /// The cells, where `bags` asks for them.
+    pub grid: GridConfig,
     /// The detector's training.
     pub detector: DetectorConfig,
+}
+
+/// What multiple-instance learning has as instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bags {
+    /// Snippets, each with one feature vector of the whole picture, as in UR-DMU and PA-VAD.
+    Pooled,
+    /// (Snippet, cell) pairs: the places of an early layer's map kept apart, so that something small is
+    /// seen.
+    Cells,
+}
+
+/// How the picture is cut into cells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GridConfig {
+    /// The backbone's layer. Default, an empty text: `Mixed_3c` of I3D (480 values), `features.6` of
+    /// MobileNetV2 (32).
+    pub layer: String,
+    /// Pixels of the model's picture, about, for one place of the layer's map: the picture is resized
+    /// for the backbone so that it comes out. Default 16, half a person of 32 pixels.
+    pub cell: usize,
+    /// Places, along each axis, that are averaged to one cell. Default 1.
+    pub pool: usize,
+}
+
+impl Default for GridConfig {
+    fn default() -> Self {
+        Self { layer: String::new(), cell: 16, pool: 1 }
+    }
+}
+
+/// How a picture of a certain size comes to features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// How snippets are cut.
+    pub snippet: SnippetSpec,
+    /// Length of a feature vector.
+    pub feature_size: usize,
+    /// Where the backbone ends, and the cells that come of it; `None` where they are pooled.
+    pub cells: Option<(Cells, GridSpec)>,
+}
+
+impl SemanticConfig {
+    /// The defaults for a kind of bags.
+    pub fn of(bags: Bags) -> Self {
+        match bags {
+            Bags::Pooled => Self::default(),
+            // A network of a sixteenth of the weights, because it runs hundreds of times a snippet; runs
+            // as long as a pseudo clip.
+            Bags::Cells => Self {
+                bags,
+                window: 4,
+                detector: DetectorConfig {
+                    segments: 4,
+                    spans: Spans::Run,
+                    top_share: 64,
+                    cells: 64,
+                    batch: 8,
+                    steps: 100,
+                    lr: 1e-3,
+                    weights: TermWeights { instances: 1.0, ..TermWeights::default() },
+                    model: ModelSize {
+                        embedding: 128,
+                        head_size: 32,
+                        feed_forward: 128,
+                        classifier_hidden: 64,
+                        ..ModelSize::default()
+                    },
+                    ..DetectorConfig::default()
+                },
+                ..Self::default()
+            },
+        }
+    }
+
+    /// The layer that the cells are of, its channels, and its stride in input pixels.
+    fn layer(&self) -> Result<(String, usize, usize), String> {
+        let name = match (self.grid.layer.as_str(), self.backbone) {
+            ("", Backbone::I3d) => "Mixed_3c",
+            ("", Backbone::MobileNetV2) => "features.6",
+            (name, _) => name,
+        };
+        let found = match self.backbone {
+            Backbone::I3d => i3d::endpoint(name),
+            Backbone::MobileNetV2 => mobilenetv2::layer(name),
+        };
+        match found {
+            Some((channels, stride)) => Ok((name.to_owned(), channels, stride)),
+            None => Err(format!("semantic.grid.layer: the backbone has no layer {name}")),
+        }
+    }
+
+    /// How a picture of this size comes to features. Cells are whole: the backbone's input is a
+    /// multiple of a cell.
+    ///
+    /// # Errors
+    /// If the backbone does not have the layer, or the cells are too many or too large for the picture.
+    pub fn plan(&self, input: &InputSpec) -> Result<Plan, String> {
+        let snippet = self.backbone.snippet(self.stride);
+        if self.bags == Bags::Pooled {
+            let feature_size = self.backbone.feature_size();
+            return Ok(Plan { snippet, feature_size, cells: None });
+        }
+        let (layer, feature_size, stride) = self.layer()?;
+        let (cell, pool) = (self.grid.cell, self.grid.pool);
+        let count = |pixels: u32| {
+            let count = (f64::from(pixels) / (cell * pool) as f64).round() as u32;
+            let side = count as usize * pool * stride;
+            if count == 0 || !(8..=2048).contains(&side) {
+                return Err(format!(
+                    "semantic.grid: cells of {cell} x {pool} pixels make the backbone's input {side} \
+                     pixels of the picture's {pixels}; it must have 8 to 2048"
+                ));
+            }
+            Ok((count, side as u32))
+        };
+        let ((columns, width), (rows, height)) = (count(input.width)?, count(input.height)?);
+        Ok(Plan {
+            snippet: SnippetSpec { width, height, ..snippet },
+            feature_size,
+            cells: Some((Cells { layer, pool }, GridSpec { columns, rows })),
+        })
+    }
+
+    /// The detector's configuration with the size of the features that it will get.
+    ///
+    /// # Errors
+    /// If the backbone does not have the layer.
+    pub fn detector(&self) -> Result<DetectorConfig, String> {
+        let feature_size = match self.bags {
+            Bags::Pooled => self.backbone.feature_size(),
+            Bags::Cells => self.layer()?.1,
+        };
+        let model = ModelSize { feature_size, ..self.detector.model.clone() };
+        Ok(DetectorConfig { model, ..self.detector.clone() })
+    }
 }
 
 /// A backbone whose weights `cargo xtask weights` fetches.
@@ -116,6 +260,8 @@ impl Default for SemanticConfig {
             backbone: Backbone::I3d,
             window: 32,
             stride: 16,
+            bags: Bags::Pooled,
+            grid: GridConfig::default(),
             // A site's clips are short: 32 segments instead of the 200 of hour-long videos, and
             // fewer, smaller steps than the published data sets need.
             detector: DetectorConfig {
@@ -168,7 +314,11 @@ impl TrainConfig {
     fn parse(text: &str) -> Result<Self, String> {
         let at_line = |e: &toml::de::Error| toml_problem(text, e);
         let given: toml::Table = toml::from_str(text).map_err(|e| at_line(&e))?;
-        let mut whole = toml::Table::try_from(Self::default()).map_err(|e| e.to_string())?;
+        let bags = given.get("semantic").and_then(|semantic| semantic.get("bags")).cloned();
+        // One that is none is refused below, with its line.
+        let bags = bags.and_then(|bags| bags.try_into().ok()).unwrap_or(Bags::Pooled);
+        let defaults = Self { semantic: SemanticConfig::of(bags), ..Self::default() };
+        let mut whole = toml::Table::try_from(defaults).map_err(|e| e.to_string())?;
         overlay(&mut whole, given);
         let config: Self = match toml::Value::Table(whole).try_into() {
             Ok(config) => config,
@@ -198,6 +348,8 @@ impl TrainConfig {
             ("pseudo_validation_clips", self.pseudo_validation_clips > 0, "at least 1"),
             ("semantic.window", (1..=4096).contains(&self.semantic.window), "1 to 4096"),
             ("semantic.stride", (1..=16).contains(&self.semantic.stride), "1 to 16"),
+            ("semantic.grid.cell", (2..=256).contains(&self.semantic.grid.cell), "2 to 256"),
+            ("semantic.grid.pool", (1..=16).contains(&self.semantic.grid.pool), "1 to 16"),
         ];
         for (field, valid, wanted) in rules {
             if !valid {
@@ -205,7 +357,7 @@ impl TrainConfig {
             }
         }
         self.composite.validate().map_err(|e| e.to_string())?;
-        self.semantic.detector.validate().map_err(|e| e.to_string())?;
+        self.semantic.detector()?.validate().map_err(|e| e.to_string())?;
         // The kinds are the synthesizer's to name.
         let named = LocalConfig { kinds: vec!["any".into()], ..self.local.clone() };
         named.validate().map_err(|e| e.to_string())?;
@@ -213,7 +365,8 @@ impl TrainConfig {
     }
 
     /// A model of the motion prior alone, with this smoothing and these event rules: what the
-    /// bundle would refuse is refused before hours of training.
+    /// bundle would refuse is refused before hours of training. The prior may be off if another
+    /// detector is not.
     fn motion_alone(&self) -> Detectors {
         Detectors {
             input: InputSpec { width: 64, height: 64, frame_rate: 10.0 },
@@ -222,7 +375,10 @@ impl TrainConfig {
                 box_size: 6,
                 epsilon: 0.1,
                 z: ZScore { mean: 0.0, std: 1.0 },
-                weight: self.fusion.motion,
+                weight: match self.fusion {
+                    Fusion { motion: 0.0, local, semantic, .. } => local + semantic,
+                    Fusion { motion, .. } => motion,
+                },
                 excess_over: Some(self.fusion.excess_over),
             }),
             semantic: None,
@@ -261,6 +417,43 @@ mod tests {
     }
 
     #[test]
+    fn cells_have_defaults_of_their_own() {
+        let config = TrainConfig::parse(
+            "[semantic]\nbags = \"cells\"\n[semantic.detector]\nsteps = 7\n[semantic.grid]\npool = 2",
+        )
+        .unwrap();
+        let cells = SemanticConfig::of(Bags::Cells);
+        assert_eq!((config.semantic.grid.pool, config.semantic.grid.cell), (2, 16));
+        assert_eq!(config.semantic.detector.steps, 7);
+        assert_eq!(config.semantic.detector.model.embedding, cells.detector.model.embedding);
+        assert_ne!(config.semantic.window, TrainConfig::default().semantic.window);
+        // What the checkpoint records gives the same again.
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(TrainConfig::parse(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn the_backbones_input_follows_from_the_cells() {
+        let input = |width, height| InputSpec { width, height, frame_rate: 10.0 };
+        let mut config = SemanticConfig::of(Bags::Cells);
+        let plan = config.plan(&input(360, 240)).unwrap();
+        // 22.5 and 15 cells of 16 pixels; Mixed_3c has a place for each 8 pixels of its input.
+        assert_eq!((plan.snippet.width, plan.snippet.height), (184, 120));
+        assert_eq!(plan.feature_size, 480);
+        let (cells, grid) = plan.cells.unwrap();
+        assert_eq!((cells.layer.as_str(), grid), ("Mixed_3c", GridSpec { columns: 23, rows: 15 }));
+        config.grid.pool = 2;
+        config.backbone = Backbone::MobileNetV2;
+        let plan = config.plan(&input(360, 240)).unwrap();
+        assert_eq!((plan.snippet.width, plan.snippet.height), (176, 128));
+        assert_eq!(plan.cells.unwrap().1, GridSpec { columns: 11, rows: 8 });
+        assert_eq!((plan.feature_size, config.detector().unwrap().model.feature_size), (32, 32));
+        assert!(config.plan(&input(15, 240)).unwrap_err().contains("semantic.grid"));
+        let pooled = SemanticConfig::default().plan(&input(360, 240)).unwrap();
+        assert_eq!((pooled.cells, pooled.feature_size, pooled.snippet.width), (None, 1024, 224));
+    }
+
+    #[test]
     fn wrong_fields_are_named_with_their_line() {
         let message = |text: &str| TrainConfig::parse(text).unwrap_err();
         assert!(message("pseudo_clips = 4\npseudo_clip = 3").starts_with("line 2: "));
@@ -269,7 +462,17 @@ mod tests {
         assert!(message("held_out = 0.9").contains("held_out must be 0.01 to 0.5"));
         assert!(message("false_alarms_per_hour = 0.0").contains("false_alarms_per_hour"));
         assert!(message("[local]\nsteps = 0").contains("steps"));
+        assert!(message("[semantic]\nbags = \"cell\"").starts_with("line 2: "));
+        let layer = message("[semantic]\nbags = \"cells\"\ngrid = { layer = \"features.6\" }");
+        assert!(layer.contains("semantic.grid.layer") && layer.contains("features.6"), "{layer}");
+        assert!(
+            message("[semantic.grid]\npool = 0").contains("semantic.grid.pool must be 1 to 16")
+        );
         assert!(message("[smoothing]\nradius = 20").contains("lag"));
+        assert!(message("[fusion]\nmotion = -1.0").contains("weight"));
+        let none = "[fusion]\nmotion = 0.0\nlocal = 0.0\nsemantic = 0.0";
+        assert!(message(none).contains("positive weight"));
+        assert!(TrainConfig::parse("[fusion]\nmotion = 0.0").is_ok());
         assert!(message("pseudo_clips = [").starts_with("line 1: "));
     }
 }

@@ -21,7 +21,8 @@ pub struct LossFlags {
     #[arg(long, value_name = "X")]
     grl_strength: Option<f64>,
     /// Weight of one of UR-DMU's auxiliary terms, such as triplet=0; may be repeated. Terms:
-    /// abnormal_in_a, abnormal_not_in_n, normal_in_n, normal_not_in_a, triplet, kl, distance.
+    /// abnormal_in_a, abnormal_not_in_n, normal_in_n, normal_not_in_a, triplet, kl, distance; and
+    /// instances, which is not UR-DMU's and needs cells.
     #[arg(long, value_name = "TERM=X")]
     weight: Vec<String>,
 }
@@ -70,6 +71,7 @@ impl LossFlags {
                 "triplet" => &mut weights.triplet,
                 "kl" => &mut weights.kl,
                 "distance" => &mut weights.distance,
+                "instances" => &mut weights.instances,
                 _ => return Err(Usage(format!("--weight {text}: no term {term}; see --help"))),
             };
             *weight = value;

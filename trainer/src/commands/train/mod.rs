@@ -4,7 +4,7 @@ mod calibrate;
 mod checkpoint;
 pub(super) mod config;
 pub(super) mod flags;
-mod graphs;
+pub(super) mod graphs;
 mod metrics;
 pub(super) mod normals;
 pub(super) mod progress;
@@ -158,8 +158,15 @@ fn train(
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
     let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
-    let mut features =
-        semantic::Features::new(config, &footage.training, &args.out.join("work"), backend, stop)?;
+    let features = args.out.join("work");
+    let mut features = semantic::Features::new(
+        config,
+        &footage.input,
+        &footage.training,
+        &features,
+        backend,
+        stop,
+    )?;
     let (pseudo, bags) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
 
     let detector = semantic::train(
@@ -181,19 +188,13 @@ fn train(
     let (local_graph, local_spec) =
         export_local(&trained, &local_config, config, [&luma, &pseudo], backend)?;
     drop((luma, pseudo));
-    let (head, semantic_spec) = semantic::export(config, &detector)?;
+    let (head, semantic_spec) = semantic::export(config, &footage.input, &detector)?;
     let exported = [local_graph, features.backbone, head];
 
     let detectors = Detectors {
         input: footage.input.clone(),
         local: Some(local_spec),
-        motion: Some(MotionSpec {
-            box_size: footage.input.height / 10,
-            epsilon: 0.1,
-            z: ZScore { mean: 0.0, std: 1.0 },
-            weight: config.fusion.motion,
-            excess_over: Some(config.fusion.excess_over),
-        }),
+        motion: Some(motion_spec(config, footage.input.height)),
         semantic: Some(semantic_spec),
         smoothing: config.smoothing.clone(),
         calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0 },
@@ -270,15 +271,9 @@ fn train_local(
     Ok(trained?)
 }
 
-/// The local detector's graph and description; the z-score is found later.
-fn export_local(
-    trained: &TrainedLocal,
-    local: &LocalConfig,
-    config: &TrainConfig,
-    footage: [&[LumaClip]; 2],
-    backend: &dyn Backend,
-) -> Result<(Exported, LocalSpec)> {
-    let spec = LocalSpec {
+/// The local detector's description; the z-score is found later.
+pub(super) fn local_spec(local: &LocalConfig, weight: f64) -> LocalSpec {
+    LocalSpec {
         graph: "local".into(),
         offsets: local.offsets.clone(),
         mean: local.mean,
@@ -288,8 +283,30 @@ fn export_local(
         pool: 3,
         kinds: local.kinds.clone(),
         z: ZScore { mean: 0.0, std: 1.0 },
-        weight: config.fusion.local,
-    };
+        weight,
+    }
+}
+
+/// The motion prior's description for a model's picture of this height; the z-score is found later.
+pub(super) fn motion_spec(config: &TrainConfig, height: u32) -> MotionSpec {
+    MotionSpec {
+        box_size: height / 10,
+        epsilon: 0.1,
+        z: ZScore { mean: 0.0, std: 1.0 },
+        weight: config.fusion.motion,
+        excess_over: Some(config.fusion.excess_over),
+    }
+}
+
+/// The local detector's graph and description; the z-score is found later.
+fn export_local(
+    trained: &TrainedLocal,
+    local: &LocalConfig,
+    config: &TrainConfig,
+    footage: [&[LumaClip]; 2],
+    backend: &dyn Backend,
+) -> Result<(Exported, LocalSpec)> {
+    let spec = local_spec(local, config.fusion.local);
     let size = footage[0].first().map_or((0, 0), |clip| (clip.width, clip.height));
     let size = model_export::graphs::local::Config { width: size.0, height: size.1 };
     let weights = weights("local detector", &trained.tensors)?;
@@ -311,7 +328,7 @@ fn export_local(
 }
 
 /// The local network's input for the frame at `centre` of a clip's luma frames.
-fn local_stack(spec: &LocalSpec, luma: &[Vec<u8>], centre: usize) -> Vec<f32> {
+pub(super) fn local_stack(spec: &LocalSpec, luma: &[Vec<u8>], centre: usize) -> Vec<f32> {
     let at = |offset: i32| {
         let index = (centre as i64 + offset as i64).clamp(0, luma.len() as i64 - 1);
         luma[index as usize].as_slice()

@@ -32,7 +32,7 @@ pub fn make(
             .map(|index| synthesizer.synthesize(index as u64))
             .collect::<Result<_, _>>()?;
         for clip in made {
-            bags.push(features.extract(&clip.name, &clip.frames)?);
+            bags.push(features.pseudo(&clip)?);
             clips.push(LumaClip::new(&clip.frames, Some(&clip.labels)));
             progress.step();
         }

@@ -6,20 +6,21 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use inference::{Backend, snippet};
-use model_bundle::manifest::{SemanticSpec, SnippetSpec, ZScore};
+use model_bundle::manifest::{InputSpec, SemanticSpec, SnippetSpec, ZScore};
 use model_export::graphs;
 use model_export::quantize::Method;
 use model_export::weights::Weights;
-use trainer::detector::{self, Bag, DetectorConfig, TrainedDetector};
-use trainer::features::Extractor;
-use trainer::synthesis::NormalClip;
+use trainer::detector::{self, Bag, TrainedDetector};
+use trainer::features::{Extractor, changed};
+use trainer::synthesis::{NormalClip, PseudoClip};
 use video::{Frame, Resizer};
 
-use super::config::{Backbone, TrainConfig};
+use super::config::{Backbone, Plan, TrainConfig};
 use super::go_on;
 use super::graphs::{Exported, weights};
 use super::metrics::Metrics;
 use super::progress::Progress;
+use crate::commands::Usage;
 
 /// Snippets of normal footage by which the backbone is quantized: with a dozen, the features'
 /// cosine to fp32 no longer grows.
@@ -30,6 +31,7 @@ pub struct Features {
     pub backbone: Exported,
     pub normal: Vec<Bag>,
     extractor: Extractor,
+    plan: Plan,
 }
 
 impl Features {
@@ -37,15 +39,17 @@ impl Features {
     /// camera runs.
     pub fn new(
         config: &TrainConfig,
+        input: &InputSpec,
         normals: &[NormalClip],
         work: &Path,
         backend: &dyn Backend,
         stop: &AtomicBool,
     ) -> Result<Self> {
-        let spec = config.semantic.backbone.snippet(config.semantic.stride);
-        let backbone = build(config.semantic.backbone, &spec, normals, backend)?;
+        let plan = config.semantic.plan(input).map_err(Usage)?;
+        let backbone = build(config.semantic.backbone, &plan, normals, backend)?;
         let (_, graph) = backbone.load(backend)?;
         let bytes = backbone.bytes(backend.kind());
+        let spec = plan.snippet.clone();
         let mut extractor = Extractor::new(graph, bytes, spec, &work.join("features"));
         let progress = Progress::new("features of normal clips", normals.len());
         let mut normal = Vec::new();
@@ -54,10 +58,21 @@ impl Features {
             normal.push(extractor.extract(&clip.name, &clip.frames)?);
             progress.step();
         }
-        Ok(Self { backbone, normal, extractor })
+        Ok(Self { backbone, normal, extractor, plan })
     }
 
-    /// Features of a pseudo clip.
+    /// Features of a pseudo clip; with cells, also which of them the synthesizer changed.
+    pub fn pseudo(&mut self, clip: &PseudoClip) -> Result<Bag> {
+        let bag = self.extract(&clip.name, &clip.frames)?;
+        let changed = self
+            .plan
+            .cells
+            .as_ref()
+            .map(|(_, grid)| changed(&clip.labels, &self.plan.snippet, grid));
+        Ok(Bag { changed, ..bag })
+    }
+
+    /// Features of a clip.
     pub fn extract(&mut self, name: &str, frames: &[Frame]) -> Result<Bag> {
         Ok(self.extractor.extract(name, frames)?)
     }
@@ -65,20 +80,30 @@ impl Features {
 
 fn build(
     backbone: Backbone,
-    spec: &SnippetSpec,
+    plan: &Plan,
     normals: &[NormalClip],
     backend: &dyn Backend,
 ) -> Result<Exported> {
+    let spec = &plan.snippet;
     let (frames, width, height) = (spec.frames as usize, spec.width as usize, spec.height as usize);
+    let cells = plan.cells.as_ref().map(|(cells, _)| cells.clone());
     let model = match backbone {
         Backbone::I3d => {
             let weights = Weights::fetched(graphs::i3d::WEIGHTS_FILE)?;
-            let config = graphs::i3d::Config { frames, width, height, ..Default::default() };
+            let features = cells.is_none();
+            let config = graphs::i3d::Config {
+                frames,
+                width,
+                height,
+                features,
+                cells,
+                ..Default::default()
+            };
             graphs::i3d::build(&weights, &config)?
         }
         Backbone::MobileNetV2 => {
             let weights = Weights::fetched(graphs::mobilenetv2::WEIGHTS_FILE)?;
-            let config = graphs::mobilenetv2::Config { frames, width, height };
+            let config = graphs::mobilenetv2::Config { frames, width, height, cells };
             graphs::mobilenetv2::build(&weights, &config)?
         }
     };
@@ -139,6 +164,7 @@ pub const METRICS: &[&str] = &[
     "loss/triplet",
     "loss/kl",
     "loss/distance",
+    "loss/instances",
     "loss/domain",
     "loss/mean_distance",
     "loss/update",
@@ -164,6 +190,7 @@ fn figures(p: &detector::Progress) -> [f64; METRICS.len()] {
         l.triplet,
         l.kl,
         l.distance,
+        l.instances,
         l.domain,
         l.mean_distance,
         l.update,
@@ -182,17 +209,6 @@ fn brief(p: &detector::Progress) -> String {
     format!("loss {:.3} (classification {:.3}, DARM {darm:.3})", l.total, l.classification)
 }
 
-/// The detector's configuration with the backbone's feature size.
-pub fn detector_config(config: &TrainConfig) -> DetectorConfig {
-    DetectorConfig {
-        model: detector::ModelSize {
-            feature_size: config.semantic.backbone.feature_size(),
-            ..config.semantic.detector.model.clone()
-        },
-        ..config.semantic.detector.clone()
-    }
-}
-
 /// Trains UR-DMU with DARM on the features.
 #[expect(clippy::too_many_arguments, reason = "each is one independent thing the run needs")]
 pub fn train(
@@ -205,7 +221,7 @@ pub fn train(
     metrics: &Metrics,
     stop: &AtomicBool,
 ) -> Result<TrainedDetector> {
-    let detector = detector_config(config);
+    let detector = config.semantic.detector().map_err(Usage)?;
     let progress = Progress::new("semantic detector", detector.steps);
     let trained = detector::train(
         normal,
@@ -232,17 +248,25 @@ pub fn train(
 }
 
 /// The head's graph and the detector's description; the z-score is found later.
-pub fn export(config: &TrainConfig, trained: &TrainedDetector) -> Result<(Exported, SemanticSpec)> {
+pub fn export(
+    config: &TrainConfig,
+    input: &InputSpec,
+    trained: &TrainedDetector,
+) -> Result<(Exported, SemanticSpec)> {
     let window = config.semantic.window;
+    let plan = config.semantic.plan(input).map_err(Usage)?;
+    let grid = plan.cells.map(|(_, grid)| grid);
+    let cells = grid.map_or(1, |grid| (grid.columns * grid.rows) as usize);
     let weights = weights("semantic detector", &trained.tensors)?;
-    let head = graphs::head::Config { window, heads: trained.config.model.heads };
+    let head = graphs::head::Config { cells, window, heads: trained.config.model.heads };
     let model = graphs::head::build(&weights, &head).context("building the head's graph")?;
     let spec = SemanticSpec {
         backbone: "backbone".into(),
         head: "head".into(),
-        snippet: config.semantic.backbone.snippet(config.semantic.stride),
-        feature_size: config.semantic.backbone.feature_size() as u32,
+        snippet: plan.snippet,
+        feature_size: plan.feature_size as u32,
         window: window as u32,
+        grid,
         z: ZScore { mean: 0.0, std: 1.0 },
         weight: config.fusion.semantic,
         excess_over: Some(config.fusion.excess_over),

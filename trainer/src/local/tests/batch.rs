@@ -115,3 +115,50 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     assert!((mask.iter().sum::<f32>() / mask.len() as f32 - 1.0).abs() < 0.01);
     assert_ne!(mask, sampler.dropout(1, 5000));
 }
+
+#[test]
+fn a_resized_crop_keeps_its_labels_where_they_belong() {
+    // A bright labelled box on dark ground: wherever a crop looks from, label and light agree.
+    let inside = |i: usize| (6..18).contains(&(i % WIDTH)) && (4..12).contains(&(i / WIDTH));
+    let plane = |level: u8, ground: u8| -> Vec<u8> {
+        (0..WIDTH * HEIGHT).map(|i| if inside(i) { level } else { ground }).collect()
+    };
+    let clip = LumaClip {
+        width: WIDTH,
+        height: HEIGHT,
+        frames: vec![plane(210, 10); 9],
+        labels: Some(vec![plane(2, 0); 9]),
+    };
+    let config = LocalConfig {
+        crop: CropSize { width: 16, height: 8 },
+        resize: 0.5,
+        gamma: 0.5,
+        blur: 0.8,
+        ..plain_config()
+    };
+    let clips = [clip];
+    let sampler = Sampler::new(&[], &clips, &config, 3).unwrap();
+    let (mut shares, mut bright) = (Vec::new(), Vec::new());
+    for step in 0..30 {
+        let batch = sampler.batch(Purpose::Crop, step).unwrap();
+        let stacks = batch.stacks.chunks_exact(3 * 16 * 8);
+        for (stack, cells) in stacks.zip(batch.cells.chunks_exact(4 * 2)) {
+            for (cell, label) in cells.iter().enumerate() {
+                let (left, top) = (cell % 4 * 4, cell / 4 * 4);
+                let pixels = (0..16).map(|i| stack[(top + i / 4) * 16 + left + i % 4]);
+                let level = pixels.sum::<f32>() / 16.0 * config.std + config.mean;
+                match label {
+                    0 => assert!(level < 100.0, "{level}"),
+                    2 => bright.push(level),
+                    _ => {}
+                }
+            }
+            shares.push(cells.iter().filter(|label| **label == 2).count());
+            // Nothing moves.
+            assert!(stack[16 * 8..].iter().all(|value| value.abs() < 1e-4));
+        }
+    }
+    let mean = bright.iter().sum::<f32>() / bright.len() as f32;
+    assert!(mean > 150.0, "{mean}");
+    assert!(shares.iter().any(|n| *n >= 6) && shares.iter().any(|n| *n <= 3), "{shares:?}");
+}

@@ -4,10 +4,10 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Composite;
 use super::canvas::{Canvas, Mark};
 use super::kinds::{self, KINDS};
 use super::stage::Stage;
+use super::{Composite, CompositeConfig, Request};
 use crate::synthesis::{LabelMap, PseudoClip, PseudoEvent};
 
 /// Pixels that a frame must show of an event to belong to it.
@@ -31,9 +31,50 @@ impl Composite<'_> {
             at -= self.clips[clip].frames.len();
             clip += 1;
         }
+        let frames = self.clips[clip].frames.len();
+        let span = self.config.frames.min(frames);
+        let first = rng.random_range(0..=frames - span);
+        let kinds: Vec<Role> = self
+            .performers
+            .iter()
+            .zip(&self.rates)
+            .zip(1..)
+            .map(|((&performer, &rate), label)| Role { performer, rate, label })
+            .collect();
+        let name = format!("composite-{:x}-{index}", self.seed);
+        self.act(rng, name, (clip, first), &self.config, &kinds)
+    }
+
+    /// Makes the clip of a request with the kinds that can occur (index in [`KINDS`] and rate).
+    pub(super) fn compose_request(
+        &self,
+        request: &Request<'_>,
+        cast: &[(usize, f64)],
+    ) -> PseudoClip {
+        let mut rng = ChaCha8Rng::seed_from_u64(request.seed);
+        let frames = self.clips[request.clip].frames.len();
+        let span = request.config.frames.min(frames);
+        let first = request.frame.min(frames - span);
+        let kinds: Vec<Role> = cast
+            .iter()
+            .map(|&(performer, rate)| Role { performer, rate, label: performer as u8 + 1 })
+            .collect();
+        let name = format!("composite-{:x}", request.seed);
+        self.act(&mut rng, name, (request.clip, first), request.config, &kinds)
+    }
+
+    /// Lets events of `kinds` happen in `config.frames` frames of footage from `source` on.
+    fn act(
+        &self,
+        rng: &mut ChaCha8Rng,
+        name: String,
+        source: (usize, usize),
+        config: &CompositeConfig,
+        kinds: &[Role],
+    ) -> PseudoClip {
+        let (clip, first) = source;
         let footage = &self.clips[clip].frames[..];
-        let span = self.config.frames.min(footage.len());
-        let first = rng.random_range(0..=footage.len() - span);
+        let span = config.frames.min(footage.len());
         let site = &self.sites[self.site_of[clip]];
         let lender = if site.movers.is_empty() { &self.sites[self.lender] } else { site };
         let stage = Stage {
@@ -42,50 +83,56 @@ impl Composite<'_> {
             footage,
             span,
             rate: self.clips[clip].frame_rate as f32,
-            event_frames: self.config.event_frames,
+            event_frames: config.event_frames,
             clouds: &self.clouds,
         };
 
         let mut canvas = Canvas::new(&footage[first..first + span], site, &self.grain);
-        let [least, most] = self.config.benign;
+        let [least, most] = config.benign;
         for _ in 0..rng.random_range(least..=most) {
             kinds::benign(&stage, &mut canvas, rng);
         }
-        for kind in self.draw_kinds(rng) {
-            let label = kind as u8 + 1;
+        for role in draw_kinds(kinds, config.events, rng) {
             for _ in 0..TRIES {
-                (KINDS[self.performers[kind]].perform)(&stage, &mut canvas, rng, Mark::Kind(label));
-                if canvas.labelled_frames(label, SEEN) >= SEEN_FRAMES {
+                let mark = Mark::Kind(role.label);
+                (KINDS[role.performer].perform)(&stage, &mut canvas, rng, mark);
+                if canvas.labelled_frames(role.label, SEEN) >= SEEN_FRAMES {
                     break;
                 }
             }
         }
         let Canvas { frames, labels, .. } = canvas;
-        PseudoClip {
-            name: format!("composite-{:x}-{index}", self.seed),
-            events: events(&labels, self.kinds.len()),
-            frames,
-            labels,
-            source: (clip, first),
-        }
+        let labels_used = kinds.iter().map(|role| role.label as usize).max().unwrap_or(0);
+        PseudoClip { name, events: events(&labels, labels_used), frames, labels, source }
     }
+}
 
-    /// Different kinds in random order, each drawn by its rate from those left.
-    fn draw_kinds(&self, rng: &mut ChaCha8Rng) -> Vec<usize> {
-        let mut left: Vec<usize> = (0..self.kinds.len()).collect();
-        let mut drawn = Vec::new();
-        while drawn.len() < self.config.events && !left.is_empty() {
-            let total: f64 = left.iter().map(|&k| self.rates[k]).sum();
-            let mut at = rng.random_range(0.0..total);
-            let i = left.iter().position(|&k| {
-                at -= self.rates[k];
-                at < 0.0
-            });
-            drawn.push(left.remove(i.unwrap_or(left.len() - 1)));
-        }
-        drawn.shuffle(rng);
-        drawn
+/// A kind that may occur in a clip.
+#[derive(Debug, Clone, Copy)]
+struct Role {
+    /// Index in [`KINDS`].
+    performer: usize,
+    /// How often, relative to the others.
+    rate: f64,
+    /// Label of its pixels.
+    label: u8,
+}
+
+/// At most `events` different kinds in random order, each drawn by its rate from those left.
+fn draw_kinds(kinds: &[Role], events: usize, rng: &mut ChaCha8Rng) -> Vec<Role> {
+    let mut left = kinds.to_vec();
+    let mut drawn = Vec::new();
+    while drawn.len() < events && !left.is_empty() {
+        let total: f64 = left.iter().map(|role| role.rate).sum();
+        let mut at = rng.random_range(0.0..total);
+        let i = left.iter().position(|role| {
+            at -= role.rate;
+            at < 0.0
+        });
+        drawn.push(left.remove(i.unwrap_or(left.len() - 1)));
     }
+    drawn.shuffle(rng);
+    drawn
 }
 
 /// The first and last frame of every kind that the labels show.

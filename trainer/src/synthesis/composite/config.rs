@@ -36,7 +36,9 @@ impl Default for CompositeConfig {
     }
 }
 
-/// How often each kind is drawn, relative to the others; 0 leaves a kind out. All default to 1.
+/// How often each kind is drawn, relative to the others; 0 leaves a kind out. The kinds from `fast` to
+/// `throw` default to 1. Those after them default to 0: most of what they show only its course or its
+/// company makes abnormal, which the two detectors look at little, and recorded results go without.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KindRates {
@@ -62,6 +64,14 @@ pub struct KindRates {
     pub fall: f64,
     /// A small thing thrown through the air. Default 1.
     pub throw: f64,
+    /// Somebody who walks to and fro and stands about. Default 0.
+    pub loitering: f64,
+    /// Somebody against the direction in which everybody goes there. Default 0.
+    pub wrong_way: f64,
+    /// Many who run the same way at once. Default 0.
+    pub crowd_rush: f64,
+    /// A bag or box that somebody leaves behind. Default 0.
+    pub left_object: f64,
 }
 
 impl Default for KindRates {
@@ -78,13 +88,17 @@ impl Default for KindRates {
             flash: 1.0,
             fall: 1.0,
             throw: 1.0,
+            loitering: 0.0,
+            wrong_way: 0.0,
+            crowd_rush: 0.0,
+            left_object: 0.0,
         }
     }
 }
 
 impl KindRates {
     /// Name and rate of every kind, in the order of labels.
-    pub fn entries(&self) -> [(&'static str, f64); 11] {
+    pub fn entries(&self) -> [(&'static str, f64); 15] {
         [
             ("fast", self.fast),
             ("bike", self.bike),
@@ -97,6 +111,10 @@ impl KindRates {
             ("flash", self.flash),
             ("fall", self.fall),
             ("throw", self.throw),
+            ("loitering", self.loitering),
+            ("wrong_way", self.wrong_way),
+            ("crowd_rush", self.crowd_rush),
+            ("left_object", self.left_object),
         ]
     }
 
@@ -114,6 +132,10 @@ impl KindRates {
             "flash" => &mut self.flash,
             "fall" => &mut self.fall,
             "throw" => &mut self.throw,
+            "loitering" => &mut self.loitering,
+            "wrong_way" => &mut self.wrong_way,
+            "crowd_rush" => &mut self.crowd_rush,
+            "left_object" => &mut self.left_object,
             _ => return None,
         })
     }

@@ -94,14 +94,7 @@ impl<'a> Composite<'a> {
         let (sites, site_of) = site::find(clips);
         let lender = (0..sites.len()).rev().max_by_key(|&s| sites[s].movers.len()).unwrap_or(0);
         let walkers = !sites[lender].movers.is_empty();
-        let chosen: Vec<(usize, f64)> = config
-            .kinds
-            .entries()
-            .into_iter()
-            .enumerate()
-            .filter(|&(i, (_, rate))| rate > 0.0 && (walkers || !KINDS[i].needs_walker))
-            .map(|(i, (_, rate))| (i, rate))
-            .collect();
+        let chosen = cast(config, walkers);
         if !walkers {
             log::warn!(
                 "nobody walks in the normal footage: only kinds that need no walker are made ({})",
@@ -109,12 +102,7 @@ impl<'a> Composite<'a> {
             );
         }
         if chosen.is_empty() {
-            return Err(Error::Config {
-                field: "kinds",
-                problem: "all given kinds need a walker, and the footage shows none; give cart, \
-                          texture, flash or throw a rate"
-                    .into(),
-            });
+            return Err(Error::no_kind());
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let composite = Self {
@@ -154,6 +142,54 @@ impl<'a> Composite<'a> {
         };
         self.sites.iter().enumerate().map(summary).collect()
     }
+}
+
+/// A clip to be made on request, rather than by number.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'r> {
+    /// The same request with the same seed gives the same clip.
+    pub seed: u64,
+    /// Index of the normal clip.
+    pub clip: usize,
+    /// The frame of it at which the pseudo clip starts, or the last one that leaves room for it.
+    pub frame: usize,
+    /// Length, events and the kinds they are drawn from.
+    pub config: &'r CompositeConfig,
+}
+
+/// Names of all kinds there are; in clips made on request, label `k + 1` stands for kind `k` of these.
+pub fn all_kinds() -> Vec<String> {
+    KINDS.iter().map(|kind| kind.name.to_owned()).collect()
+}
+
+impl Composite<'_> {
+    /// Makes the clip that is asked for; a function of the footage and the request alone.
+    ///
+    /// Labels and events number the kinds by [`all_kinds`], so that clips with different kinds agree.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a setting is out of range, or if all kinds of the request need a walker and
+    /// the footage shows none.
+    ///
+    /// # Panics
+    /// If there is no clip of that index.
+    pub fn perform(&self, request: &Request<'_>) -> Result<PseudoClip, Error> {
+        request.config.validate()?;
+        let cast = cast(request.config, !self.sites[self.lender].movers.is_empty());
+        if cast.is_empty() {
+            return Err(Error::no_kind());
+        }
+        Ok(self.compose_request(request, &cast))
+    }
+}
+
+/// The kinds that can occur: their indices in [`KINDS`] and their rates.
+fn cast(config: &CompositeConfig, walkers: bool) -> Vec<(usize, f64)> {
+    let entries = config.kinds.entries().into_iter().enumerate();
+    entries
+        .filter(|&(i, (_, rate))| rate > 0.0 && (walkers || !KINDS[i].needs_walker))
+        .map(|(i, (_, rate))| (i, rate))
+        .collect()
 }
 
 impl Synthesizer for Composite<'_> {

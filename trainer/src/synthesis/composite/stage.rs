@@ -319,17 +319,52 @@ impl<'a> Walker<'a> {
             [if mirrored { -dx } else { dx }, dy]
         });
         let look = Look::draw(rng, stage.site.background.noise);
-        for (i, &at) in route.iter().enumerate() {
-            let (walked, angle, mark) = scene(i);
-            let pose = self.pose(pose + self.pace * walked);
-            let size = self.scale * stage.tube_size(self.tube, self.tube.path[pose][1], at[1]);
+        let steps: Vec<Step> = route
+            .into_iter()
+            .enumerate()
+            .map(|(i, at)| {
+                let (walked, angle, mark) = scene(i);
+                Step { at, pose: pose + self.pace * walked, mirrored, angle, mark }
+            })
+            .collect();
+        self.show(stage, canvas, &look, period.start, &steps);
+    }
+
+    /// Shows the walker step by step from frame `first` on.
+    pub fn show(
+        &self,
+        stage: &Stage<'_>,
+        canvas: &mut Canvas<'_>,
+        look: &Look,
+        first: usize,
+        steps: &[Step],
+    ) {
+        let route: Vec<[f32; 2]> = steps.iter().map(|s| s.at).collect();
+        for (i, step) in steps.iter().enumerate() {
+            let pose = self.pose(step.pose);
+            let size = self.scale * stage.tube_size(self.tube, self.tube.path[pose][1], step.at[1]);
             let place = Placement {
-                at,
-                scale: [if mirrored { -size } else { size }, size],
-                angle: angle + self.lean,
+                at: step.at,
+                scale: [if step.mirrored { -size } else { size }, size],
+                angle: step.angle + self.lean,
                 smear: smear(&route, i, look.exposure),
             };
-            canvas.paste(period.start + i, &self.sprites[pose], &place, &look, mark);
+            canvas.paste(first + i, &self.sprites[pose], &place, look, step.mark);
         }
     }
+}
+
+/// A walker in one frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// Its foot, in pixels.
+    pub at: [f32; 2],
+    /// Time in its tube in frames, which chooses the sprite.
+    pub pose: f32,
+    /// Whether the sprite is mirrored.
+    pub mirrored: bool,
+    /// Clockwise rotation about the foot in radians.
+    pub angle: f32,
+    /// What it means.
+    pub mark: Mark,
 }

@@ -3,15 +3,19 @@
 mod bike;
 mod cart;
 mod cross;
+mod crowd_rush;
 mod fall;
 mod fast;
 mod flash;
+mod left_object;
+mod loitering;
 mod replay;
 mod scale;
 mod shuffle;
 mod skip;
 mod texture;
 mod throw;
+mod wrong_way;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +37,7 @@ pub(super) struct Kind {
 }
 
 /// All kinds, in the order of labels.
-pub(super) const KINDS: [Kind; 11] = [
+pub(super) const KINDS: [Kind; 15] = [
     Kind { name: "fast", needs_walker: true, perform: fast::perform },
     Kind { name: "bike", needs_walker: true, perform: bike::perform },
     Kind { name: "cart", needs_walker: false, perform: cart::perform },
@@ -45,6 +49,10 @@ pub(super) const KINDS: [Kind; 11] = [
     Kind { name: "flash", needs_walker: false, perform: flash::perform },
     Kind { name: "fall", needs_walker: true, perform: fall::perform },
     Kind { name: "throw", needs_walker: false, perform: throw::perform },
+    Kind { name: "loitering", needs_walker: true, perform: loitering::perform },
+    Kind { name: "wrong_way", needs_walker: true, perform: wrong_way::perform },
+    Kind { name: "crowd_rush", needs_walker: true, perform: crowd_rush::perform },
+    Kind { name: "left_object", needs_walker: true, perform: left_object::perform },
 ];
 
 /// Normal motion pasted like an anomaly: a walker at its own pace, or a region of another time. It

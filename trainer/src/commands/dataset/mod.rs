@@ -1,4 +1,7 @@
-//! `trainer dataset`: a copy of a data set against the official totals, and its ground truth as labels.
+//! `trainer dataset`: a copy of a data set against the official totals, its ground truth as labels, and
+//! folds of loose videos.
+
+mod folds;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -26,6 +29,7 @@ pub struct DatasetArgs {
 enum Command {
     Check(CheckArgs),
     Labels(LabelsArgs),
+    Folds(folds::FoldsArgs),
 }
 
 /// Counts a copy of a data set against the official totals.
@@ -84,6 +88,7 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
     match &args.command {
         Command::Check(args) => run_check(args),
         Command::Labels(args) => run_labels(args),
+        Command::Folds(args) => folds::run(args),
     }
 }
 

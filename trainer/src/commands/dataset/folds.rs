@@ -1,0 +1,128 @@
+//! `trainer dataset folds`: loose videos divided for cross-validation.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use trainer::dataset::folds::{Member, Source, assign, sources};
+use video::list_clips;
+
+use super::say;
+use crate::commands::{Usage, write_file};
+
+/// Divides videos labelled as a whole into folds for cross-validation, no source in two of them.
+///
+/// Clips whose pictures agree in size and rate count as one source, as clips cut from one recording
+/// do. DIR gets, for each fold K, `fold-K/train` (the normal videos of all other folds),
+/// `fold-K/test` (all videos of this one) and `fold-K/labels.json`; `test` and `labels.json` with all
+/// of them; and `sources.csv`. Videos are linked where the file system can, copied elsewhere.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  trainer dataset folds --normal fight-surv/noFight --abnormal \
+                  fight-surv/fight --out folds\n  trainer train --normal folds/fold-1/train --out \
+                  checkpoint")]
+pub struct FoldsArgs {
+    /// Normal videos.
+    #[arg(long, value_name = "DIR")]
+    normal: PathBuf,
+    /// Videos in which something abnormal happens.
+    #[arg(long, value_name = "DIR")]
+    abnormal: PathBuf,
+    /// Number of folds.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=20))]
+    folds: u8,
+    /// The folder to write; must not be there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: &FoldsArgs) -> Result<()> {
+    if args.out.exists() {
+        let out = args.out.display();
+        bail!(Usage(format!("{out}: is there already; remove it or choose another folder")));
+    }
+    let sources = sources(list_clips(&args.normal)?, list_clips(&args.abnormal)?)?;
+    let folds = usize::from(args.folds);
+    let Some(fold_of) = assign(&sources, folds) else {
+        let (normal, found) = (args.normal.display(), sources.len());
+        bail!(Usage(format!(
+            "{normal}: too few sources with normal videos for {folds} folds ({found} sources in all)"
+        )));
+    };
+    let members: Vec<(&Source, &Member, usize)> = sources
+        .iter()
+        .zip(&fold_of)
+        .flat_map(|(source, fold)| source.members.iter().map(move |m| (source, m, *fold)))
+        .collect();
+    // Written beside its place, so that a folder that is there is whole.
+    let part = args.out.with_extension("part");
+    if part.exists() {
+        std::fs::remove_dir_all(&part).with_context(|| part.display().to_string())?;
+    }
+    for fold in 0..folds {
+        let folder = part.join(format!("fold-{}", fold + 1));
+        let train =
+            members.iter().filter(|(_, m, f)| *f != fold && !m.abnormal).map(|(_, m, _)| *m);
+        place(&folder.join("train"), train)?;
+        let test: Vec<&Member> =
+            members.iter().filter(|(_, _, f)| *f == fold).map(|(_, m, _)| *m).collect();
+        place(&folder.join("test"), test.iter().copied())?;
+        write_file(&folder.join("labels.json"), whole(&test)?.as_bytes())?;
+    }
+    let all: Vec<&Member> = members.iter().map(|(_, member, _)| *member).collect();
+    place(&part.join("test"), all.iter().copied())?;
+    write_file(&part.join("labels.json"), whole(&all)?.as_bytes())?;
+    let mut table = String::from("clip,abnormal,source,fold,frames\n");
+    for (source, member, fold) in &members {
+        let Member { clip, abnormal, frames } = member;
+        table += &format!("{},{abnormal},{},{},{frames}\n", clip.name, source.name, fold + 1);
+    }
+    write_file(&part.join("sources.csv"), table.as_bytes())?;
+    std::fs::rename(&part, &args.out).with_context(|| args.out.display().to_string())?;
+    for fold in 0..folds {
+        let own = || members.iter().filter(|(_, _, f)| *f == fold);
+        let abnormal = own().filter(|(_, member, _)| member.abnormal).count();
+        let sources = fold_of.iter().filter(|f| **f == fold).count();
+        say(&format!(
+            "fold {}: {sources} sources, {} normal and {abnormal} abnormal videos to test",
+            fold + 1,
+            own().count() - abnormal
+        ))?;
+    }
+    Ok(())
+}
+
+/// Puts videos into a folder: links of the files where that can be, else copies.
+fn place<'a>(folder: &Path, members: impl Iterator<Item = &'a Member>) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for Member { clip, .. } in members {
+        let Some(name) = clip.path.file_name().filter(|_| clip.path.is_file()) else {
+            let path = clip.path.display();
+            bail!(Usage(format!(
+                "{path}: folds are made of video files, not of folders of images"
+            )));
+        };
+        let to = folder.join(name);
+        if to.exists() {
+            let name = &clip.name;
+            bail!(Usage(format!(
+                "two videos are called {name}; rename the normal or the abnormal one"
+            )));
+        }
+        if std::fs::hard_link(&clip.path, &to).is_err() {
+            std::fs::copy(&clip.path, &to).with_context(|| to.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// A labels file in which every frame of an abnormal video is abnormal.
+fn whole(members: &[&Member]) -> Result<String> {
+    let labels: BTreeMap<&str, [(u64, u64); 1]> = members
+        .iter()
+        .filter(|member| member.abnormal)
+        .map(|member| (member.clip.name.as_str(), [(1, member.frames)]))
+        .collect();
+    Ok(serde_json::to_string(&labels)?)
+}
