@@ -86,6 +86,7 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
         Ok(EvidenceConfig {
             dir: path(e.dir),
             max_bytes: number(e.max_bytes, "evidence.max_bytes", 65_536..=1 << 50, 256 << 20)?,
+            max_days: optional(e.max_days, "evidence.max_days", 0.01..=36_500.0)?,
             quality: number(e.quality, "evidence.quality", 1..=100, 80)?,
             draw_region: e.draw_region.unwrap_or(true),
         })

@@ -199,6 +199,8 @@ pub struct EvidenceConfig {
     /// Largest size in bytes, at least 65536; beyond it the oldest picture is deleted. Default
     /// 256 MiB.
     pub max_bytes: u64,
+    /// Days after which a picture is deleted, 0.01 to 36500. Default: none is for its age.
+    pub max_days: Option<f64>,
     /// JPEG quality, 1 to 100. Default 80.
     pub quality: u8,
     /// Whether the region is drawn into the picture. Default true.

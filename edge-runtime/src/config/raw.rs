@@ -93,6 +93,7 @@ pub struct Spool {
 pub struct Evidence {
     pub dir: String,
     pub max_bytes: Field<u64>,
+    pub max_days: Field<f64>,
     pub quality: Field<u8>,
     pub draw_region: Option<bool>,
 }

@@ -2,7 +2,7 @@
 //! settings, telemetry, the introduction to Home Assistant.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use alert_wire::{Setting, Topics};
 use serde::Serialize;
@@ -168,6 +168,9 @@ impl<S: Scorer> Inference<'_, S> {
             return;
         }
         self.last_telemetry = Some(uptime);
+        if let Some(evidence) = &mut self.setup.outputs.evidence {
+            evidence.expire(SystemTime::now());
+        }
         let temperature = remote.thermometer.as_mut().and_then(Thermometer::read);
         let cameras = self.states.iter_mut().enumerate().map(|(number, state)| {
             let frames = state.camera.counts().frames;

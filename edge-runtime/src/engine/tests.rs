@@ -147,6 +147,7 @@ fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Ale
         crate::evidence::Evidence::open(&crate::config::EvidenceConfig {
             dir: dir.join("evidence"),
             max_bytes: 1 << 20,
+            max_days: None,
             quality: 90,
             draw_region: false,
         })

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use alert_wire::Region;
 use video::Frame;
@@ -33,12 +33,26 @@ pub enum Error {
     Encode(#[from] video::Error),
 }
 
-/// A folder of pictures with a size limit; beyond it the oldest are deleted.
+/// 2026-01-01. A picture of an earlier time was taken while the clock was not set, and how old it is
+/// nobody knows: its age is no reason to delete it.
+const CLOCK_SET: Duration = Duration::from_secs(1_767_225_600);
+const DAY: f64 = 86_400.0;
+
+/// A picture in the folder.
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    size: u64,
+    taken: SystemTime,
+}
+
+/// A folder of pictures with a limit of size, and of age if one is set; beyond it the oldest are
+/// deleted.
 #[derive(Debug)]
 pub struct Evidence {
     config: EvidenceConfig,
-    /// Oldest first: path and size.
-    files: VecDeque<(PathBuf, u64)>,
+    /// Oldest first.
+    files: VecDeque<Kept>,
     bytes: u64,
     picture: Frame,
 }
@@ -69,10 +83,14 @@ impl Evidence {
         let mut evidence = Self {
             config: config.clone(),
             bytes: found.iter().map(|f| f.2).sum(),
-            files: found.into_iter().map(|(_, path, size)| (path, size)).collect(),
+            files: found
+                .into_iter()
+                .map(|(taken, path, size)| Kept { path, size, taken })
+                .collect(),
             picture: Frame::default(),
         };
         evidence.make_room(0);
+        evidence.expire(SystemTime::now());
         Ok(evidence)
     }
 
@@ -98,10 +116,10 @@ impl Evidence {
         };
         let name = format!("{camera}/{incident}.jpg");
         let path = self.config.dir.join(&name);
-        if let Some(at) = self.files.iter().position(|(p, _)| *p == path)
-            && let Some((_, size)) = self.files.remove(at)
+        if let Some(at) = self.files.iter().position(|kept| kept.path == path)
+            && let Some(kept) = self.files.remove(at)
         {
-            self.bytes -= size;
+            self.bytes -= kept.size;
         }
         let size = jpeg.len() as u64;
         self.make_room(size);
@@ -111,7 +129,7 @@ impl Evidence {
             .and_then(|()| fs::write(&part, &jpeg))
             .and_then(|()| fs::rename(&part, &path))
             .map_err(fail)?;
-        self.files.push_back((path, size));
+        self.files.push_back(Kept { path, size, taken: SystemTime::now() });
         self.bytes += size;
         Ok(name)
     }
@@ -121,14 +139,34 @@ impl Evidence {
         self.bytes
     }
 
+    /// Deletes what is too old at this time.
+    pub fn expire(&mut self, now: SystemTime) {
+        let Some(days) = self.config.max_days else { return };
+        let set = SystemTime::UNIX_EPOCH + CLOCK_SET;
+        // The clock may jump, so the oldest picture need not have the earliest time.
+        let old = |kept: &Kept| {
+            let age = now.duration_since(kept.taken).unwrap_or_default();
+            kept.taken >= set && age.as_secs_f64() > days * DAY
+        };
+        while let Some(at) = self.files.iter().position(old)
+            && let Some(kept) = self.files.remove(at)
+        {
+            self.delete(&kept);
+        }
+    }
+
     fn make_room(&mut self, size: u64) {
         while self.bytes + size > self.config.max_bytes
-            && let Some((path, freed)) = self.files.pop_front()
+            && let Some(kept) = self.files.pop_front()
         {
-            self.bytes -= freed;
-            if let Err(e) = fs::remove_file(&path) {
-                log::warn!("{}: {e}", path.display());
-            }
+            self.delete(&kept);
+        }
+    }
+
+    fn delete(&mut self, kept: &Kept) {
+        self.bytes -= kept.size;
+        if let Err(e) = fs::remove_file(&kept.path) {
+            log::warn!("{}: {e}", kept.path.display());
         }
     }
 }
@@ -138,7 +176,13 @@ mod tests {
     use super::*;
 
     fn config(dir: &Path, max_bytes: u64) -> EvidenceConfig {
-        EvidenceConfig { dir: dir.into(), max_bytes, quality: 80, draw_region: true }
+        EvidenceConfig {
+            dir: dir.into(),
+            max_bytes,
+            max_days: None,
+            quality: 80,
+            draw_region: true,
+        }
     }
 
     fn noise(seed: u32) -> Frame {
@@ -171,6 +215,37 @@ mod tests {
         let evidence = Evidence::open(&config(dir.path(), one + one / 2)).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("door")).unwrap().count(), 1);
         assert!(evidence.bytes() > 0);
+    }
+
+    #[test]
+    fn pictures_grow_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = EvidenceConfig { max_days: Some(2.0), ..config(dir.path(), 1 << 20) };
+        let mut evidence = Evidence::open(&config).unwrap();
+        evidence.save("door", "old", &noise(1), None).unwrap();
+        evidence.save("door", "unset", &noise(2), None).unwrap();
+        let now = SystemTime::now();
+        // One was taken three days ago, one while the clock still stood in 1970.
+        for (name, taken) in [
+            ("old", now - Duration::from_secs(3 * 86_400)),
+            ("unset", SystemTime::UNIX_EPOCH + Duration::from_secs(100)),
+        ] {
+            let file =
+                fs::File::options().write(true).open(dir.path().join(format!("door/{name}.jpg")));
+            file.unwrap().set_modified(taken).unwrap();
+        }
+        let mut evidence = Evidence::open(&config).unwrap();
+        evidence.save("door", "new", &noise(3), None).unwrap();
+        let there = |name: &str| dir.path().join(format!("door/{name}.jpg")).exists();
+        assert_eq!([there("old"), there("unset"), there("new")], [false, true, true]);
+        evidence.expire(now + Duration::from_secs(86_400));
+        assert!(there("new"));
+        evidence.expire(now + Duration::from_secs(3 * 86_400));
+        assert_eq!([there("unset"), there("new")], [true, false]);
+        assert_eq!(
+            evidence.bytes(),
+            fs::metadata(dir.path().join("door/unset.jpg")).unwrap().len()
+        );
     }
 
     #[test]
