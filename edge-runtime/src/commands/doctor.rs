@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use boards::profile::Profile;
+use boards::linux::power_mode;
+use boards::profile::{Origin, Profile};
 use edge_runtime::Error;
 use edge_runtime::alarm::Alarm;
+use edge_runtime::board;
 use edge_runtime::capture;
 use edge_runtime::clock::{Clock, SystemClock};
 use edge_runtime::config::Config;
@@ -81,16 +83,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 
 fn examine(config: &Config, findings: &mut Findings) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let profile =
-        Profile::named(&config.board).map_err(|e| Error::Usage(format!("{e}; change `board`")));
-    match &profile {
-        Err(e) => findings.add("board", Err(Error::Usage(e.to_string()))),
-        Ok(profile) => {
-            let alarm = Alarm::open(profile, Path::new("/"));
-            findings.add("board", alarm.map(|_| profile.description.clone()));
+    let mut config = config.clone();
+    let found = board::profile(&config.board, Path::new("/"));
+    let profile = match found {
+        Err(e) => {
+            findings.add("board", Err(e));
+            None
         }
-    }
-    bundle(config, profile.ok().as_ref(), findings);
+        Ok((profile, origin)) => {
+            hardware(&profile, origin, findings);
+            Some(profile)
+        }
+    };
+    config.model.backends =
+        config.model.backends.take().or_else(|| board::backends(profile.as_ref()?));
+    let config = &config;
+    bundle(config, profile.as_ref(), findings);
     for camera in &config.cameras {
         let opened = capture::open(&camera.source, &clock).map_err(Error::from);
         let opened = opened.map(|(source, _)| {
@@ -120,6 +128,51 @@ fn examine(config: &Config, findings: &mut Findings) {
         findings.add("clock", Ok("is set".into()));
     } else {
         findings.warn("clock", "is not set; events say so, start a time service (NTP)");
+    }
+}
+
+/// The board and what hangs on it. The watchdog is only looked for: opening it would start it.
+fn hardware(profile: &Profile, origin: Origin, findings: &mut Findings) {
+    let root = Path::new("/");
+    let about = board::describe(profile, origin, root);
+    match (Alarm::open(profile, root), origin) {
+        (Err(e), _) => findings.add("board", Err(e)),
+        (Ok(_), Origin::Unknown) => findings.warn("board", &about),
+        (Ok(_), _) => findings.add("board", Ok(about)),
+    }
+    match profile.open_arm(root) {
+        Ok(None) => {}
+        Ok(Some(mut arm)) => match arm.armed() {
+            Ok(true) => findings.add("key switch", Ok("armed".into())),
+            Ok(false) => findings.warn("key switch", "disarmed; the siren will stay quiet"),
+            Err(e) => findings.warn("key switch", &e.to_string()),
+        },
+        Err(e) => findings.warn("key switch", &format!("{e}; the siren counts as armed")),
+    }
+    if let Some(watchdog) = &profile.watchdog {
+        if watchdog.device.exists() {
+            findings.add("watchdog", Ok(watchdog.device.display().to_string()));
+        } else {
+            let message = format!("{}: no such device", watchdog.device.display());
+            findings.warn("watchdog", &message);
+        }
+    }
+    match profile.open_thermal(root).map(|source| source.map(|mut s| s.read())) {
+        Ok(Some(Ok(reading))) => {
+            let celsius = f64::from(reading.temperature) / 1000.0;
+            findings.add("temperature", Ok(format!("{celsius:.1} °C")));
+        }
+        Ok(Some(Err(e))) | Err(e) => findings.warn("temperature", &e.to_string()),
+        Ok(None) => findings.warn("temperature", "no sensor; heat will not be noticed"),
+    }
+    match (power_mode(root), &profile.power_modes[..]) {
+        (_, []) => {}
+        (None, _) => findings.warn("power mode", "nvpmodel does not say; is it set up?"),
+        (Some(mode), known) if known.contains(&mode) => findings.add("power mode", Ok(mode)),
+        (Some(mode), known) => {
+            let message = format!("{mode} is not one of the board's: {}", known.join(", "));
+            findings.warn("power mode", &message);
+        }
     }
 }
 

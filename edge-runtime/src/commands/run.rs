@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use boards::profile::Profile;
 use edge_runtime::Error;
 use edge_runtime::alarm::Alarm;
+use edge_runtime::board::{self, Board};
 use edge_runtime::capture::{self, Delivery, FrameSource};
 use edge_runtime::clock::{Clock, SystemClock};
 use edge_runtime::config::{CameraConfig, Config, SourceConfig};
@@ -47,10 +48,12 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let config = Config::load(&arguments.config.config).map_err(Error::from)?;
+    let mut config = Config::load(&arguments.config.config).map_err(Error::from)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let profile =
-        Profile::named(&config.board).map_err(|e| Error::Usage(format!("{e}; change `board`")))?;
+    let root = Path::new("/");
+    let (profile, origin) = board::profile(&config.board, root)?;
+    log::info!("board: {}", board::describe(&profile, origin, root));
+    config.model.backends = config.model.backends.or_else(|| board::backends(&profile));
     let mut model = Model::load(&config.model)?;
     warn_of_origin(&model, "name the key in `model.public_keys`");
     model.check_device(&config.model.bundle, &profile.device_class)?;
@@ -63,6 +66,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         model: model_status(&model),
         status_every: Duration::from_secs_f64(config.status_every),
         end_with_sources: config.exit_when_done,
+        // Last, so that the watchdog does not run while the model is loaded.
+        board: Board::open(&profile, root),
     };
     let deliveries: Vec<Delivery> = cameras.iter().map(|c| c.delivery).collect();
     let hub = Arc::new(Hub::new(&deliveries));
@@ -170,6 +175,9 @@ fn finish(report: Report, config: &Config) -> Result<u8, Error> {
         let drain = Duration::from_secs_f64(config.drain_timeout);
         publisher.drain(if done { drain } else { drain.min(SIGNAL_DRAIN) });
         left = publisher.close(GOODBYE).depth;
+    }
+    if let Some(error) = report.failure {
+        return Err(error);
     }
     if let Some(error) = report.cameras.into_iter().find_map(|c| c.error) {
         return Err(error);

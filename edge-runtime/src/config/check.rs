@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::raw::{self, SourceType};
 use super::{
-    AtEnd, BackendName, CameraConfig, Config, EventOverrides, EvidenceConfig, FileConfig,
-    ModelConfig, MqttConfig, Pace, Protocol, SourceConfig, SpoolConfig, TlsConfig, V4l2Config,
+    AtEnd, CameraConfig, Config, EventOverrides, EvidenceConfig, FileConfig, ModelConfig,
+    MqttConfig, Pace, Protocol, SourceConfig, SpoolConfig, TlsConfig, V4l2Config,
 };
 
 /// What is wrong, and where in the text.
@@ -86,7 +86,7 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
         })
     });
     Ok(Config {
-        board: raw.board.unwrap_or_else(|| "development-host".into()),
+        board: raw.board.unwrap_or_else(|| "auto".into()),
         status_every: number(raw.status_every, "status_every", 1.0..=3600.0, 10.0)?,
         scores_dir: raw.scores_dir.map(path),
         events_file: raw.events_file.map(path),
@@ -107,14 +107,14 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
 
 fn model(raw: raw::Model, folder: &Path) -> Checked<ModelConfig> {
     let backends = match raw.backends {
-        None => vec![BackendName::Ort, BackendName::Tract],
+        None => None,
         Some(list) if list.get_ref().is_empty() => {
             return problem(
                 &list,
                 "`model.backends` is empty; name \"ort\", \"tract\" or both".into(),
             );
         }
-        Some(list) => list.into_inner(),
+        Some(list) => Some(list.into_inner()),
     };
     // A key is either its own text or a file; minisign keys are base64 and begin with `RW`.
     let key = |text: String| {
@@ -238,6 +238,8 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
             raw.width.as_ref().map(|f| (f.span().start, "width")),
             raw.height.as_ref().map(|f| (f.span().start, "height")),
             raw.frame_rate.as_ref().map(|f| (f.span().start, "frame_rate")),
+            raw.pixel_format.as_ref().map(|f| (f.span().start, "pixel_format")),
+            raw.controls.as_ref().map(|f| (f.span().start, "controls")),
             raw.timeout.as_ref().map(|f| (f.span().start, "timeout")),
         ]
     } else {
@@ -245,6 +247,8 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
             raw.path.as_ref().map(|f| (f.span().start, "path")),
             raw.pace.as_ref().map(|f| (f.span().start, "pace")),
             raw.at_end.as_ref().map(|f| (f.span().start, "at_end")),
+            None,
+            None,
             None,
             None,
         ]
@@ -277,6 +281,8 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
                 width: number(raw.width, "cameras.source.width", 16..=8192, 640)?,
                 height: number(raw.height, "cameras.source.height", 16..=8192, 480)?,
                 frame_rate: number(raw.frame_rate, "cameras.source.frame_rate", 1.0..=240.0, 30.0)?,
+                pixel_format: raw.pixel_format.map(Spanned::into_inner),
+                controls: raw.controls.map(Spanned::into_inner).unwrap_or_default(),
                 timeout: number(raw.timeout, "cameras.source.timeout", 0.1..=60.0, 2.0)?,
             })
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use video::Frame;
 
 use super::camera::Counts;
+use crate::board::BoardStatus;
 use crate::publish;
 
 /// The retained status message.
@@ -27,6 +28,8 @@ pub struct Status<'a> {
     pub model: &'a ModelStatus,
     /// Whether the alarm output is to be on.
     pub alarm: bool,
+    /// The board.
+    pub board: BoardStatus,
     /// Events waiting for the broker.
     pub spool: SpoolStatus,
     /// Each camera.
