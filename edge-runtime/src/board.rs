@@ -69,13 +69,6 @@ pub fn backends(profile: &Profile) -> Option<Vec<BackendName>> {
     (!list.is_empty()).then_some(list)
 }
 
-/// The program's resident memory in MiB, where the system tells it.
-pub fn resident_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    kib.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
-}
-
 /// How the program is doing, as far as the board has to know.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Conditions {

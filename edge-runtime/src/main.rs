@@ -32,9 +32,14 @@ enum Command {
     Run(commands::run::Arguments),
     /// Run recorded video through the camera's path, as fast as it goes, without a broker.
     Replay(commands::replay::Arguments),
+    /// Measure how fast this machine scores a camera's frames.
+    Bench(commands::bench::Arguments),
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(commands::config::Command),
+    /// Install a model bundle, list what is installed, go back to the one before.
+    #[command(subcommand)]
+    Bundle(commands::bundle::Command),
     /// Check everything the camera program needs, and say how to mend what is missing.
     Doctor(commands::doctor::Arguments),
 }
@@ -69,6 +74,8 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::Run(a) => commands::run::run(a),
         Command::Replay(a) => commands::replay::run(a),
+        Command::Bench(a) => commands::bench::run(a),
+        Command::Bundle(a) => commands::bundle::run(a),
         Command::Config(a) => commands::config::run(a),
         Command::Doctor(a) => commands::doctor::run(a),
     };

@@ -10,6 +10,7 @@ use video::Frame;
 
 use crate::engine::{Hub, Scorer};
 use crate::error::Error;
+use crate::zones::Zones;
 
 /// Bytes before the first value: enough for any number of frames, and a multiple of 64, as NumPy's
 /// format wants it.
@@ -159,6 +160,10 @@ impl Scorer for MapScorer<'_> {
 
     fn stream(&self, rate: f64) -> Stream {
         self.engine.stream(rate)
+    }
+
+    fn look_only_at(&self, stream: &mut Stream, zones: &Zones) -> bool {
+        Scorer::look_only_at(self.engine, stream, zones)
     }
 
     fn lag(&self, rate: f64) -> u64 {

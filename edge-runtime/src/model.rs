@@ -44,14 +44,22 @@ pub fn public_key(text: &str) -> Result<PublicKey, Error> {
     key.map_err(|e| Error::Usage(format!("public key {text:?}: {e}; give the .pub file")))
 }
 
+/// The keys that a bundle may be signed by.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn trust(config: &ModelConfig) -> Result<Trust, Error> {
+    let keys = config.public_keys.iter().map(|k| public_key(k)).collect::<Result<Vec<_>, _>>()?;
+    Ok(if keys.is_empty() { Trust::Embedded } else { Trust::Keys(keys) })
+}
+
 /// Reads and verifies the bundle. With no key the one inside it is used, which proves that the file
 /// is whole but not where it comes from; the caller should say so.
 ///
 /// # Errors
 /// If a key or the bundle is damaged, or the bundle is not signed by a trusted key.
 pub fn open_bundle(config: &ModelConfig) -> Result<Bundle, Error> {
-    let keys = config.public_keys.iter().map(|k| public_key(k)).collect::<Result<Vec<_>, _>>()?;
-    let trust = if keys.is_empty() { Trust::Embedded } else { Trust::Keys(keys) };
+    let trust = trust(config)?;
     let path = &config.bundle;
     Bundle::open(path, &trust).map_err(|e| match e {
         model_bundle::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
@@ -74,7 +82,14 @@ impl Model {
     /// # Errors
     /// If the bundle is refused, or no backend can run it.
     pub fn load(config: &ModelConfig) -> Result<Self, Error> {
-        let bundle = open_bundle(config)?;
+        Self::from_bundle(open_bundle(config)?, config, &config.bundle)
+    }
+
+    /// As [`Model::load`], of a bundle that is verified already; `path` is named in errors.
+    ///
+    /// # Errors
+    /// If no backend can run it.
+    pub fn from_bundle(bundle: Bundle, config: &ModelConfig, path: &Path) -> Result<Self, Error> {
         let options = options(config);
         let mut reasons = Vec::new();
         let mut library_missing = true;
@@ -109,7 +124,7 @@ impl Model {
         Err(if library_missing {
             Error::Unavailable(message)
         } else {
-            Error::Bundle { path: config.bundle.clone(), message }
+            Error::Bundle { path: path.to_owned(), message }
         })
     }
 

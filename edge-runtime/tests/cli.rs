@@ -4,16 +4,14 @@
 //! that differs from the one before it scores close to 1, any other close to 0.
 #![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use alert_wire::{Alert, Phase};
-use model_bundle::manifest::{
-    Calibration, Detectors, EventSpec, InputSpec, MotionSpec, SCHEMA, SmoothingSpec, ZScore,
-};
-use model_bundle::{BundleBuilder, Manifest};
+use common::{Maker, command};
 
 struct Folder {
     dir: tempfile::TempDir,
@@ -24,44 +22,9 @@ impl Folder {
     /// A folder with `model.pavad` and `clip/`: 60 frames, of which 20 to 39 move.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let manifest = Manifest {
-            schema: SCHEMA,
-            name: "motion".into(),
-            version: "1.2.3".into(),
-            security_epoch: 1,
-            device_classes: vec!["any".into()],
-            detectors: Detectors {
-                input: InputSpec { width: 32, height: 32, frame_rate: 10.0 },
-                local: None,
-                motion: Some(MotionSpec {
-                    box_size: 8,
-                    epsilon: 1.0,
-                    z: ZScore { mean: 0.0, std: 1.0 },
-                    weight: 1.0,
-                    excess_over: None,
-                }),
-                semantic: None,
-                smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 0 },
-                calibration: Calibration { threshold: 2.0, scale: 0.5, false_alarms_per_hour: 1.0 },
-                events: EventSpec {
-                    enter: 0.5,
-                    exit: 0.4,
-                    min_duration: 0.25,
-                    end_after: 0.45,
-                    cool_down: 0.0,
-                },
-            },
-            graphs: vec![],
-            golden: vec![],
-            provenance: BTreeMap::new(),
-        };
-        let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
-        let key = pair.pk.to_base64();
-        let payload = BundleBuilder::new().payload(&manifest).unwrap();
-        let signature =
-            minisign::sign(None, &pair.sk, payload.as_bytes(), Some("test"), None).unwrap();
-        let bundle = payload.finish(&signature.into_string(), &key.parse().unwrap()).unwrap();
-        std::fs::write(dir.path().join("model.pavad"), bundle).unwrap();
+        let maker = Maker::new();
+        std::fs::write(dir.path().join("model.pavad"), maker.bundle("1.2.3", 1, "any")).unwrap();
+        let key = maker.key();
         let folder = Self { dir, key };
         folder.clip("clip", 60, 20..40);
         folder
@@ -72,13 +35,7 @@ impl Folder {
     }
 
     fn clip(&self, name: &str, frames: u32, moving: std::ops::Range<u32>) {
-        std::fs::create_dir_all(self.path(name)).unwrap();
-        for i in 0..frames {
-            let level = if moving.contains(&i) && i % 2 == 0 { 220 } else { 40 };
-            image::RgbImage::from_pixel(32, 32, image::Rgb([level; 3]))
-                .save(self.path(&format!("{name}/{i:04}.png")))
-                .unwrap();
-        }
+        common::clip(&self.path(name), frames, moving);
     }
 
     /// A configuration with one camera that plays the clip, and what `more` adds to it.
@@ -99,12 +56,6 @@ impl Folder {
 }
 
 const CLIP: &str = "{ type = \"images\", path = \"clip\", pace = \"fast\" }";
-
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-runtime"));
-    command.current_dir(dir).env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
-    command
-}
 
 fn events(path: &Path) -> Vec<Alert> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -326,4 +277,33 @@ fn a_signal_ends_incidents_and_the_program() {
     assert!(child.wait().unwrap().success(), "a stop by signal is a success");
     let phases: Vec<Phase> = events(&file).iter().map(|e| e.phase).collect();
     assert_eq!(phases, [Phase::New, Phase::End]);
+}
+
+#[test]
+fn a_measurement() {
+    let folder = Folder::new();
+    let output = folder.run(&[
+        "bench",
+        "--bundle",
+        "model.pavad",
+        "--backend",
+        "tract",
+        "--frames",
+        "400",
+        "--width",
+        "322",
+        "--height",
+        "240",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["frames"].as_u64(), report["width"].as_u64()), (Some(400), Some(322)));
+    let times = ["p50", "p90", "p99", "max"].map(|key| report["frame_ms"][key].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
+    assert!(report["frames_per_second"].as_f64().unwrap() > 0.0);
+    // What is in use after a tenth of the frames is in use at the end: nothing grows.
+    let memory = ["memory_early_bytes", "memory_bytes"].map(|key| report[key].as_f64().unwrap());
+    assert!(memory[1] < memory[0] * 1.05, "{memory:?}");
+    assert_eq!(folder.run(&["bench", "--bundle", "no.pavad"]).status.code(), Some(2));
 }

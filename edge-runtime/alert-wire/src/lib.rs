@@ -23,4 +23,4 @@ mod topic;
 
 pub use alert::{Alert, MAX_ID, MAX_NAME, ModelId, Phase, Region, SCHEMA, truncate};
 pub use codec::{DecodeError, EncodeError, MAX_POSTCARD};
-pub use topic::{Availability, MAX_ROOT, MAX_TOPIC, NameError, Topic, Topics, check_id};
+pub use topic::{Availability, MAX_ROOT, MAX_TOPIC, NameError, Setting, Topic, Topics, check_id};

@@ -8,8 +8,8 @@ use crate::alert::MAX_ID;
 
 /// Longest root topic, in bytes.
 pub const MAX_ROOT: usize = 128;
-/// Longest topic that [`Topics`] builds: root, `/events/`, camera id, `/postcard`.
-pub const MAX_TOPIC: usize = MAX_ROOT + 8 + MAX_ID + 9;
+/// Longest topic that [`Topics`] builds: root, `/cameras/`, camera id, `/threshold/set`.
+pub const MAX_TOPIC: usize = MAX_ROOT + 9 + MAX_ID + 14;
 
 /// A topic name.
 pub type Topic = String<MAX_TOPIC>;
@@ -116,12 +116,60 @@ impl Topics {
         check_id(camera).ok().map(|()| self.join(&["events", camera, "postcard"]))
     }
 
+    /// Retained: `ON` if every camera is armed, else `OFF`.
+    pub fn armed(&self) -> Topic {
+        self.join(&["armed"])
+    }
+
+    /// Retained: the installed bundles and the newest update, as JSON.
+    pub fn bundle(&self) -> Topic {
+        self.join(&["bundle"])
+    }
+
+    /// Retained: a camera's setting as plain text, or `None` if the id is not one that [`check_id`]
+    /// accepts.
+    pub fn setting(&self, camera: &str, setting: Setting) -> Option<Topic> {
+        check_id(camera).ok().map(|()| self.join(&["cameras", camera, setting.as_str()]))
+    }
+
+    /// Filters that match every command of the device, and nothing that it publishes itself.
+    pub fn commands(&self) -> [Topic; 2] {
+        [self.join(&["+", "set"]), self.join(&["cameras", "+", "+", "set"])]
+    }
+
     fn join(&self, levels: &[&str]) -> Topic {
         let mut topic = Topic::new();
         let fits = topic.push_str(&self.root).is_ok()
             && levels.iter().all(|l| topic.push('/').is_ok() && topic.push_str(l).is_ok());
         debug_assert!(fits, "MAX_TOPIC holds the longest root and id");
         topic
+    }
+}
+
+/// What can be set at a camera; the command topic is the setting's own with `/set` appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// Whether incidents are announced: `ON` or `OFF`.
+    Armed,
+    /// Score at which an incident starts.
+    Threshold,
+    /// The picture as JPEG; any payload asks for a new one.
+    Snapshot,
+}
+
+impl Setting {
+    /// The topic level.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Armed => "armed",
+            Self::Threshold => "threshold",
+            Self::Snapshot => "snapshot",
+        }
+    }
+
+    /// Reads a topic level.
+    pub fn from_level(level: &str) -> Option<Self> {
+        [Self::Armed, Self::Threshold, Self::Snapshot].into_iter().find(|s| s.as_str() == level)
     }
 }
 
@@ -164,6 +212,16 @@ mod tests {
         assert_eq!(topics.availability(), "pavad/cam-1/availability");
         assert_eq!(topics.status(), "pavad/cam-1/status");
         assert_eq!(topics.telemetry(), "pavad/cam-1/telemetry");
+        assert_eq!(topics.armed(), "pavad/cam-1/armed");
+        assert_eq!(topics.bundle(), "pavad/cam-1/bundle");
+        assert_eq!(topics.commands(), ["pavad/cam-1/+/set", "pavad/cam-1/cameras/+/+/set"]);
+        for setting in [Setting::Armed, Setting::Threshold, Setting::Snapshot] {
+            let topic = topics.setting("door", setting).unwrap();
+            let end = topic.strip_prefix("pavad/cam-1/cameras/door/").unwrap();
+            assert_eq!(end, setting.as_str());
+            assert_eq!(Setting::from_level(setting.as_str()), Some(setting));
+        }
+        assert_eq!(Setting::from_level("Armed"), None);
         assert_eq!(topics.events("door").unwrap(), "pavad/cam-1/events/door");
         assert_eq!(topics.events_postcard("door").unwrap(), "pavad/cam-1/events/door/postcard");
     }
@@ -172,9 +230,11 @@ mod tests {
     fn the_longest_names_fit() {
         let root = "r".repeat(MAX_ROOT);
         let id = "i".repeat(MAX_ID);
-        let topic = Topics::new(&root).unwrap().events_postcard(&id).unwrap();
+        let topics = Topics::new(&root).unwrap();
+        assert!(topics.events_postcard(&id).unwrap().ends_with("/postcard"));
+        let mut topic = topics.setting(&id, Setting::Threshold).unwrap();
+        topic.push_str("/set").unwrap();
         assert_eq!(topic.len(), MAX_TOPIC);
-        assert!(topic.ends_with("/postcard"));
     }
 
     #[test]

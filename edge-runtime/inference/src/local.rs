@@ -51,6 +51,16 @@ impl LocalStage {
         }
     }
 
+    /// Looks only where `keep`, one for each pixel of the model's input, is true at a cell's middle.
+    pub(crate) fn look_only_at(&mut self, keep: &[bool]) -> bool {
+        let stride = self.spec.map_stride as usize;
+        let (cells, rows) = self.cells;
+        let middle = |cell: usize| cell * stride + stride / 2;
+        let at = |i: usize| keep.get(middle(i / cells) * cells * stride + middle(i % cells));
+        let cells: Vec<bool> = (0..cells * rows).map(|i| at(i).is_some_and(|&kept| kept)).collect();
+        self.maps.look_only_at(&cells)
+    }
+
     /// Takes up the newest frame.
     pub(crate) fn advance(
         &mut self,

@@ -33,6 +33,8 @@ pub struct MapReader {
     hottest: Vec<f32>,
     reached: Vec<bool>,
     queue: Vec<usize>,
+    /// Whether a peak may be in a cell; empty stands for everywhere.
+    keep: Vec<bool>,
 }
 
 impl MapReader {
@@ -48,7 +50,18 @@ impl MapReader {
             hottest: vec![0.0; cells],
             reached: vec![false; cells],
             queue: Vec::with_capacity(cells),
+            keep: Vec::new(),
         }
+    }
+
+    /// Looks for peaks only where `keep`, `[height, width]`, is true. One of another size, or that
+    /// keeps no cell, is refused: false.
+    pub fn look_only_at(&mut self, keep: &[bool]) -> bool {
+        let fits = keep.len() == self.width * self.height && keep.contains(&true);
+        if fits {
+            self.keep = keep.to_vec();
+        }
+        fits
     }
 
     /// The largest `pool` × `pool` mean of the logits over all maps and cells, the first one if
@@ -58,12 +71,12 @@ impl MapReader {
         let mut best: Option<Peak> = None;
         for (kind, map) in maps.chunks_exact(self.width * self.height).enumerate() {
             self.pool_map(map);
-            let mut cell = 0;
+            let mut cell = self.keep.iter().position(|&kept| kept).unwrap_or(0);
             for (i, value) in self.pooled.iter().enumerate() {
                 if value.is_nan() {
                     return None;
                 }
-                if *value > self.pooled[cell] {
+                if *value > self.pooled[cell] && self.keep.get(i).is_none_or(|&kept| kept) {
                     cell = i;
                 }
             }
@@ -209,5 +222,16 @@ mod tests {
         assert_eq!(reader.peak(&[0.0, 1.0, f32::NAN, 3.0]), None);
         assert_eq!(reader.peak(&[f32::NAN, 1.0, 2.0, 3.0]), None);
         assert_eq!(reader.peak(&[]), None);
+    }
+
+    #[test]
+    fn a_mask_hides_a_peak() {
+        let maps = [9.0, 1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 4.0];
+        let mut reader = MapReader::new(4, 2, 1);
+        assert_eq!(reader.peak(&maps).map(|p| (p.x, p.y, p.value)), Some((0, 0, 9.0)));
+        assert!(reader.look_only_at(&[false, true, true, true, true, true, true, false]));
+        assert_eq!(reader.peak(&maps).map(|p| (p.x, p.y, p.value)), Some((3, 0, 3.0)));
+        assert!(!reader.look_only_at(&[true; 7]) && !reader.look_only_at(&[false; 8]));
+        assert_eq!(reader.peak(&maps).map(|p| p.value), Some(3.0));
     }
 }

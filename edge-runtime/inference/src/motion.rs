@@ -23,6 +23,18 @@ pub fn raw(
     spec: &MotionSpec,
     scratch: &mut Vec<u32>,
 ) -> f64 {
+    masked(prev, cur, (width, height), spec, &[], scratch)
+}
+
+/// As [`raw`]; pixels for which `keep` is false count as unchanged. An empty `keep` keeps all.
+fn masked(
+    prev: &[u8],
+    cur: &[u8],
+    (width, height): (usize, usize),
+    spec: &MotionSpec,
+    keep: &[bool],
+    scratch: &mut Vec<u32>,
+) -> f64 {
     assert!(width > 0 && height > 0, "a picture has pixels");
     assert_eq!((prev.len(), cur.len()), (width * height, width * height), "pictures of that size");
     let edge = (spec.box_size as usize).max(1);
@@ -33,9 +45,7 @@ pub fn raw(
     let mut largest = 0u64;
     for y in 0..height {
         let row = y * width..(y + 1) * width;
-        for ((sum, &a), &b) in scratch.iter_mut().zip(&prev[row.clone()]).zip(&cur[row]) {
-            *sum += a.abs_diff(b) as u32;
-        }
+        each(scratch, &prev[row.clone()], &cur[row.clone()], keep.get(row), |sum, diff| sum + diff);
         let Some(top) = (y + 1).checked_sub(box_height) else {
             continue;
         };
@@ -46,11 +56,30 @@ pub fn raw(
             largest = largest.max(sum);
         }
         let row = top * width..(top + 1) * width;
-        for ((sum, &a), &b) in scratch.iter_mut().zip(&prev[row.clone()]).zip(&cur[row]) {
-            *sum -= a.abs_diff(b) as u32;
-        }
+        each(scratch, &prev[row.clone()], &cur[row.clone()], keep.get(row), |sum, diff| sum - diff);
     }
     value(largest as f64 / (box_width * box_height) as f64, spec)
+}
+
+/// Changes each column's sum by the difference in a row, where it counts.
+fn each(
+    sums: &mut [u32],
+    prev: &[u8],
+    cur: &[u8],
+    keep: Option<&[bool]>,
+    change: impl Fn(u32, u32) -> u32,
+) {
+    let columns = sums.iter_mut().zip(prev.iter().zip(cur));
+    match keep.filter(|keep| !keep.is_empty()) {
+        None => {
+            columns.for_each(|(sum, (a, b))| *sum = change(*sum, u32::from(a.abs_diff(*b))));
+        }
+        Some(keep) => {
+            for ((sum, (a, b)), kept) in columns.zip(keep) {
+                *sum = change(*sum, u32::from(a.abs_diff(*b)) * u32::from(*kept));
+            }
+        }
+    }
 }
 
 fn value(mean: f64, spec: &MotionSpec) -> f64 {
@@ -63,12 +92,20 @@ pub(crate) struct MotionStage {
     width: usize,
     height: usize,
     scratch: Vec<u32>,
+    /// Whether a pixel counts; empty stands for all.
+    keep: Vec<bool>,
     pub(crate) track: Track,
 }
 
 impl MotionStage {
     pub(crate) fn new(spec: &MotionSpec, width: usize, height: usize, track: Track) -> Self {
-        Self { spec: spec.clone(), width, height, scratch: Vec::with_capacity(width), track }
+        let scratch = Vec::with_capacity(width);
+        Self { spec: spec.clone(), width, height, scratch, keep: Vec::new(), track }
+    }
+
+    /// Looks only where `keep`, one for each pixel, is true.
+    pub(crate) fn look_only_at(&mut self, keep: &[bool]) {
+        self.keep = keep.to_vec();
     }
 
     /// Takes up the newest frame. The first frame has none before it and copies the second's value.
@@ -77,7 +114,8 @@ impl MotionStage {
             return Ok(());
         };
         let (prev, cur) = (lumas.get(previous), lumas.get(previous + 1));
-        let value = raw(prev, cur, self.width, self.height, &self.spec, &mut self.scratch);
+        let size = (self.width, self.height);
+        let value = masked(prev, cur, size, &self.spec, &self.keep, &mut self.scratch);
         if self.track.known() == 0 {
             self.track.push(value)?;
         }
@@ -161,5 +199,19 @@ mod tests {
         assert_eq!(stage.track.get(0), 20.5f64.ln());
         assert_eq!(stage.track.get(1), 20.5f64.ln());
         assert_eq!(stage.track.get(2), 0.5f64.ln());
+    }
+
+    #[test]
+    fn what_is_masked_does_not_move() {
+        let (a, mut b) = (vec![0u8; 64], vec![0u8; 64]);
+        (b[9], b[54]) = (200, 50);
+        let mut keep = vec![true; 64];
+        let mut scratch = Vec::new();
+        let mut mean = |keep: &[bool]| masked(&a, &b, (8, 8), &spec(1), keep, &mut scratch).exp();
+        assert!((mean(&[]) - 200.5).abs() < 1e-9);
+        assert!((mean(&keep) - 200.5).abs() < 1e-9);
+        keep[9] = false;
+        assert!((mean(&keep) - 50.5).abs() < 1e-9);
+        assert!((mean(&[false; 64]) - 0.5).abs() < 1e-9);
     }
 }

@@ -82,6 +82,25 @@ impl Stream {
         }
     }
 
+    /// From now on the local detector and the motion prior look only where `keep` is true: one value
+    /// for each pixel of the model's input, row by row. The semantic detector sees the whole picture
+    /// as before. False, and nothing changes, if the size is another or nothing of the local
+    /// detector's map is kept.
+    pub fn look_only_at(&mut self, keep: &[bool]) -> bool {
+        if keep.len() != self.resized.width() * self.resized.height() {
+            return false;
+        }
+        if let Some(local) = &mut self.local
+            && !local.look_only_at(keep)
+        {
+            return false;
+        }
+        if let Some(motion) = &mut self.motion {
+            motion.look_only_at(keep);
+        }
+        true
+    }
+
     /// Source frames for each model frame.
     pub fn step(&self) -> u64 {
         self.emission.step()

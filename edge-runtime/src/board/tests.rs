@@ -91,9 +91,3 @@ fn boards_are_found_and_unknown_ones_are_told_what_to_do() {
     assert_eq!(backends(&found), Some(vec![BackendName::Ort, BackendName::Tract]));
     assert!(profile("toaster", root.path()).unwrap_err().to_string().contains("change `board`"));
 }
-
-#[test]
-fn the_memory_of_this_program_is_known() {
-    let mib = resident_mib().unwrap();
-    assert!((1..100_000).contains(&mib), "{mib}");
-}

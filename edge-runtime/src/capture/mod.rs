@@ -14,7 +14,7 @@ use video::Frame;
 use crate::clock::Clock;
 use crate::config::{Pace, SourceConfig};
 
-pub use convert::PixelFormat;
+pub use convert::{PixelFormat, to_rgb};
 pub use recorded::Recorded;
 pub use v4l2::V4l2;
 

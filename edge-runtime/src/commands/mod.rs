@@ -1,12 +1,35 @@
 //! The subcommands, one file each.
 
+pub mod bench;
+pub mod bundle;
 pub mod config;
 pub mod doctor;
 pub mod replay;
 pub mod run;
+mod signals;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use boards::profile::Profile;
+use edge_runtime::Error;
+use edge_runtime::config::{Config, UpdatesConfig};
 use edge_runtime::engine::ModelStatus;
-use edge_runtime::model::Model;
+use edge_runtime::files::Disk;
+use edge_runtime::model::{self, Model};
+use edge_runtime::update::Store;
+
+/// The board profile of a configuration.
+pub fn profile(config: &Config) -> Result<Profile, Error> {
+    edge_runtime::board::profile(&config.board, Path::new("/")).map(|(profile, _)| profile)
+}
+
+/// The slots of a configuration that has them.
+pub fn store(config: &Config, updates: &UpdatesConfig, profile: &Profile) -> Result<Store, Error> {
+    let trust = model::trust(&config.model)?;
+    let (class, factory) = (&profile.device_class, &config.model.bundle);
+    Ok(Store::new(Arc::new(Disk), &updates.dir, trust, class, factory))
+}
 
 /// What reports say of a model.
 pub fn model_status(model: &Model) -> ModelStatus {

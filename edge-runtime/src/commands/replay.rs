@@ -16,6 +16,8 @@ use edge_runtime::engine::{
 };
 use edge_runtime::maps::{MapFile, MapScorer};
 use edge_runtime::model::Model;
+use edge_runtime::scene::SceneRules;
+use edge_runtime::zones::Zones;
 use serde::Serialize;
 use video::Clip;
 
@@ -178,6 +180,8 @@ fn replay(
             update_every: 5.0,
         },
         scores: scores.map(ScoreFile::create).transpose()?,
+        scene: Some(SceneRules::default()),
+        zones: Zones::default(),
     };
     let setup = Setup {
         identity: Identity { device: "replay".into(), model: model_id(model) },
@@ -187,6 +191,7 @@ fn replay(
         model: ModelStatus::default(),
         status_every: Duration::from_secs(3600),
         end_with_sources: true,
+        remote: None,
         board: Board::none(),
     };
     let hub = Arc::new(Hub::new(&[Delivery::Lossless]));

@@ -2,25 +2,36 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use boards::ThermalMonitor;
 use boards::profile::Profile;
 use edge_runtime::Error;
 use edge_runtime::alarm::Alarm;
 use edge_runtime::board::{self, Board};
 use edge_runtime::capture::{self, Delivery, FrameSource};
 use edge_runtime::clock::{Clock, SystemClock};
-use edge_runtime::config::{CameraConfig, Config, SourceConfig};
-use edge_runtime::detection::IncidentIds;
+use edge_runtime::config::{
+    CameraConfig, Config, MqttConfig, SourceConfig, UpdatesConfig, WebConfig,
+};
+use edge_runtime::control::{Command, Order, Refusal, Settings, UpdateCommand};
+use edge_runtime::detection::{IncidentIds, Rules};
 use edge_runtime::engine::{
-    self, CameraSetup, EventFile, Hub, Identity, Outputs, Report, ScoreFile, Setup,
+    self, CameraSetup, EventFile, Hub, Identity, Outputs, Remote, Report, ScoreFile, Setup,
 };
 use edge_runtime::evidence::Evidence;
 use edge_runtime::model::Model;
-use edge_runtime::publish::{Publisher, Spool};
+use edge_runtime::publish::{Incoming, Listener, Outbox, Publisher, Spool, home_assistant};
+use edge_runtime::update::{self, Exchange, Lock, Offer, Slot, Store, Watch, WatchSetup};
+use edge_runtime::vitals::Thermometer;
+use edge_runtime::web::{Live, Web, WebSetup};
+use inference::Engine;
+use model_bundle::Bundle;
 
-use super::{model_id, model_status, warn_of_origin};
+use super::signals::Signals;
+use super::{model_id, model_status, profile, store, warn_of_origin};
 use crate::ConfigArgument;
 
 /// Longest wait for the broker with `--require-broker`.
@@ -38,7 +49,8 @@ too, unless none can be opened at the start (exit code 4).
 
 Examples:
   edge-runtime run --config /etc/pavad/edge.toml
-  edge-runtime run --config edge.toml --require-broker -v")]
+  edge-runtime run --config edge.toml --require-broker -v
+  kill -HUP PID     reads the configuration again; a wrong one changes nothing")]
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -48,19 +60,53 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let mut config = Config::load(&arguments.config.config).map_err(Error::from)?;
+    let path = &arguments.config.config;
+    let mut config = Config::load(path).map_err(Error::from)?;
+    let signals = Signals::watch(path).context("signal handler")?;
+    let mut require_broker = arguments.require_broker;
+    loop {
+        let report = run_once(&config, require_broker, &signals)?;
+        match signals.take_reloaded() {
+            Some(new) => {
+                // Cameras end with this configuration whatever became of them.
+                for error in report.cameras.iter().filter_map(|camera| camera.error.as_ref()) {
+                    log::error!("{error}");
+                }
+                if let Some(publisher) = report.outputs.publisher {
+                    publisher.close(GOODBYE);
+                }
+                log::info!("{}: read again", path.display());
+                (config, require_broker) = (new, false);
+            }
+            None => return Ok(finish(report, &config)?),
+        }
+    }
+}
+
+/// Runs with one configuration until its cameras end, or a signal comes.
+fn run_once(config: &Config, require_broker: bool, signals: &Signals) -> anyhow::Result<Report> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let root = Path::new("/");
     let (profile, origin) = board::profile(&config.board, root)?;
     log::info!("board: {}", board::describe(&profile, origin, root));
-    config.model.backends = config.model.backends.or_else(|| board::backends(&profile));
-    let mut model = Model::load(&config.model)?;
+    let mut config = config.clone();
+    config.model.backends = config.model.backends.take().or_else(|| board::backends(&profile));
+    let config = &config;
+    let (mut model, slot) = load(config, &profile)?;
     warn_of_origin(&model, "name the key in `model.public_keys`");
-    model.check_device(&config.model.bundle, &profile.device_class)?;
-    let cameras = cameras(&config, &model, &clock)?;
+    let cameras = cameras(config, &model, &clock)?;
+    let deliveries: Vec<Delivery> = cameras.iter().map(|c| c.delivery).collect();
+    let hub = Arc::new(Hub::new(&deliveries));
+    signals.stops(&hub);
+    let remote = remote(config, &profile);
+    let (sender, receiver) = Watch::commands();
+    let update_sender = config.updates.is_some().then(|| sender.clone());
+    let mut outputs = outputs(config, &profile, require_broker, &remote, &hub, update_sender)?;
+    let web = config.web.as_ref().map(|c| web(config, c, &hub, &remote)).transpose()?;
+    outputs.live = web.as_ref().map(|(_, live)| Arc::clone(live));
     let setup = Setup {
         identity: Identity { device: config.device.clone(), model: model_id(&model) },
-        outputs: outputs(&config, &profile, arguments.require_broker)?,
+        outputs,
         ids: IncidentIds::random().context("/dev/urandom")?,
         clock,
         model: model_status(&model),
@@ -68,13 +114,118 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         end_with_sources: config.exit_when_done,
         // Last, so that the watchdog does not run while the model is loaded.
         board: Board::open(&profile, root),
+        remote: Some(remote),
     };
-    let deliveries: Vec<Delivery> = cameras.iter().map(|c| c.delivery).collect();
-    let hub = Arc::new(Hub::new(&deliveries));
-    let handler = Arc::clone(&hub);
-    ctrlc::set_handler(move || handler.stop()).context("signal handler")?;
-    let report = engine::run(cameras, &mut model.engine, setup, &hub);
-    Ok(finish(report, &config)?)
+    let exchange = Arc::new(Exchange::default());
+    let _watch = config
+        .updates
+        .as_ref()
+        .map(|updates| {
+            let outbox = setup.outputs.publisher.as_ref().map(Publisher::outbox);
+            let store = store(config, updates, &profile)?;
+            watch(config, updates, store, slot, outbox, &exchange, (sender, receiver))
+        })
+        .transpose()?;
+    Ok(engine::run_exchanging(cameras, &mut model.engine, setup, &hub, exchange.as_ref()))
+}
+
+/// Starts the local web server.
+fn web(
+    config: &Config,
+    web: &WebConfig,
+    hub: &Arc<Hub>,
+    remote: &Remote,
+) -> Result<(Web, Arc<Live>), Error> {
+    let token = web.token_file.as_ref().map(|path| {
+        let wrong = |what: &str| Error::Usage(format!("{}: {what}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| wrong(&e.to_string()))?;
+        let token = text.lines().next().unwrap_or_default().trim().to_owned();
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(16..=128).contains(&token.len()) || !token.bytes().all(allowed) {
+            return Err(wrong("the token must be 16 to 128 of a-z, A-Z, 0-9, '-' and '_'"));
+        }
+        Ok(token)
+    });
+    let live = Arc::new(Live::new(config.cameras.len()));
+    let server = Web::start(WebSetup {
+        listen: web.listen,
+        token: token.transpose()?,
+        cameras: camera_ids(config),
+        live: Arc::clone(&live),
+        hub: Arc::clone(hub),
+        counters: Arc::clone(&remote.counters),
+        evidence: config.evidence.as_ref().map(|evidence| evidence.dir.clone()),
+    })?;
+    Ok((server, live))
+}
+
+/// The model that is to run: that of a slot, or the configuration's.
+fn load(config: &Config, profile: &Profile) -> Result<(Model, Option<Slot>), Error> {
+    let Some(updates) = &config.updates else {
+        let model = Model::load(&config.model)?;
+        model.check_device(&config.model.bundle, &profile.device_class)?;
+        return Ok((model, None));
+    };
+    let store = store(config, updates, profile)?;
+    let _lock = Lock::take(store.dir())?;
+    let selected = store.select(|bundle| {
+        Model::from_bundle(bundle, &config.model, store.dir()).and_then(|model| {
+            // Rules that do not go together with the configuration's are a failure of the update.
+            offered_rules(config, &model)?;
+            Ok(model)
+        })
+    })?;
+    if let Some(slot) = selected.slot {
+        let trial = if selected.on_trial { ", on trial" } else { "" };
+        log::info!("bundle of slot {slot}{trial}");
+    }
+    Ok((selected.value, selected.slot))
+}
+
+fn offered_rules(config: &Config, model: &Model) -> Result<Vec<Rules>, Error> {
+    let events = &model.bundle.manifest().detectors.events;
+    let rules = config.cameras.iter().map(|camera| config.rules(events, camera));
+    rules.collect::<Result<_, _>>().map_err(Error::Usage)
+}
+
+/// Starts to look after updates.
+fn watch(
+    config: &Config,
+    updates: &UpdatesConfig,
+    store: Store,
+    running: Option<Slot>,
+    outbox: Option<Outbox>,
+    exchange: &Arc<Exchange<Engine>>,
+    (sender, commands): (SyncSender<UpdateCommand>, Receiver<UpdateCommand>),
+) -> Result<Watch, Error> {
+    let own = config.clone();
+    let load = move |bundle: Bundle, path: &Path| {
+        let model = Model::from_bundle(bundle, &own.model, path)?;
+        let (rules, status, id) =
+            (offered_rules(&own, &model)?, model_status(&model), model_id(&model));
+        Ok(Offer { scorer: model.engine, status, id, rules })
+    };
+    let topic = config.mqtt.as_ref().map(|mqtt| mqtt.topics().bundle());
+    let report = move |report: &update::Report| {
+        let (Some(outbox), Some(topic)) = (&outbox, &topic) else { return };
+        match serde_json::to_vec(report) {
+            Ok(json) => outbox.set_retained(topic, json),
+            Err(e) => log::error!("{topic}: {e}"),
+        }
+    };
+    let setup = WatchSetup {
+        store,
+        load: Box::new(load),
+        exchange: Arc::clone(exchange),
+        url_prefixes: updates.url_prefixes.clone(),
+        ca_file: updates.ca_file.clone(),
+        probation_frames: updates.probation_frames,
+        probation: Duration::from_secs_f64(updates.probation_seconds),
+        running,
+        report: Box::new(report),
+        commands,
+    };
+    Watch::start(setup, sender)
 }
 
 /// Opens the cameras. Devices that are away are waited for, if at least one source is there.
@@ -110,6 +261,8 @@ fn cameras(
             delivery,
             rules,
             scores: scores(config, camera)?,
+            scene: Some(config.scene),
+            zones: camera.zones.clone(),
         });
     }
     match away {
@@ -123,7 +276,89 @@ fn scores(config: &Config, camera: &CameraConfig) -> Result<Option<ScoreFile>, E
     path.map(|p| ScoreFile::with_detectors(&p)).transpose()
 }
 
-fn outputs(config: &Config, profile: &Profile, require_broker: bool) -> Result<Outputs, Error> {
+fn remote(config: &Config, profile: &Profile) -> Remote {
+    let mqtt = config.mqtt.as_ref();
+    let introduction = mqtt.and_then(|mqtt| {
+        let home_assistant = mqtt.home_assistant.as_ref()?;
+        let message = if home_assistant.enabled {
+            home_assistant::message(&config.device, &camera_ids(config), &mqtt.topics()).to_string()
+        } else {
+            String::new()
+        };
+        Some((home_assistant::topic(home_assistant, &config.device), message))
+    });
+    let thermometer = profile
+        .open_thermal(Path::new("/"))
+        .unwrap_or_else(|e| {
+            log::warn!("temperature: {e}");
+            None
+        })
+        .map(|source| Thermometer::new(source, ThermalMonitor::new(profile.thermal.limits())));
+    Remote {
+        topics: mqtt.map(MqttConfig::topics),
+        settings: Settings::open(&config.state_dir),
+        counters: Arc::default(),
+        thermometer,
+        telemetry_every: Duration::from_secs_f64(config.telemetry_every),
+        introduction,
+    }
+}
+
+fn camera_ids(config: &Config) -> Vec<String> {
+    config.cameras.iter().map(|camera| camera.id.clone()).collect()
+}
+
+/// What is subscribed to, and what is done with it.
+fn listener(
+    config: &Config,
+    mqtt: &MqttConfig,
+    remote: &Remote,
+    hub: &Arc<Hub>,
+    updates: Option<SyncSender<UpdateCommand>>,
+) -> (Vec<String>, Listener) {
+    let topics = mqtt.topics();
+    let mut filters = Vec::new();
+    if mqtt.commands {
+        filters.extend(topics.commands().iter().map(ToString::to_string));
+    }
+    let birth = mqtt
+        .home_assistant
+        .as_ref()
+        .filter(|home_assistant| home_assistant.enabled)
+        .map(home_assistant::birth_topic);
+    filters.extend(birth.clone());
+    let (cameras, counters, hub) =
+        (camera_ids(config), Arc::clone(&remote.counters), Arc::clone(hub));
+    let listener = move |message: &Incoming| {
+        if birth.as_ref() == Some(&message.topic) {
+            // Its first word may be kept by the broker; hearing it again does no harm.
+            if message.payload == b"online" {
+                hub.command(Command::Introduce);
+            }
+            return;
+        }
+        let order = Order::parse(message, &topics, &cameras);
+        let accepted = order.and_then(|order| match order {
+            Order::Run(command) if hub.command(command) => Ok(()),
+            Order::Run(_) => Err(Refusal::Busy),
+            Order::Update(command) => match &updates {
+                Some(updates) => updates.try_send(command).map_err(|_| Refusal::Busy),
+                None => Err(Refusal::UnknownTopic),
+            },
+        });
+        counters.count(&message.topic, accepted);
+    };
+    (filters, Box::new(listener))
+}
+
+fn outputs(
+    config: &Config,
+    profile: &Profile,
+    require_broker: bool,
+    remote: &Remote,
+    hub: &Arc<Hub>,
+    updates: Option<SyncSender<UpdateCommand>>,
+) -> Result<Outputs, Error> {
     let publisher = match &config.mqtt {
         None if require_broker => {
             return Err(Error::Usage(
@@ -136,7 +371,8 @@ fn outputs(config: &Config, profile: &Profile, require_broker: bool) -> Result<O
             if !spool.is_empty() {
                 log::info!("{} events from an earlier run wait for the broker", spool.len());
             }
-            let publisher = Publisher::start(mqtt.clone(), spool);
+            let (filters, listener) = listener(config, mqtt, remote, hub, updates);
+            let publisher = Publisher::listening(mqtt.clone(), spool, filters, listener);
             if require_broker && !publisher.wait_connected(BROKER_WAIT) {
                 return Err(Error::Unavailable(format!(
                     "broker {}:{}: no connection in {} s; start it, or check `mqtt` with \
@@ -154,6 +390,7 @@ fn outputs(config: &Config, profile: &Profile, require_broker: bool) -> Result<O
         events: config.events_file.as_ref().map(|p| EventFile::open(p, true)).transpose()?,
         evidence: config.evidence.as_ref().map(Evidence::open).transpose()?,
         alarm: Alarm::open(profile, Path::new("/"))?,
+        live: None,
     })
 }
 

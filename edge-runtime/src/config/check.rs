@@ -1,6 +1,7 @@
 //! From the file as written to types that cannot be wrong.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,12 @@ use toml::Spanned;
 
 use super::raw::{self, SourceType};
 use super::{
-    AtEnd, CameraConfig, Config, EventOverrides, EvidenceConfig, FileConfig, ModelConfig,
-    MqttConfig, Pace, Protocol, SourceConfig, SpoolConfig, TlsConfig, V4l2Config,
+    AtEnd, CameraConfig, Config, EventOverrides, EvidenceConfig, FileConfig, HomeAssistantConfig,
+    ModelConfig, MqttConfig, Pace, Protocol, SourceConfig, SpoolConfig, TlsConfig, UpdatesConfig,
+    V4l2Config, WebConfig,
 };
+use crate::scene::SceneRules;
+use crate::zones::Zones;
 
 /// What is wrong, and where in the text.
 pub struct Problem {
@@ -76,6 +80,7 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
     let path = |text: String| folder.join(text);
     let device = id(&raw.device, "device")?;
     let mqtt = raw.mqtt.map(|m| mqtt(m, &device, folder)).transpose()?;
+    let updates = raw.updates.map(|u| updates(u, &raw.model, folder)).transpose()?;
     let spool = raw.spool.unwrap_or(raw::Spool { dir: None, max_bytes: None });
     let evidence = raw.evidence.map(|e| -> Checked<_> {
         Ok(EvidenceConfig {
@@ -88,18 +93,23 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
     Ok(Config {
         board: raw.board.unwrap_or_else(|| "auto".into()),
         status_every: number(raw.status_every, "status_every", 1.0..=3600.0, 10.0)?,
+        telemetry_every: number(raw.telemetry_every, "telemetry_every", 1.0..=3600.0, 30.0)?,
+        state_dir: path(raw.state_dir.unwrap_or_else(|| "state".into())),
         scores_dir: raw.scores_dir.map(path),
         events_file: raw.events_file.map(path),
         exit_when_done: raw.exit_when_done.unwrap_or(false),
         drain_timeout: number(raw.drain_timeout, "drain_timeout", 0.0..=3600.0, 30.0)?,
         model: model(raw.model, folder)?,
         mqtt,
+        updates,
         spool: SpoolConfig {
             dir: path(spool.dir.unwrap_or_else(|| "spool".into())),
             max_bytes: number(spool.max_bytes, "spool.max_bytes", 4096..=1 << 40, 16 << 20)?,
         },
         evidence: evidence.transpose()?,
         events: raw.events.map(events).transpose()?.unwrap_or_default(),
+        web: raw.web.map(|w| web(w, folder)).transpose()?,
+        scene: raw.scene.map(scene).transpose()?.unwrap_or_default(),
         cameras: cameras(raw.cameras, folder)?,
         device,
     })
@@ -179,7 +189,57 @@ fn mqtt(raw: raw::Mqtt, device: &str, folder: &Path) -> Checked<MqttConfig> {
         password_file: raw.password_file.map(path),
         keep_alive: number(raw.keep_alive, "mqtt.keep_alive", 5..=3600, 30)?,
         tls,
+        commands: raw.commands.unwrap_or(true),
+        home_assistant: raw.home_assistant.map(home_assistant).transpose()?,
     })
+}
+
+fn updates(
+    raw: Spanned<raw::Updates>,
+    model: &raw::Model,
+    folder: &Path,
+) -> Checked<UpdatesConfig> {
+    if model.public_keys.as_ref().is_none_or(Vec::is_empty) {
+        let message = "`updates` needs `model.public_keys`: who may sign a bundle?";
+        return problem(&raw, message.into());
+    }
+    let raw = raw.into_inner();
+    let mut url_prefixes = Vec::new();
+    for prefix in raw.url_prefixes.map(Spanned::into_inner).unwrap_or_default() {
+        let text = prefix.get_ref();
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        // Without the slash `https://good` would also allow `https://good.evil.example`.
+        if host.and_then(|host| host.find('/')).is_none_or(|at| at == 0) {
+            let message = format!(
+                "`updates.url_prefixes` {text:?} must be http:// or https:// with a host and a '/'"
+            );
+            return problem(&prefix, message);
+        }
+        url_prefixes.push(prefix.into_inner());
+    }
+    let (frames, seconds) = ("updates.probation_frames", "updates.probation_seconds");
+    Ok(UpdatesConfig {
+        dir: folder.join(raw.dir.unwrap_or_else(|| "bundles".into())),
+        url_prefixes,
+        ca_file: raw.ca_file.map(|path| folder.join(path)),
+        probation_frames: number(raw.probation_frames, frames, 1..=1_000_000_000, 1000)?,
+        probation_seconds: number(raw.probation_seconds, seconds, 0.0..=86_400.0, 300.0)?,
+    })
+}
+
+fn home_assistant(raw: raw::HomeAssistant) -> Checked<HomeAssistantConfig> {
+    let prefix = match raw.prefix {
+        None => "homeassistant".into(),
+        // Home Assistant's prefix follows the same rules as our root topic.
+        Some(prefix) => match Topics::new(prefix.get_ref()) {
+            Ok(_) => prefix.into_inner(),
+            Err(e) => {
+                let message = format!("`mqtt.home_assistant.prefix` {:?} {e}", prefix.get_ref());
+                return problem(&prefix, message);
+            }
+        },
+    };
+    Ok(HomeAssistantConfig { enabled: raw.enabled.unwrap_or(true), prefix })
 }
 
 fn events(raw: Spanned<raw::Events>) -> Checked<EventOverrides> {
@@ -205,6 +265,40 @@ fn events(raw: Spanned<raw::Events>) -> Checked<EventOverrides> {
     }
 }
 
+fn web(raw: Spanned<raw::Web>, folder: &Path) -> Checked<WebConfig> {
+    let whole = raw.span().start;
+    let raw = raw.into_inner();
+    let usual = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let listen = match &raw.listen {
+        None => usual,
+        Some(text) => match text.get_ref().parse::<SocketAddr>() {
+            Ok(address) => address,
+            Err(_) => {
+                let given = text.get_ref();
+                let message = format!("`web.listen` {given:?} is no address and port, as {usual}");
+                return problem(text, message);
+            }
+        },
+    };
+    let token_file = raw.token_file.map(|path| folder.join(path));
+    if !listen.ip().is_loopback() && token_file.is_none() {
+        let message = format!("`web.listen` {listen} is not loopback; it needs `web.token_file`");
+        return Err(Problem { offset: whole, message });
+    }
+    Ok(WebConfig { listen, token_file })
+}
+
+fn scene(raw: raw::Scene) -> Checked<SceneRules> {
+    let usual = SceneRules::default();
+    let seconds = |field, name, default| number(field, name, 0.0..=3600.0, default);
+    Ok(SceneRules {
+        freeze_after: seconds(raw.freeze_after, "scene.freeze_after", usual.freeze_after)?,
+        veto: raw.veto.unwrap_or(usual.veto),
+        veto_before: seconds(raw.veto_before, "scene.veto_before", usual.veto_before)?,
+        veto_after: seconds(raw.veto_after, "scene.veto_after", usual.veto_after)?,
+    })
+}
+
 fn cameras(raw: Spanned<Vec<raw::Camera>>, folder: &Path) -> Checked<Vec<CameraConfig>> {
     if !(1..=32).contains(&raw.get_ref().len()) {
         let count = raw.get_ref().len();
@@ -218,7 +312,41 @@ fn cameras(raw: Spanned<Vec<raw::Camera>>, folder: &Path) -> Checked<Vec<CameraC
             return problem(&camera.id, format!("`cameras.id` {name:?} is used twice"));
         }
         let threshold = optional(camera.threshold, "cameras.threshold", 0.001..=1.0)?;
-        out.push(CameraConfig { id: name, source: source(camera.source, folder)?, threshold });
+        let zones = Zones {
+            zones: polygons(camera.zones, "cameras.zones")?,
+            ignore: polygons(camera.ignore, "cameras.ignore")?,
+        };
+        out.push(CameraConfig {
+            id: name,
+            source: source(camera.source, folder)?,
+            threshold,
+            zones,
+        });
+    }
+    Ok(out)
+}
+
+/// At most 32 polygons of 3 to 64 corners, inside the picture.
+fn polygons(raw: Option<Vec<Spanned<Vec<[f64; 2]>>>>, name: &str) -> Checked<Vec<Vec<[f64; 2]>>> {
+    let raw = raw.unwrap_or_default();
+    if let Some(too_many) = raw.get(32) {
+        return problem(too_many, format!("`{name}` has more than 32 polygons"));
+    }
+    let mut out = Vec::new();
+    for polygon in raw {
+        let corners = polygon.get_ref();
+        if !(3..=64).contains(&corners.len()) {
+            let count = corners.len();
+            let message = format!("`{name}`: a polygon has {count} corners; it must have 3 to 64");
+            return problem(&polygon, message);
+        }
+        if !corners.iter().flatten().all(|value| (0.0..=1.0).contains(value)) {
+            let message = format!(
+                "`{name}`: a corner lies outside the picture; values are relative to its size, 0 to 1"
+            );
+            return problem(&polygon, message);
+        }
+        out.push(polygon.into_inner());
     }
     Ok(out)
 }

@@ -9,6 +9,7 @@ mod raw;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use alert_wire::Topics;
@@ -16,6 +17,8 @@ use serde::Serialize;
 
 use crate::capture::PixelFormat;
 use crate::detection::Rules;
+use crate::scene::SceneRules;
+use crate::zones::Zones;
 
 /// The configuration of the camera program. Paths are absolute or relative to the working
 /// directory.
@@ -28,6 +31,11 @@ pub struct Config {
     pub board: String,
     /// Seconds between two status messages, 1 to 3600. Default 10.
     pub status_every: f64,
+    /// Seconds between two telemetry messages, 1 to 3600. Default 30.
+    pub telemetry_every: f64,
+    /// Folder for what the program itself remembers over a restart: settings made by command.
+    /// Default `state`.
+    pub state_dir: PathBuf,
     /// Folder that gets `<camera>.csv` with the score of every frame, and `<camera>.detectors.csv`
     /// with each detector's. Default: none is written.
     pub scores_dir: Option<PathBuf>,
@@ -42,12 +50,18 @@ pub struct Config {
     pub model: ModelConfig,
     /// The broker. Default: none, events stay on the device.
     pub mqtt: Option<MqttConfig>,
+    /// Installing bundles. Default: none, `model.bundle` is the bundle.
+    pub updates: Option<UpdatesConfig>,
     /// Where events wait for the broker.
     pub spool: SpoolConfig,
     /// Pictures of incidents. Default: none are kept.
     pub evidence: Option<EvidenceConfig>,
     /// Changes to the bundle's event rules.
     pub events: EventOverrides,
+    /// What the picture as a whole is looked at for.
+    pub scene: SceneRules,
+    /// The local web server: page, metrics, health. Default: none.
+    pub web: Option<WebConfig>,
     /// The cameras, 1 to 32.
     pub cameras: Vec<CameraConfig>,
 }
@@ -115,6 +129,19 @@ pub struct MqttConfig {
     pub keep_alive: u16,
     /// TLS. Default: none, the link is not encrypted.
     pub tls: Option<TlsConfig>,
+    /// Whether commands are taken from the broker. Default true.
+    pub commands: bool,
+    /// Home Assistant. Default: it is not told of the device.
+    pub home_assistant: Option<HomeAssistantConfig>,
+}
+
+/// How Home Assistant finds the device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HomeAssistantConfig {
+    /// Whether the device is announced; if not, an earlier announcement is removed. Default true.
+    pub enabled: bool,
+    /// Home Assistant's discovery prefix. Default `homeassistant`.
+    pub prefix: String,
 }
 
 impl MqttConfig {
@@ -133,6 +160,31 @@ pub enum Protocol {
     /// MQTT 3.1.1.
     #[serde(rename = "3.1.1")]
     V311,
+}
+
+/// Installing bundles; needs `model.public_keys`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UpdatesConfig {
+    /// Folder of the slots. Default `bundles`.
+    pub dir: PathBuf,
+    /// Beginnings of the addresses that a command over MQTT may have a bundle fetched from. Default:
+    /// none, then only `edge-runtime bundle install` installs.
+    pub url_prefixes: Vec<String>,
+    /// PEM file with the certificates that a server must be signed by. Default: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Frames that a new bundle must score without failing, 1 to 10^9. Default 1000.
+    pub probation_frames: u64,
+    /// Seconds that it must run at least, 0 to 86400. Default 300.
+    pub probation_seconds: f64,
+}
+
+/// The local web server.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WebConfig {
+    /// Address and port. Default `127.0.0.1:8080`. Any other than loopback needs `token_file`.
+    pub listen: SocketAddr,
+    /// File whose first line every request must know. Default: none.
+    pub token_file: Option<PathBuf>,
 }
 
 /// TLS to the broker.
@@ -210,6 +262,9 @@ pub struct CameraConfig {
     /// Score at which an incident starts at this camera, between 0 and 1; `exit` moves in
     /// proportion. Default: as the bundle or `[events]` says.
     pub threshold: Option<f64>,
+    /// The places of its picture that count. Default: all.
+    #[serde(flatten)]
+    pub zones: Zones,
 }
 
 /// Where frames come from.
@@ -360,8 +415,7 @@ impl Config {
             update_every: events.update_every,
         };
         if let Some(threshold) = camera.threshold {
-            rules.exit *= threshold / rules.enter;
-            rules.enter = threshold;
+            rules = rules.with_threshold(threshold);
         }
         if !(0.0 <= rules.exit && rules.exit < rules.enter && rules.enter <= 1.0) {
             return Err(format!(

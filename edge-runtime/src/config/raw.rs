@@ -17,15 +17,20 @@ pub struct Config {
     pub device: Spanned<String>,
     pub board: Option<String>,
     pub status_every: Field<f64>,
+    pub telemetry_every: Field<f64>,
+    pub state_dir: Option<String>,
     pub scores_dir: Option<String>,
     pub events_file: Option<String>,
     pub exit_when_done: Option<bool>,
     pub drain_timeout: Field<f64>,
     pub model: Model,
     pub mqtt: Option<Mqtt>,
+    pub updates: Option<Spanned<Updates>>,
     pub spool: Option<Spool>,
     pub evidence: Option<Evidence>,
     pub events: Option<Spanned<Events>>,
+    pub scene: Option<Scene>,
+    pub web: Option<Spanned<Web>>,
     pub cameras: Spanned<Vec<Camera>>,
 }
 
@@ -51,6 +56,25 @@ pub struct Mqtt {
     pub password_file: Field<String>,
     pub keep_alive: Field<u16>,
     pub tls: Option<Tls>,
+    pub commands: Option<bool>,
+    pub home_assistant: Option<HomeAssistant>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeAssistant {
+    pub enabled: Option<bool>,
+    pub prefix: Field<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Updates {
+    pub dir: Option<String>,
+    pub url_prefixes: Field<Vec<Spanned<String>>>,
+    pub ca_file: Option<String>,
+    pub probation_frames: Field<u64>,
+    pub probation_seconds: Field<f64>,
 }
 
 #[derive(Deserialize)]
@@ -90,10 +114,28 @@ pub struct Events {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Web {
+    pub listen: Field<String>,
+    pub token_file: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scene {
+    pub freeze_after: Field<f64>,
+    pub veto: Option<bool>,
+    pub veto_before: Field<f64>,
+    pub veto_after: Field<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Camera {
     pub id: Spanned<String>,
     pub source: Spanned<Source>,
     pub threshold: Field<f64>,
+    pub zones: Option<Vec<Spanned<Vec<[f64; 2]>>>>,
+    pub ignore: Option<Vec<Spanned<Vec<[f64; 2]>>>>,
 }
 
 #[derive(Deserialize)]

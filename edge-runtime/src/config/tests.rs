@@ -163,6 +163,39 @@ fn errors_name_file_line_and_field() {
             &["`cameras.source.width`", "only"],
         ),
         ("id = \"door\"", "id = \"door\"\nthreshold = 2", 8, &["`cameras.threshold` is 2"]),
+        (
+            "id = \"door\"",
+            "id = \"door\"\nzones = [[[0, 0], [1, 0]]]",
+            8,
+            &["`cameras.zones`", "has 2 corners"],
+        ),
+        (
+            "id = \"door\"",
+            "id = \"door\"\nignore = [[[0, 0], [1, 0], [0, 1.5]]]",
+            8,
+            &["`cameras.ignore`", "outside the picture"],
+        ),
+        ("[model]\n", "[scene]\nfreeze_after = -1\n[model]\n", 4, &["`scene.freeze_after` is -1"]),
+        ("[model]\n", "[updates]\n[model]\n", 3, &["`updates` needs `model.public_keys`"]),
+        (
+            "[model]\n",
+            "[updates]\nurl_prefixes = [\"https://host\"]\n[model]\npublic_keys = [\"k\"]\n",
+            4,
+            &["`updates.url_prefixes`", "https://host"],
+        ),
+        (
+            "[model]\n",
+            "[mqtt]\nhost = \"h\"\nhome_assistant = { prefix = \"a b\" }\n[model]\n",
+            5,
+            &["`mqtt.home_assistant.prefix`"],
+        ),
+        (
+            "[model]\n",
+            "[web]\nlisten = \"0.0.0.0:80\"\n[model]\n",
+            3,
+            &["0.0.0.0:80 is not loopback", "`web.token_file`"],
+        ),
+        ("[model]\n", "[web]\nlisten = \"8080\"\n[model]\n", 4, &["`web.listen` \"8080\""]),
         ("[model]", "[model", 3, &[]),
     ];
     for (from, to, line, parts) in cases {

@@ -34,6 +34,13 @@ pub struct Rules {
     pub update_every: f64,
 }
 
+impl Rules {
+    /// These rules with another `enter`; `exit` moves in proportion.
+    pub fn with_threshold(self, enter: f64) -> Self {
+        Self { exit: self.exit * (enter / self.enter), enter, ..self }
+    }
+}
+
 /// The score of one frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
@@ -47,6 +54,8 @@ pub struct Observation {
     pub kind: Option<u16>,
     /// Where it is, if the model tells.
     pub region: Option<Region>,
+    /// The whole picture changed about then: no incident begins.
+    pub vetoed: bool,
 }
 
 /// A message about an incident.
@@ -101,6 +110,17 @@ impl Detection {
         &self.rules
     }
 
+    /// Changes the score at which an incident starts; the score at which it ends moves in
+    /// proportion. A running incident goes on under the new rules.
+    pub fn set_threshold(&mut self, enter: f64) {
+        self.rules = self.rules.with_threshold(enter);
+    }
+
+    /// Goes on with other rules; incidents are numbered on.
+    pub fn renew(&mut self, rules: Rules) {
+        *self = Self { next_number: self.next_number, ..Self::new(rules) };
+    }
+
     /// Whether an announced incident is running.
     pub fn is_active(&self) -> bool {
         matches!(self.state, State::Active { .. })
@@ -123,7 +143,7 @@ impl Detection {
         let rules = self.rules;
         match &mut self.state {
             State::Idle { not_before } => {
-                if seen.score < rules.enter || seen.time < *not_before {
+                if seen.score < rules.enter || seen.time < *not_before || seen.vetoed {
                     return None;
                 }
                 let number = self.next_number;
@@ -133,7 +153,7 @@ impl Detection {
                 self.announce(seen)
             }
             State::Pending(incident) => {
-                if seen.score < rules.exit {
+                if seen.score < rules.exit || seen.vetoed {
                     // Too short to be one: it leaves no trace and costs no cool-down.
                     self.state = State::Idle { not_before: f64::NEG_INFINITY };
                     return None;

@@ -18,7 +18,14 @@ fn run(rules: Rules, track: &str) -> Vec<String> {
         let score = f64::from(c.to_digit(10).unwrap()) / 10.0;
         // An exact multiple would leave the comparison with the durations to rounding.
         let time = (frame as f64 * 100.0).round() / 1000.0 + frame as f64 * 1e-9;
-        let seen = Observation { frame: frame as u64, time, score, kind: None, region: None };
+        let seen = Observation {
+            frame: frame as u64,
+            time,
+            score,
+            kind: None,
+            region: None,
+            vetoed: false,
+        };
         if let Some(t) = detection.push(seen) {
             out.push(format!("{:?}@{frame}", t.phase));
         }
@@ -82,6 +89,7 @@ fn an_incident_knows_its_first_peak_and_last_frame() {
             score: *score,
             kind,
             region,
+            vetoed: false,
         }));
         match frame {
             0 => assert_eq!(detection.peak_frame(), None),
@@ -110,6 +118,7 @@ fn a_score_that_is_not_a_number_counts_as_nothing() {
         score,
         kind: None,
         region: None,
+        vetoed: false,
     };
     assert_eq!(detection.push(seen(0, f64::NAN)), None);
     assert_eq!(detection.push(seen(1, 0.9)).unwrap().phase, Phase::New);
@@ -120,11 +129,53 @@ fn a_score_that_is_not_a_number_counts_as_nothing() {
 #[test]
 fn a_gap_in_time_ends_a_running_incident_and_starts_afresh() {
     let mut detection = Detection::new(RULES);
-    let seen = |frame: u64, time| Observation { frame, time, score: 0.9, kind: None, region: None };
+    let seen = |frame: u64, time| Observation {
+        frame,
+        time,
+        score: 0.9,
+        kind: None,
+        region: None,
+        vetoed: false,
+    };
     detection.push(seen(0, 0.0));
     assert!(detection.push(seen(1, 0.5)).is_some());
     assert_eq!(detection.finish().unwrap().phase, Phase::End);
     assert!(detection.push(seen(2, 60.0)).is_none());
     let again = detection.push(seen(3, 61.0)).unwrap();
     assert_eq!((again.phase, again.incident.number), (Phase::New, 1));
+}
+
+#[test]
+fn a_veto_keeps_incidents_from_beginning_and_does_not_end_one() {
+    let rules = Rules {
+        enter: 0.5,
+        exit: 0.4,
+        min_duration: 0.2,
+        end_after: 0.3,
+        cool_down: 0.0,
+        update_every: 100.0,
+    };
+    let story = |vetoed: std::ops::Range<u64>| {
+        let mut detection = Detection::new(rules);
+        let mut out = Vec::new();
+        for frame in 0..14 {
+            let score = if (2..9).contains(&frame) { 0.9 } else { 0.0 };
+            let transition = detection.push(Observation {
+                frame,
+                time: frame as f64 * 0.1,
+                score,
+                kind: None,
+                region: None,
+                vetoed: vetoed.contains(&frame),
+            });
+            out.extend(transition.map(|t| (t.phase, t.incident.first.frame)));
+        }
+        out
+    };
+    assert_eq!(story(0..0), [(Phase::New, 2), (Phase::End, 2)]);
+    // Over the whole; at its beginning, pending included; after it was announced.
+    assert_eq!(story(0..14), []);
+    assert_eq!(story(2..4), [(Phase::New, 4), (Phase::End, 4)]);
+    assert_eq!(story(3..4), [(Phase::New, 4), (Phase::End, 4)]);
+    assert_eq!(story(5..14), [(Phase::New, 2), (Phase::End, 2)]);
 }

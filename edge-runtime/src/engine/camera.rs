@@ -1,6 +1,7 @@
 //! One camera: from its frames to its events.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use alert_wire::{Alert, ModelId, Region, SCHEMA, truncate};
 use inference::FrameScore;
@@ -8,11 +9,14 @@ use video::Frame;
 
 use super::outputs::{Outputs, ScoreFile};
 use super::scorer::Scorer;
+use super::telemetry::Samples;
 use crate::capture::Stamp;
 use crate::clock::Clock;
 use crate::detection::{Detection, IncidentIds, Observation, Rules, Transition};
 use crate::error::Error;
 use crate::evidence::Ring;
+use crate::scene::{SceneMonitor, SceneRules, SceneState};
+use crate::zones::Zones;
 
 /// What all cameras of a device share in their messages.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ pub struct Counts {
     pub scored: u64,
     /// Incidents announced.
     pub events: u64,
+    /// Frames at which an incident would have begun if the whole picture had not changed.
+    pub vetoed: u64,
     /// The newest score.
     pub score: f64,
 }
@@ -56,6 +62,12 @@ pub struct Camera<S: Scorer> {
     peak: Option<u64>,
     picture: Frame,
     incident: Option<Running>,
+    /// Whether incidents are announced.
+    armed: bool,
+    scene: Option<SceneMonitor>,
+    zones: Zones,
+    /// Time from a frame's capture to its score.
+    latency: Samples,
     counts: Counts,
 }
 
@@ -106,8 +118,23 @@ impl<S: Scorer> Camera<S> {
             peak: None,
             picture: Frame::default(),
             incident: None,
+            armed: true,
+            scene: None,
+            zones: Zones::default(),
+            latency: Samples::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// Looks at the picture as a whole too, and for incidents only at some places.
+    #[must_use]
+    pub fn watching(self, scene: Option<SceneRules>, zones: Zones) -> Self {
+        Self { scene: scene.map(SceneMonitor::new), zones, ..self }
+    }
+
+    /// What is the matter with the picture.
+    pub fn scene(&self) -> SceneState {
+        self.scene.as_ref().map(SceneMonitor::state).unwrap_or_default()
     }
 
     /// Id of the camera.
@@ -125,6 +152,57 @@ impl<S: Scorer> Camera<S> {
         self.detection.is_active()
     }
 
+    /// Whether incidents are announced.
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Score at which an incident starts.
+    pub fn threshold(&self) -> f64 {
+        self.detection.rules().enter
+    }
+
+    /// Changes the score at which an incident starts.
+    pub fn set_threshold(&mut self, enter: f64) {
+        self.detection.set_threshold(enter);
+    }
+
+    /// Announces incidents or no longer does so, which ends a running one. Frames are scored either
+    /// way.
+    ///
+    /// # Errors
+    /// If the end of the incident cannot be written.
+    pub fn set_armed(
+        &mut self,
+        armed: bool,
+        scorer: &S,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        self.armed = armed;
+        if armed { Ok(()) } else { self.end_incident(scorer, context) }
+    }
+
+    /// As [`Camera::set_armed`] before the first frame, when there is no incident to end.
+    pub fn restore_armed(&mut self, armed: bool) {
+        self.armed = armed;
+    }
+
+    /// Goes on with another model and its event rules, after [`Camera::gap`] has ended the stream.
+    pub fn renew(&mut self, rules: Rules, scorer: &S) {
+        let lag = scorer.lag(self.rate);
+        self.detection.renew(rules);
+        if self.ring.is_some() {
+            self.ring = Some(Ring::new(lag));
+        }
+        self.stamps.reserve(lag as usize + 1);
+        self.scores.reserve(lag as usize + 1);
+    }
+
+    /// Time from a frame's capture to its score, of the newest frames.
+    pub fn latency(&self) -> &Samples {
+        &self.latency
+    }
+
     /// Takes a frame.
     ///
     /// # Errors
@@ -139,10 +217,19 @@ impl<S: Scorer> Camera<S> {
         let number = self.counts.frames;
         self.counts.frames += 1;
         self.stamps.push_back(stamp);
+        if let Some(scene) = &mut self.scene {
+            scene.push(frame, stamp.stream);
+        }
         if let Some(ring) = &mut self.ring {
             ring.push(number, frame).map_err(Error::Input)?;
         }
-        let stream = self.stream.get_or_insert_with(|| scorer.stream(self.rate));
+        let stream = self.stream.get_or_insert_with(|| {
+            let mut stream = scorer.stream(self.rate);
+            if !self.zones.is_everything() && !scorer.look_only_at(&mut stream, &self.zones) {
+                log::error!("camera {}: its zones hold nothing that the model sees", self.id);
+            }
+            stream
+        });
         self.scores.clear();
         let scores = &mut self.scores;
         let pushed = scorer.push(stream, frame, &mut |score| scores.push(*score));
@@ -173,21 +260,30 @@ impl<S: Scorer> Camera<S> {
         }
         // After an error some scores never come.
         self.stamps.clear();
-        self.base = self.counts.frames;
-        if let Some(transition) = self.detection.finish() {
-            let now = Stamp {
-                stream: transition.incident.last.time,
-                wall_ms: context.clock.wall_ms(),
-                uptime_ms: context.clock.monotonic().as_millis() as u64,
-            };
-            let stamp = self.last_stamp.unwrap_or(now);
-            result = result.and(self.announce(&transition, stamp, scorer, context));
+        if let Some(scene) = &mut self.scene {
+            scene.gap();
         }
-        self.peak = None;
+        self.base = self.counts.frames;
+        result = result.and(self.end_incident(scorer, context));
         if let Some(file) = &mut self.score_file {
             result = result.and(file.flush());
         }
         result
+    }
+
+    /// Ends a running incident at the newest frame scored.
+    fn end_incident(&mut self, scorer: &S, context: &mut Context<'_>) -> Result<(), Error> {
+        self.peak = None;
+        let Some(transition) = self.detection.finish() else {
+            return Ok(());
+        };
+        let now = Stamp {
+            stream: transition.incident.last.time,
+            wall_ms: context.clock.wall_ms(),
+            uptime_ms: context.clock.monotonic().as_millis() as u64,
+        };
+        let stamp = self.last_stamp.unwrap_or(now);
+        self.announce(&transition, stamp, scorer, context)
     }
 
     fn take_scores(&mut self, scorer: &S, context: &mut Context<'_>) -> Result<(), Error> {
@@ -212,12 +308,23 @@ impl<S: Scorer> Camera<S> {
         self.counts.scored += 1;
         self.counts.score = score.score;
         self.last_stamp = Some(stamp);
+        let taken = Duration::from_millis(stamp.uptime_ms);
+        self.latency.push(context.clock.monotonic().saturating_sub(taken));
         if let Some(file) = &mut self.score_file {
             file.write(frame, score)?;
         }
+        context.outputs.score(self.number, stamp.wall_ms, score.score);
+        if !self.armed {
+            return Ok(());
+        }
         let region =
             score.region.map(|r| Region { x: r.x, y: r.y, width: r.width, height: r.height });
+        let vetoed = self.scene.as_ref().is_some_and(|scene| scene.vetoes(stamp.stream));
+        if vetoed && score.score >= self.detection.rules().enter && !self.detection.is_active() {
+            self.counts.vetoed += 1;
+        }
         let transition = self.detection.push(Observation {
+            vetoed,
             frame,
             time: stamp.stream,
             score: score.score,

@@ -9,11 +9,24 @@ use video::Frame;
 
 use super::flow::Flow;
 use crate::capture::{self, Delivery, Stamp};
+use crate::control::Command;
 
 /// Frames that may wait for a lossless source: enough to keep both threads busy.
 const LOSSLESS_DEPTH: usize = 4;
 /// Frames that may wait for a live source: one beside the one being scored, so that the newest wins.
 const NEWEST_DEPTH: usize = 1;
+
+/// Commands that may wait. They are carried out between two frames, so more are a flood.
+const COMMANDS: usize = 32;
+
+/// What the inference thread is to do next.
+#[derive(Debug)]
+pub enum Work {
+    /// A camera, by its number, has something.
+    Camera(usize, Item),
+    /// Somebody outside wants something.
+    Command(Command),
+}
 
 /// What a capture thread hands over.
 #[derive(Debug)]
@@ -37,10 +50,16 @@ struct Slot {
     dropped: u64,
 }
 
-/// The queues of all cameras.
+#[derive(Debug)]
+struct Queues {
+    slots: Vec<Slot>,
+    commands: VecDeque<Command>,
+}
+
+/// The queues of all cameras, and that of commands.
 #[derive(Debug)]
 pub struct Hub {
-    slots: Mutex<Vec<Slot>>,
+    queues: Mutex<Queues>,
     arrived: Condvar,
     room: Condvar,
     stop: AtomicBool,
@@ -59,7 +78,10 @@ impl Hub {
             dropped: 0,
         };
         Self {
-            slots: Mutex::new(cameras.iter().map(slot).collect()),
+            queues: Mutex::new(Queues {
+                slots: cameras.iter().map(slot).collect(),
+                commands: VecDeque::with_capacity(COMMANDS),
+            }),
             arrived: Condvar::new(),
             room: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -72,8 +94,20 @@ impl Hub {
         &self.flow
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over a command; false if too many wait.
+    pub fn command(&self, command: Command) -> bool {
+        let mut queues = self.lock();
+        if queues.commands.len() >= COMMANDS {
+            return false;
+        }
+        queues.commands.push_back(command);
+        drop(queues);
+        self.arrived.notify_one();
+        true
     }
 
     /// Tells every thread to come to an end.
@@ -92,25 +126,25 @@ impl Hub {
 
     /// A frame to be filled.
     pub fn spare(&self, camera: usize) -> Frame {
-        self.lock()[camera].spare.pop().unwrap_or_default()
+        self.lock().slots[camera].spare.pop().unwrap_or_default()
     }
 
     /// Gives a frame back after use.
     pub fn give_back(&self, camera: usize, frame: Frame) {
-        self.lock()[camera].spare.push(frame);
+        self.lock().slots[camera].spare.push(frame);
     }
 
     /// Hands over what a source gave. A lossless source waits for room; for a live one the oldest
     /// waiting frame is dropped.
     pub fn push(&self, camera: usize, item: Item) {
-        let mut slots = self.lock();
+        let mut queues = self.lock();
         if let Item::Frame(..) = item {
-            if slots[camera].delivery == Delivery::Lossless {
-                while slots[camera].frames >= LOSSLESS_DEPTH && !self.is_stopped() {
-                    slots = self.room.wait(slots).unwrap_or_else(PoisonError::into_inner);
+            if queues.slots[camera].delivery == Delivery::Lossless {
+                while queues.slots[camera].frames >= LOSSLESS_DEPTH && !self.is_stopped() {
+                    queues = self.room.wait(queues).unwrap_or_else(PoisonError::into_inner);
                 }
             } else {
-                let slot = &mut slots[camera];
+                let slot = &mut queues.slots[camera];
                 while slot.frames >= NEWEST_DEPTH
                     && let Some(at) = slot.queue.iter().position(|i| matches!(i, Item::Frame(..)))
                     && let Some(Item::Frame(old, _)) = slot.queue.remove(at)
@@ -120,43 +154,46 @@ impl Hub {
                     slot.dropped += 1;
                 }
             }
-            slots[camera].frames += 1;
+            queues.slots[camera].frames += 1;
         }
-        slots[camera].queue.push_back(item);
-        drop(slots);
+        queues.slots[camera].queue.push_back(item);
+        drop(queues);
         self.arrived.notify_one();
     }
 
-    /// Waits for the next item of any camera, those after camera `last` first, so that a fast
-    /// source does not starve the others.
-    pub fn pop(&self, last: usize, timeout: Duration) -> Option<(usize, Item)> {
+    /// Waits for a command or for the next item of any camera, those after camera `last` first, so
+    /// that a fast source does not starve the others.
+    pub fn pop(&self, last: usize, timeout: Duration) -> Option<Work> {
         let deadline = Instant::now() + timeout;
-        let mut slots = self.lock();
+        let mut queues = self.lock();
         loop {
-            let count = slots.len();
+            if let Some(command) = queues.commands.pop_front() {
+                return Some(Work::Command(command));
+            }
+            let count = queues.slots.len();
             for camera in (1..=count).map(|i| (last + i) % count) {
-                let slot = &mut slots[camera];
+                let slot = &mut queues.slots[camera];
                 if let Some(item) = slot.queue.pop_front() {
                     if let Item::Frame(..) = item {
                         slot.frames -= 1;
                     }
-                    drop(slots);
+                    drop(queues);
                     self.room.notify_all();
-                    return Some((camera, item));
+                    return Some(Work::Camera(camera, item));
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
-            slots =
-                self.arrived.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0;
+            queues =
+                self.arrived.wait_timeout(queues, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Frames of a camera that were dropped.
     pub fn dropped(&self, camera: usize) -> u64 {
-        self.lock()[camera].dropped
+        self.lock().slots[camera].dropped
     }
 }
 
@@ -169,7 +206,8 @@ mod tests {
     }
 
     fn take(hub: &Hub, last: usize) -> Option<(usize, String)> {
-        hub.pop(last, Duration::ZERO).map(|(camera, item)| {
+        hub.pop(last, Duration::ZERO).map(|work| {
+            let Work::Camera(camera, item) = work else { panic!("{work:?}") };
             let what = match item {
                 Item::Frame(f, _) => f.rgb()[0].to_string(),
                 Item::Gap(..) => "gap".into(),
@@ -226,13 +264,26 @@ mod tests {
                 }
             });
             for level in 0..50u8 {
-                let (_, item) = hub.pop(0, Duration::from_secs(10)).unwrap();
-                let Item::Frame(f, _) = item else { panic!() };
+                let work = hub.pop(0, Duration::from_secs(10)).unwrap();
+                let Work::Camera(_, Item::Frame(f, _)) = work else { panic!() };
                 assert_eq!(f.rgb()[0], level);
-                assert!(hub.lock()[0].frames <= LOSSLESS_DEPTH);
+                assert!(hub.lock().slots[0].frames <= LOSSLESS_DEPTH);
             }
         });
         assert_eq!(hub.dropped(0), 0);
+    }
+
+    #[test]
+    fn commands_come_first_and_a_flood_is_refused() {
+        let hub = Hub::new(&[Delivery::Newest]);
+        hub.push(0, frame(1));
+        let taken = (0..1000).filter(|_| hub.command(Command::Introduce)).count();
+        assert_eq!(taken, COMMANDS);
+        for _ in 0..COMMANDS {
+            let work = hub.pop(0, Duration::ZERO);
+            assert!(matches!(work, Some(Work::Command(Command::Introduce))), "{work:?}");
+        }
+        assert_eq!(take(&hub, 0), Some((0, "1".into())));
     }
 
     #[test]

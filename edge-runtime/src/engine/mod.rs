@@ -6,10 +6,13 @@
 
 mod camera;
 mod flow;
+mod heartbeat;
 mod hub;
 mod outputs;
+mod remote;
 mod scorer;
 mod status;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -23,13 +26,21 @@ use crate::capture::{self, Delivery, FrameSource, Next};
 use crate::clock::Clock;
 use crate::detection::{IncidentIds, Rules};
 use crate::error::Error;
+use crate::publish::Publisher;
+use crate::scene::SceneRules;
+use crate::update::{Exchange, Offer};
+use crate::zones::Zones;
+use heartbeat::Heartbeat;
+use remote::{Snapshot, to_json, told};
 
 pub use camera::{Camera, Context, Counts, Identity};
 pub use flow::Flow;
-pub use hub::{Hub, Item};
+pub use hub::{Hub, Item, Work};
 pub use outputs::{EventFile, Outputs, ScoreFile};
+pub use remote::Remote;
 pub use scorer::Scorer;
 pub use status::{CameraStatus, ModelStatus, SpoolStatus, Status};
+pub use telemetry::{CameraTelemetry, CommandTotals, Percentiles, Samples, SpoolDepth, Telemetry};
 
 /// A camera that is ready to run.
 pub struct CameraSetup {
@@ -43,6 +54,10 @@ pub struct CameraSetup {
     pub rules: Rules,
     /// Where its scores go.
     pub scores: Option<ScoreFile>,
+    /// What its picture as a whole is looked at for.
+    pub scene: Option<SceneRules>,
+    /// The places of its picture that count.
+    pub zones: Zones,
 }
 
 /// What a run needs beside cameras and scorer.
@@ -63,6 +78,8 @@ pub struct Setup {
     pub end_with_sources: bool,
     /// LED, watchdog, key switch and temperature.
     pub board: Board,
+    /// Commands and telemetry; a replay has none.
+    pub remote: Option<Remote>,
 }
 
 /// What one camera did.
@@ -94,6 +111,8 @@ pub struct Report {
 
 /// Longest wait for a frame before the alarm and the status are looked after.
 const TICK: Duration = Duration::from_millis(500);
+/// Time between two looks of the local page at the status.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs cameras until they end or `hub` is stopped. The hub has one queue for each camera, made of
 /// their deliveries in the same order.
@@ -102,6 +121,18 @@ pub fn run<S: Scorer>(
     scorer: &mut S,
     setup: Setup,
     hub: &Arc<Hub>,
+) -> Report {
+    run_exchanging(cameras, scorer, setup, hub, &Exchange::default())
+}
+
+/// As [`run`]; a model that is offered through `exchange` takes over between two frames, in place of
+/// `scorer`, while cameras and broker stay connected.
+pub fn run_exchanging<S: Scorer>(
+    cameras: Vec<CameraSetup>,
+    scorer: &mut S,
+    setup: Setup,
+    hub: &Arc<Hub>,
+    exchange: &Exchange<S>,
 ) -> Report {
     let started = Instant::now();
     let pictures = setup.outputs.evidence.is_some();
@@ -118,12 +149,17 @@ pub fn run<S: Scorer>(
                 pictures,
                 camera.scores,
                 scorer,
-            ),
+            )
+            .watching(camera.scene, camera.zones),
             status: CameraStatus::new(&camera.id, rate),
             ended: false,
             error: None,
             live: camera.delivery == Delivery::Newest,
             away: None,
+            processing: Samples::new(),
+            snapshot: Snapshot::default(),
+            configured: camera.rules.enter,
+            counted: None,
         });
         sources.push(camera.source);
     }
@@ -131,8 +167,18 @@ pub fn run<S: Scorer>(
         for (number, source) in sources.into_iter().enumerate() {
             scope.spawn(move || capture(hub, number, source));
         }
-        let mut inference =
-            Inference { setup, states, hub, last_status: None, memory_seen: None, failure: None };
+        let mut inference = Inference {
+            setup,
+            states,
+            hub,
+            exchange,
+            last_status: None,
+            last_shown: None,
+            last_telemetry: None,
+            heartbeat: Heartbeat::new(),
+            memory_seen: None,
+            failure: None,
+        };
         inference.serve(scorer);
         let stopped = hub.is_stopped();
         let seconds = started.elapsed().as_secs_f64();
@@ -220,32 +266,56 @@ struct Running<S: Scorer> {
     live: bool,
     /// When the camera was last found not to be there.
     away: Option<Duration>,
+    /// Time in which a frame was worked on.
+    processing: Samples,
+    snapshot: Snapshot,
+    /// The threshold that the configuration and the bundle ask for.
+    configured: f64,
+    /// Time and frames at the last telemetry.
+    counted: Option<(Duration, u64)>,
 }
 
 struct Inference<'a, S: Scorer> {
     setup: Setup,
     states: Vec<Running<S>>,
     hub: &'a Hub,
+    exchange: &'a Exchange<S>,
     last_status: Option<Duration>,
     memory_seen: Option<Duration>,
     /// Why the run is given up.
     failure: Option<Error>,
+    last_shown: Option<Duration>,
+    last_telemetry: Option<Duration>,
+    heartbeat: Heartbeat,
 }
 
 impl<S: Scorer> Inference<'_, S> {
     fn serve(&mut self, scorer: &mut S) {
         let mut last = 0;
+        self.restore_settings();
         self.publish_status("running", true);
         while !self.hub.is_stopped() {
             if self.setup.end_with_sources && self.states.iter().all(|s| s.ended) {
                 break;
             }
-            if let Some((number, item)) = self.hub.pop(last, TICK) {
-                last = number;
-                self.handle(scorer, number, item);
+            if let Some(offer) = self.exchange.take() {
+                self.take_over(scorer, offer);
+            }
+            match self.hub.pop(last, TICK) {
+                Some(Work::Camera(number, item)) => {
+                    last = number;
+                    self.handle(scorer, number, item);
+                }
+                Some(Work::Command(command)) => self.command(scorer, command),
+                None => {}
             }
             self.look_after_board(scorer);
             self.publish_status("running", false);
+            self.publish_telemetry(false);
+            if let Some(live) = &self.setup.outputs.live {
+                live.round();
+            }
+            self.beat();
         }
         // Stopped: what has been seen is scored and running incidents come to their end.
         for number in 0..self.states.len() {
@@ -257,6 +327,7 @@ impl<S: Scorer> Inference<'_, S> {
         // The siren is quiet before the broker is waited for, and the board is not reset meanwhile.
         self.setup.outputs.alarm.release();
         self.setup.board.close();
+        self.publish_telemetry(true);
         self.publish_status("stopped", true);
     }
 
@@ -271,11 +342,16 @@ impl<S: Scorer> Inference<'_, S> {
                         log::info!("camera {} is running, {width}x{height}", state.camera.id());
                     }
                     state.status.frame(&frame, now);
+                    let before = state.camera.counts().scored;
                     let mut context = context(&mut self.setup);
                     let done = state.camera.frame(scorer, &frame, stamp, &mut context);
+                    state.processing.push(self.setup.clock.monotonic().saturating_sub(now));
+                    self.exchange.count_scored(state.camera.counts().scored - before);
                     if let Err(e) = done {
                         self.failed(scorer, number, e);
                     }
+                    self.take_snapshot(number, &frame);
+                    self.look_at_scene(number);
                 }
                 self.hub.give_back(number, frame);
             }
@@ -309,6 +385,44 @@ impl<S: Scorer> Inference<'_, S> {
         }
     }
 
+    /// Tells the service manager that the program lives: while at least one camera gives frames that
+    /// are looked at, or none is expected to because all are lost and being opened again.
+    fn beat(&mut self) {
+        let frames = self.states.iter().map(|state| state.camera.counts().frames).sum();
+        let waiting = self.states.iter().all(|s| s.ended || s.status.state == "lost");
+        self.heartbeat.beat(frames, waiting);
+    }
+
+    /// Tells at once when something is the matter with a picture, or no longer is.
+    fn look_at_scene(&mut self, number: usize) {
+        let state = &mut self.states[number];
+        let (scene, before) = (state.camera.scene(), state.status.scene);
+        if scene != before {
+            log::warn!("camera {}: picture {scene:?}, was {before:?}", state.camera.id());
+            state.status.scene = scene;
+            self.publish_status("running", true);
+        }
+    }
+
+    /// Ends every stream of the old model and begins with the new one.
+    fn take_over(&mut self, scorer: &mut S, offer: Offer<S>) {
+        for number in 0..self.states.len() {
+            if !self.states[number].ended {
+                let rate = self.states[number].status.rate;
+                self.gap(scorer, number, rate);
+            }
+        }
+        *scorer = offer.scorer;
+        log::info!("model {} {} takes over", offer.status.name, offer.status.version);
+        self.setup.model = offer.status;
+        self.setup.identity.model = offer.id;
+        for (state, rules) in self.states.iter_mut().zip(offer.rules) {
+            state.camera.renew(rules, scorer);
+        }
+        self.restore_settings();
+        self.publish_status("running", true);
+    }
+
     fn gap(&mut self, scorer: &mut S, number: usize, rate: f64) {
         let mut context = context(&mut self.setup);
         if let Err(e) = self.states[number].camera.gap(scorer, rate, &mut context) {
@@ -321,6 +435,10 @@ impl<S: Scorer> Inference<'_, S> {
         let state = &mut self.states[number];
         log::error!("{error}");
         state.status.errors += 1;
+        // That a file cannot be written says nothing of the model.
+        if matches!(error, Error::Failed(_)) {
+            self.exchange.count_failure();
+        }
         if !state.live {
             state.ended = true;
             state.status.ended(Some(error.to_string()));
@@ -336,24 +454,23 @@ impl<S: Scorer> Inference<'_, S> {
     }
 
     fn publish_status(&mut self, word: &'static str, now: bool) {
-        let Some(publisher) = &self.setup.outputs.publisher else {
-            return;
-        };
-        let clock = &self.setup.clock;
-        let uptime = clock.monotonic();
-        let due = self.last_status.is_none_or(|last| uptime >= last + self.setup.status_every);
-        if !due && !now {
+        let live = self.setup.outputs.live.as_ref();
+        if live.is_none() && told(&self.setup).is_none() {
             return;
         }
-        self.last_status = Some(uptime);
-        let report = publisher.report();
+        let clock = &self.setup.clock;
+        let uptime = clock.monotonic();
+        let passed = |last: Option<Duration>, every| last.is_none_or(|last| uptime >= last + every);
+        let due = now || passed(self.last_status, self.setup.status_every);
+        let seen = live.is_some() && passed(self.last_shown, SHOW_EVERY);
+        if !due && !seen {
+            return;
+        }
+        self.last_shown = Some(uptime);
+        let report = self.setup.outputs.publisher.as_ref().map(Publisher::report);
+        let report = report.unwrap_or_default();
         let cameras = self.states.iter_mut().enumerate().map(|(number, state)| {
-            state.status.update(
-                state.camera.counts(),
-                self.hub.dropped(number),
-                state.camera.is_active(),
-                uptime,
-            )
+            state.status.update(&state.camera, self.hub.dropped(number), uptime)
         });
         let status = Status {
             state: word,
@@ -368,9 +485,13 @@ impl<S: Scorer> Inference<'_, S> {
             spool: SpoolStatus::from(report),
             cameras: cameras.collect(),
         };
-        match serde_json::to_string(&status) {
-            Ok(json) => publisher.set_status(json),
-            Err(e) => log::error!("status: {e}"),
+        let Some(json) = to_json(&status) else { return };
+        if let Some(live) = live {
+            live.set_status(json.clone());
+        }
+        if let Some((publisher, topics, _)) = told(&self.setup).filter(|_| due) {
+            self.last_status = Some(uptime);
+            publisher.set_retained(&topics.status(), json);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use alert_wire::{Alert, Phase};
 use inference::FrameScore;
@@ -11,6 +12,7 @@ use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::evidence::Evidence;
 use crate::publish::Publisher;
+use crate::web::Live;
 
 /// The score of every frame: header `frame,score`, one row a frame, frames from 0. Beside it, if
 /// asked for, `<name>.detectors.csv` with each detector's smoothed z-score.
@@ -136,12 +138,21 @@ pub struct Outputs {
     pub evidence: Option<Evidence>,
     /// The alarm output.
     pub alarm: Alarm,
+    /// The local page.
+    pub live: Option<Arc<Live>>,
 }
 
 impl Outputs {
     /// No broker, no files, no alarm.
     pub fn none() -> Self {
-        Self { publisher: None, events: None, evidence: None, alarm: Alarm::none() }
+        Self { publisher: None, events: None, evidence: None, alarm: Alarm::none(), live: None }
+    }
+
+    /// Shows the score of a frame of camera number `camera`.
+    pub fn score(&self, camera: usize, wall_ms: u64, score: f64) {
+        if let Some(live) = &self.live {
+            live.add_score(camera, wall_ms, score);
+        }
     }
 
     /// Sends out an event of camera number `camera`.
@@ -151,6 +162,9 @@ impl Outputs {
     pub fn event(&mut self, camera: usize, alert: &Alert, now_ms: u64) -> Result<(), Error> {
         if let Some(publisher) = &self.publisher {
             publisher.submit(alert);
+        }
+        if let Some(live) = &self.live {
+            live.add_alert(alert);
         }
         self.alarm.set(camera, alert.phase != Phase::End, now_ms);
         let log_line = format!(

@@ -3,6 +3,8 @@
 use inference::{Engine, Error, FrameScore, Stream, thinning};
 use video::Frame;
 
+use crate::zones::Zones;
+
 /// Scores frames of many streams in turn. Implemented by [`inference::Engine`] and by fakes.
 pub trait Scorer {
     /// What is remembered of one stream.
@@ -10,6 +12,10 @@ pub trait Scorer {
 
     /// Begins a stream of `rate` frames per second.
     fn stream(&self, rate: f64) -> Self::Stream;
+
+    /// Lets a stream that has just begun look only at some places. False if it cannot: the places
+    /// hold nothing that the model looks at.
+    fn look_only_at(&self, stream: &mut Self::Stream, zones: &Zones) -> bool;
 
     /// Most source frames from a frame's arrival to its score, at this rate.
     fn lag(&self, rate: f64) -> u64;
@@ -47,6 +53,11 @@ impl Scorer for Engine {
 
     fn stream(&self, rate: f64) -> Stream {
         Engine::stream(self, rate)
+    }
+
+    fn look_only_at(&self, stream: &mut Stream, zones: &Zones) -> bool {
+        let input = &self.detectors().input;
+        stream.look_only_at(&zones.raster(input.width as usize, input.height as usize))
     }
 
     fn lag(&self, rate: f64) -> u64 {

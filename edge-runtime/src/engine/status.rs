@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 use video::Frame;
 
-use super::camera::Counts;
+use super::camera::Camera;
+use super::scorer::Scorer;
 use crate::board::BoardStatus;
 use crate::publish;
+use crate::scene::SceneState;
 
 /// The retained status message.
 #[derive(Debug, Serialize)]
@@ -117,6 +119,14 @@ pub struct CameraStatus {
     pub events_total: u64,
     /// Whether an incident is running.
     pub active: bool,
+    /// Whether incidents are announced.
+    pub armed: bool,
+    /// Score at which an incident starts.
+    pub threshold: f64,
+    /// What is the matter with the picture: `ok`, `frozen`, `dark`, `covered`, `moved`.
+    pub scene: SceneState,
+    /// Frames at which an incident would have begun if the whole picture had not changed.
+    pub vetoed_total: u64,
     #[serde(skip)]
     last_frame: Option<Duration>,
     #[serde(skip)]
@@ -140,6 +150,10 @@ impl CameraStatus {
             score: 0.0,
             events_total: 0,
             active: false,
+            armed: true,
+            threshold: 0.0,
+            scene: SceneState::Ok,
+            vetoed_total: 0,
             last_frame: None,
             last_update: None,
         }
@@ -164,13 +178,13 @@ impl CameraStatus {
         }
     }
 
-    pub(super) fn update(
+    pub(super) fn update<S: Scorer>(
         &mut self,
-        counts: Counts,
+        camera: &Camera<S>,
         dropped: u64,
-        active: bool,
         now: Duration,
     ) -> Self {
+        let counts = camera.counts();
         if let Some((then, frames)) = self.last_update {
             let seconds = now.saturating_sub(then).as_secs_f64();
             // Shorter spans say little.
@@ -185,7 +199,10 @@ impl CameraStatus {
         self.dropped_total = dropped;
         self.score = counts.score;
         self.events_total = counts.events;
-        self.active = active;
+        self.active = camera.is_active();
+        self.armed = camera.is_armed();
+        self.threshold = camera.threshold();
+        self.vetoed_total = counts.vetoed;
         self.last_frame_age_ms =
             self.last_frame.map(|last| now.saturating_sub(last).as_millis() as u64);
         self.clone()

@@ -46,6 +46,10 @@ impl Scorer for Fake {
         FakeStream::default()
     }
 
+    fn look_only_at(&self, _: &mut FakeStream, _: &Zones) -> bool {
+        true
+    }
+
     fn lag(&self, _: f64) -> u64 {
         2
     }
@@ -133,6 +137,8 @@ fn camera(dir: &std::path::Path, id: &str, levels: Vec<Option<u8>>) -> CameraSet
         delivery: Delivery::Lossless,
         rules: RULES,
         scores: Some(ScoreFile::create(&dir.join(format!("{id}.csv"))).unwrap()),
+        scene: None,
+        zones: Zones::default(),
     }
 }
 
@@ -158,6 +164,7 @@ fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Ale
         model: ModelStatus::default(),
         status_every: Duration::from_secs(10),
         end_with_sources: true,
+        remote: None,
         board: Board::none(),
     };
     let report = run(cameras, &mut Fake, setup, &hub);
@@ -257,6 +264,55 @@ fn a_model_that_fails_ends_a_recording_but_not_the_others() {
     assert_eq!((report.cameras[1].counts.scored, events.len()), (10, 2));
 }
 
+#[test]
+fn a_light_that_is_switched_is_no_incident() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every frame is of one grey level, so each step is a change of the whole picture.
+    let script = "0".repeat(30) + &"8".repeat(10) + &"0".repeat(10);
+    for (scene, incidents) in [(None, 1), (Some(SceneRules::default()), 0)] {
+        let setup = CameraSetup { scene, ..camera(dir.path(), "door", levels(&script)) };
+        let (report, events) = run_all(dir.path(), vec![setup]);
+        assert_eq!(events.iter().filter(|e| e.phase == Phase::New).count(), incidents);
+        assert_eq!(report.cameras[0].counts.vetoed > 0, scene.is_some());
+    }
+}
+
+#[test]
+fn a_model_takes_over_between_two_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let exchange = Exchange::default();
+    // Offered before the first frame, so that the new rules hold from there.
+    exchange.offer(Offer {
+        scorer: Fake,
+        status: ModelStatus { version: "2.0.0".into(), ..ModelStatus::default() },
+        id: alert_wire::ModelId { version: alert_wire::truncate("2.0.0"), ..Default::default() },
+        rules: vec![Rules { enter: 0.95, ..RULES }],
+    });
+    let mut script = levels("0006660009999900000");
+    script[7] = Some(BROKEN);
+    let hub = Arc::new(Hub::new(&[Delivery::Lossless]));
+    let mut outputs = Outputs::none();
+    let path = dir.path().join("events.jsonl");
+    outputs.events = Some(EventFile::open(&path, false).unwrap());
+    let setup = Setup {
+        identity: Identity { device: "cam-01".into(), model: Default::default() },
+        outputs,
+        ids: IncidentIds::Seeded(1),
+        clock: Arc::new(ManualClock::new(0)),
+        model: ModelStatus::default(),
+        status_every: Duration::from_secs(10),
+        end_with_sources: true,
+        remote: None,
+        board: Board::none(),
+    };
+    let cameras = vec![camera(dir.path(), "door", script)];
+    run_exchanging(cameras, &mut Fake, setup, &hub, &exchange);
+    assert!(!exchange.is_waiting());
+    let (scored, failures) = exchange.counts();
+    assert_eq!((scored, failures), (5, 1), "scores of frames 0 to 4 came before the failure");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "", "0.6 is below the new threshold");
+}
+
 /// A live camera of 300 frames that counts those it was spared decoding.
 struct Live {
     left: u32,
@@ -300,6 +356,8 @@ fn a_board_that_is_too_hot_watches_nothing_and_says_so() {
         delivery: Delivery::Newest,
         rules: RULES,
         scores: None,
+        scene: None,
+        zones: Zones::default(),
     };
     let setup = Setup {
         identity: Identity { device: "cam-01".into(), model: Default::default() },
@@ -309,6 +367,7 @@ fn a_board_that_is_too_hot_watches_nothing_and_says_so() {
         model: ModelStatus::default(),
         status_every: Duration::from_secs(10),
         end_with_sources: true,
+        remote: None,
         board: Board::with_parts(None, None, Some(Box::new(sensor))),
     };
     let hub = Arc::new(Hub::new(&[Delivery::Newest]));

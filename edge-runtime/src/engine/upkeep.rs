@@ -7,8 +7,9 @@ use boards::Rung;
 
 use super::scorer::Scorer;
 use super::{Inference, Running};
-use crate::board::{Conditions, resident_mib};
+use crate::board::Conditions;
 use crate::error::Error;
+use crate::vitals::resident_memory;
 
 /// Time between two looks at the memory.
 const MEMORY_EVERY: Duration = Duration::from_secs(10);
@@ -94,7 +95,7 @@ impl<S: Scorer> Inference<'_, S> {
             return;
         }
         self.memory_seen = Some(now);
-        if let Some(mib) = resident_mib().filter(|mib| *mib > ceiling) {
+        if let Some(mib) = resident_memory().map(|bytes| bytes >> 20).filter(|mib| *mib > ceiling) {
             let message = format!(
                 "the program has grown to {mib} MiB, the board's ceiling is {ceiling} MiB; it ends \
                  to be started afresh"

@@ -15,6 +15,12 @@ use alert_wire::Availability;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Room for requests not yet on the wire; more than the publisher ever has in flight.
 const QUEUE: usize = 64;
+/// Largest packet that is taken from the broker. Far above any command, so that a wrong one is
+/// counted and refused rather than ending the link. An MQTT 5 broker is told, and keeps larger ones
+/// to itself.
+const MAX_INCOMING: u32 = 64 << 10;
+/// Largest packet that is sent: a picture.
+const MAX_OUTGOING: usize = 16 << 20;
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +32,24 @@ pub enum Error {
         path: std::path::PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The broker sent a packet larger than is ever taken; the link has ended.
+    #[error("broker {host}:{port}: sent a message of more than 64 KiB")]
+    Oversized {
+        /// The broker.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A message was larger than the broker takes; the link has ended.
+    #[error("broker {host}:{port}: takes no message of more than {limit} bytes")]
+    BrokerLimit {
+        /// The broker.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Its limit.
+        limit: usize,
     },
     /// The broker cannot be reached, refuses, or the connection broke.
     #[error("broker {host}:{port}: {message}")]
@@ -50,10 +74,23 @@ pub enum Event {
     Acknowledged(u16),
     /// The broker has refused the message with this packet id.
     Refused(u16, String),
+    /// A message has come on a topic that was subscribed to.
+    Message(Incoming),
     /// A disconnect has been sent.
     Disconnecting,
     /// Nothing of interest.
     Other,
+}
+
+/// A message from the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its topic.
+    pub topic: String,
+    /// Its content.
+    pub payload: Vec<u8>,
+    /// Whether it was sent at some earlier time and kept by the broker.
+    pub retained: bool,
 }
 
 /// The sending half.
@@ -84,6 +121,34 @@ impl Address {
     fn error(&self, message: String) -> Error {
         Error::Connection { host: self.host.clone(), port: self.port, message }
     }
+
+    fn oversized(&self) -> Error {
+        Error::Oversized { host: self.host.clone(), port: self.port }
+    }
+
+    fn error_v311(&self, error: &rumqttc::ConnectionError) -> Error {
+        use rumqttc::{ConnectionError, StateError, mqttbytes};
+        match error {
+            ConnectionError::MqttState(StateError::Deserialization(
+                mqttbytes::Error::PayloadSizeLimitExceeded(_),
+            )) => self.oversized(),
+            other => self.error(other.to_string()),
+        }
+    }
+
+    fn error_v5(&self, error: &v5::ConnectionError) -> Error {
+        use v5::{ConnectionError, StateError, mqttbytes};
+        match error {
+            ConnectionError::MqttState(StateError::Deserialization(
+                mqttbytes::Error::PayloadSizeLimitExceeded { .. },
+            )) => self.oversized(),
+            ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { max, .. }) => {
+                let limit = *max as usize;
+                Error::BrokerLimit { host: self.host.clone(), port: self.port, limit }
+            }
+            other => self.error(other.to_string()),
+        }
+    }
 }
 
 /// Prepares a link; the connection is made by the first [`Link::next`].
@@ -108,9 +173,16 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
         Protocol::V311 => {
             let mut options =
                 rumqttc::MqttOptions::new(&config.client_id, &config.host, config.port);
-            options.set_keep_alive(keep_alive).set_clean_session(true).set_last_will(
-                rumqttc::LastWill::new(will_topic.as_str(), will, QoS::AtLeastOnce, true),
-            );
+            options
+                .set_keep_alive(keep_alive)
+                .set_clean_session(true)
+                .set_max_packet_size(MAX_INCOMING as usize, MAX_OUTGOING)
+                .set_last_will(rumqttc::LastWill::new(
+                    will_topic.as_str(),
+                    will,
+                    QoS::AtLeastOnce,
+                    true,
+                ));
             if let Some((user, password)) = login {
                 options.set_credentials(user, password);
             }
@@ -128,6 +200,7 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
             options
                 .set_keep_alive(keep_alive)
                 .set_clean_start(true)
+                .set_max_packet_size(Some(MAX_INCOMING))
                 .set_connection_timeout(CONNECT_TIMEOUT.as_secs())
                 .set_last_will(v5::mqttbytes::v5::LastWill::new(
                     will_topic.as_str(),
@@ -178,6 +251,16 @@ impl Sender {
         }
     }
 
+    /// Asks for the messages of a topic filter. Returns false as [`Sender::publish`] does.
+    pub fn subscribe(&self, filter: &str) -> bool {
+        match self {
+            Self::V311(client) => client.try_subscribe(filter, QoS::AtLeastOnce).is_ok(),
+            Self::V5(client) => {
+                client.try_subscribe(filter, v5::mqttbytes::QoS::AtLeastOnce).is_ok()
+            }
+        }
+    }
+
     /// Queues a disconnect, after which the broker does not publish the last will.
     pub fn disconnect(&self) {
         let sent = match self {
@@ -211,12 +294,12 @@ impl Link {
         match self {
             Self::V311(connection, address) => match connection.recv() {
                 Ok(Ok(event)) => Ok(event_v311(&event)),
-                Ok(Err(e)) => Err(address.error(e.to_string())),
+                Ok(Err(e)) => Err(address.error_v311(&e)),
                 Err(_) => Err(address.error("closed".into())),
             },
             Self::V5(connection, address) => match connection.recv() {
                 Ok(Ok(event)) => Ok(event_v5(&event)),
-                Ok(Err(e)) => Err(address.error(e.to_string())),
+                Ok(Err(e)) => Err(address.error_v5(&e)),
                 Err(_) => Err(address.error("closed".into())),
             },
         }
@@ -235,6 +318,11 @@ fn event_v311(event: &rumqttc::Event) -> Event {
     match event {
         rumqttc::Event::Incoming(rumqttc::Packet::ConnAck(_)) => Event::Connected,
         rumqttc::Event::Incoming(rumqttc::Packet::PubAck(ack)) => Event::Acknowledged(ack.pkid),
+        rumqttc::Event::Incoming(rumqttc::Packet::Publish(message)) => Event::Message(Incoming {
+            topic: message.topic.clone(),
+            payload: message.payload.to_vec(),
+            retained: message.retain,
+        }),
         rumqttc::Event::Outgoing(o) => outgoing(o),
         rumqttc::Event::Incoming(_) => Event::Other,
     }
@@ -250,6 +338,11 @@ fn event_v5(event: &v5::Event) -> Event {
             }
             reason => Event::Refused(ack.pkid, format!("{reason:?}")),
         },
+        v5::Event::Incoming(Packet::Publish(message)) => Event::Message(Incoming {
+            topic: String::from_utf8_lossy(&message.topic).into_owned(),
+            payload: message.payload.to_vec(),
+            retained: message.retain,
+        }),
         v5::Event::Outgoing(o) => outgoing(o),
         v5::Event::Incoming(_) => Event::Other,
     }

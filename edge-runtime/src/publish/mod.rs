@@ -13,11 +13,12 @@
 //! Availability: the last will is `offline`, `online` follows every accepted connection, `stopped`
 //! a clean end; all three retained.
 
+pub mod home_assistant;
 mod link;
 mod spool;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use alert_wire::{Alert, MAX_POSTCARD};
 
 use crate::config::MqttConfig;
 
-pub use link::Error as LinkError;
+pub use link::{Error as LinkError, Incoming};
 pub use spool::{Counters, Error as SpoolError, MAX_IN_MEMORY, Spool};
 
 use worker::Shared;
@@ -45,7 +46,13 @@ pub struct Report {
     pub bytes: u64,
     /// What was dropped or damaged.
     pub counters: Counters,
+    /// Messages from the broker that were too large to be taken.
+    pub oversized: u64,
 }
+
+/// Is called with every message that comes on one of the topics subscribed to. It must be quick:
+/// nothing is sent or received meanwhile.
+pub type Listener = Box<dyn Fn(&Incoming) + Send>;
 
 /// Publishes events from a thread of its own.
 pub struct Publisher {
@@ -56,13 +63,24 @@ pub struct Publisher {
 impl Publisher {
     /// Starts to connect. What an earlier process left in the spool is sent first.
     pub fn start(config: MqttConfig, spool: Spool) -> Self {
+        Self::listening(config, spool, Vec::new(), Box::new(|_| {}))
+    }
+
+    /// As [`Publisher::start`]; on every connection the topic filters are subscribed to, and
+    /// `listener` hears what comes.
+    pub fn listening(
+        config: MqttConfig,
+        spool: Spool,
+        filters: Vec<String>,
+        listener: Listener,
+    ) -> Self {
         let topics = config.topics();
-        let shared = Arc::new(Shared::new(spool, topics));
+        let shared = Arc::new(Shared::new(spool, topics, filters));
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name("mqtt".into())
-                .spawn(move || worker::run(&shared, &config))
+                .spawn(move || worker::run(&shared, &config, &listener))
                 .map_err(|e| log::error!("no thread for the broker link: {e}; events stay spooled"))
                 .ok()
         };
@@ -79,9 +97,15 @@ impl Publisher {
         }
     }
 
-    /// Publishes the device's state, retained. Only the newest matters, so none is queued.
-    pub fn set_status(&self, json: String) {
-        self.shared.set_status(json);
+    /// Publishes a retained message; an empty one removes what the broker keeps. Only the newest of
+    /// a topic matters, so none is queued; it is sent again on every new connection.
+    pub fn set_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.shared.set_retained(topic, payload.into());
+    }
+
+    /// A handle by which another thread publishes retained messages.
+    pub fn outbox(&self) -> Outbox {
+        Outbox(Arc::downgrade(&self.shared))
     }
 
     /// How it is doing.
@@ -109,6 +133,19 @@ impl Publisher {
             log::error!("the broker thread has panicked; events stay spooled");
         }
         self.shared.report()
+    }
+}
+
+/// Publishes retained messages from another thread, as long as the [`Publisher`] lives.
+#[derive(Clone)]
+pub struct Outbox(Weak<Shared>);
+
+impl Outbox {
+    /// As [`Publisher::set_retained`].
+    pub fn set_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.set_retained(topic, payload.into());
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The thread behind [`super::Publisher`], and the state it shares.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alert_wire::{Alert, Availability, Topics};
 
-use super::link::{self, Event, Link, Sender};
-use super::{Report, Spool};
+use super::link::{self, Event, Incoming, Link, Sender};
+use super::{Listener, Report, Spool};
 use crate::config::MqttConfig;
 
 /// Messages in flight. Small, so that little is sent twice after a break; large enough to drain a
@@ -16,6 +16,9 @@ const WINDOW: usize = 16;
 /// Waits between connection attempts: doubled from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_secs(30);
+/// Time without commands after the broker has sent a message that is too large: it may be kept
+/// there, and would end each link that asks for commands.
+const DEAF: Duration = Duration::from_secs(600);
 
 /// What a message in flight is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +26,7 @@ enum Message {
     /// One of the two forms of an event.
     Event(u64),
     Online,
-    Status,
+    Retained,
     Stopped,
 }
 
@@ -36,12 +39,23 @@ enum Stage {
     Ended,
 }
 
+/// The newest content of a retained topic.
+struct Retained {
+    payload: Vec<u8>,
+    /// It has not been handed to this link.
+    new: bool,
+}
+
 struct State {
     spool: Spool,
     stage: Stage,
-    status: Option<String>,
-    /// The newest status has not been handed to the link.
-    status_is_new: bool,
+    /// By topic; as many as the configuration has cameras and settings.
+    retained: BTreeMap<String, Retained>,
+    /// Commands are not asked for until then.
+    deaf_until: Option<Instant>,
+    /// Commands have been asked for on this link.
+    subscribed: bool,
+    oversized: u64,
     sender: Option<Sender>,
     connected: bool,
     connections: u64,
@@ -61,17 +75,21 @@ struct State {
 
 pub struct Shared {
     topics: Topics,
+    filters: Vec<String>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Shared {
-    pub fn new(spool: Spool, topics: Topics) -> Self {
+    /// `filters` are subscribed to on every link.
+    pub fn new(spool: Spool, topics: Topics, filters: Vec<String>) -> Self {
         let state = State {
             spool,
             stage: Stage::Running,
-            status: None,
-            status_is_new: false,
+            retained: BTreeMap::new(),
+            deaf_until: None,
+            subscribed: false,
+            oversized: 0,
             sender: None,
             connected: false,
             connections: 0,
@@ -83,7 +101,7 @@ impl Shared {
             stopped_sent: false,
             closing: false,
         };
-        Self { topics, state: Mutex::new(state), changed: Condvar::new() }
+        Self { topics, filters, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// A panic elsewhere while the lock was held leaves counters at worst one step off.
@@ -94,14 +112,13 @@ impl Shared {
     pub fn submit(&self, postcard: &[u8]) {
         let mut state = self.lock();
         state.spool.append(postcard);
-        state.pump(&self.topics);
+        state.pump(self);
     }
 
-    pub fn set_status(&self, json: String) {
+    pub fn set_retained(&self, topic: &str, payload: Vec<u8>) {
         let mut state = self.lock();
-        state.status = Some(json);
-        state.status_is_new = true;
-        state.pump(&self.topics);
+        state.retained.insert(topic.to_owned(), Retained { payload, new: true });
+        state.pump(self);
     }
 
     pub fn report(&self) -> Report {
@@ -134,7 +151,7 @@ impl Shared {
                     // Nobody to say goodbye to.
                     state.stage = Stage::Ended;
                 }
-                state.pump(&self.topics);
+                state.pump(self);
             }
         }
         self.changed.notify_all();
@@ -173,6 +190,7 @@ impl State {
             depth: self.spool.len(),
             bytes: self.spool.bytes(),
             counters: self.spool.counters(),
+            oversized: self.oversized,
         }
     }
 
@@ -189,16 +207,14 @@ impl State {
     }
 
     /// Hands to the link whatever may go out now.
-    fn pump(&mut self, topics: &Topics) {
+    fn pump(&mut self, shared: &Shared) {
+        let topics = &shared.topics;
         if !self.connected {
             return;
         }
         let stopping = matches!(self.stage, Stage::Stopping(_));
-        // The last status goes out even if events fill the window.
-        if self.status_is_new && (self.room() > 0 || stopping) {
-            let payload = self.status.clone().unwrap_or_default().into_bytes();
-            self.status_is_new = !self.send(Message::Status, &topics.status(), true, payload);
-        }
+        self.subscribe(&shared.filters);
+        self.send_retained(stopping);
         if stopping {
             if !self.stopped_sent {
                 let word = Availability::Stopped.as_str().as_bytes().to_vec();
@@ -230,16 +246,62 @@ impl State {
         }
     }
 
-    fn connected(&mut self, topics: &Topics) {
+    /// Asks for commands, once on each link.
+    fn subscribe(&mut self, filters: &[String]) {
+        if self.subscribed || self.deaf_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        let Some(sender) = &self.sender else { return };
+        self.subscribed = filters.iter().all(|filter| sender.subscribe(filter));
+    }
+
+    /// Hands retained messages that are new to the link, as many as fit. The last status goes out
+    /// even if events fill the window.
+    fn send_retained(&mut self, stopping: bool) {
+        while self.room() > 0 || stopping {
+            let Some((topic, entry)) = self.retained.iter_mut().find(|(_, entry)| entry.new) else {
+                return;
+            };
+            let sent =
+                self.sender.as_ref().is_some_and(|s| s.publish(topic, true, entry.payload.clone()));
+            if !sent {
+                return;
+            }
+            entry.new = false;
+            self.queued.push_back(Message::Retained);
+        }
+    }
+
+    fn connected(&mut self, shared: &Shared) {
         self.connected = true;
         self.connections += 1;
         let word = Availability::Online.as_str().as_bytes().to_vec();
-        self.send(Message::Online, &topics.availability(), true, word);
-        self.status_is_new = self.status.is_some();
-        self.pump(topics);
+        self.send(Message::Online, &shared.topics.availability(), true, word);
+        // The broker may have lost what it kept.
+        self.retained.values_mut().for_each(|entry| entry.new = true);
+        self.pump(shared);
     }
 
-    fn acknowledged(&mut self, id: u16, topics: &Topics) {
+    /// What follows from the way in which a link ended.
+    fn learn(&mut self, failure: &link::Error) {
+        match failure {
+            link::Error::Oversized { .. } => {
+                self.oversized += 1;
+                self.deaf_until = Some(Instant::now() + DEAF);
+            }
+            link::Error::BrokerLimit { limit, .. } => {
+                // Only pictures are large; sent again they would end every link.
+                let before = self.retained.len();
+                self.retained.retain(|topic, r| topic.len() + r.payload.len() + 64 <= *limit);
+                if self.retained.len() == before {
+                    log::error!("{failure}; raise the broker's limit");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn acknowledged(&mut self, id: u16, shared: &Shared) {
         match self.in_flight.remove(&id) {
             Some(Message::Event(number)) => {
                 if let Some(owed) = self.owed.get_mut(&number) {
@@ -254,7 +316,7 @@ impl State {
             Some(Message::Stopped) => self.end(),
             _ => {}
         }
-        self.pump(topics);
+        self.pump(shared);
     }
 
     /// Closes the link cleanly, if there is one.
@@ -273,6 +335,7 @@ impl State {
         self.in_flight.clear();
         self.owed.clear();
         self.cursor = None;
+        self.subscribed = false;
         self.stopped_sent = false;
         if let Stage::Stopping(_) = self.stage {
             // The broker went away during the goodbye; its last will speaks for us.
@@ -282,7 +345,7 @@ impl State {
 }
 
 /// Connects again and again until the publisher ends.
-pub fn run(shared: &Shared, config: &MqttConfig) {
+pub fn run(shared: &Shared, config: &MqttConfig, listener: &Listener) {
     let mut wait = FIRST_WAIT;
     // The same failure is reported once, not every 30 seconds for a week.
     let mut last_failure = String::new();
@@ -294,13 +357,14 @@ pub fn run(shared: &Shared, config: &MqttConfig) {
         let failure = match link::open(config) {
             Ok((sender, link)) => {
                 shared.lock().sender = Some(sender);
-                run_once(shared, link)
+                run_once(shared, link, listener)
             }
             Err(e) => e,
         };
         let accepted = {
             let mut state = shared.lock();
             state.disconnected();
+            state.learn(&failure);
             state.connections > connections
         };
         shared.changed.notify_all();
@@ -328,26 +392,30 @@ pub fn run(shared: &Shared, config: &MqttConfig) {
 }
 
 /// Serves one connection to its end and says why it ended.
-fn run_once(shared: &Shared, mut link: Link) -> link::Error {
+fn run_once(shared: &Shared, mut link: Link, listener: &Listener) -> link::Error {
     loop {
         let event = match link.next() {
             Ok(event) => event,
             Err(e) => return e,
         };
+        // Without the lock: the listener may publish.
+        if let Event::Message(message) = &event {
+            hear(listener, message);
+        }
         let mut state = shared.lock();
         match event {
             // The publisher was closed while this attempt was on its way.
             Event::Connected if state.stage == Stage::Ended => state.end(),
             Event::Connected => {
                 log::info!("connected to the broker");
-                state.connected(&shared.topics);
+                state.connected(shared);
             }
             Event::Sent(id) => {
                 if let Some(message) = state.queued.pop_front() {
                     state.in_flight.insert(id, message);
                 }
             }
-            Event::Acknowledged(id) => state.acknowledged(id, &shared.topics),
+            Event::Acknowledged(id) => state.acknowledged(id, shared),
             Event::Refused(id, reason) => {
                 let what = state.in_flight.remove(&id);
                 // Kept and tried again after a wait: the cause (rights, quota) is at the broker.
@@ -357,7 +425,7 @@ fn run_once(shared: &Shared, mut link: Link) -> link::Error {
             }
             // The goodbye is on the wire.
             Event::Disconnecting => return link.closed(),
-            Event::Other => {}
+            Event::Message(_) | Event::Other => {}
         }
         if state.stage == Stage::Ended && state.sender.is_none() && !state.closing {
             // Abandoned: the broker is to announce the last will.
@@ -365,5 +433,13 @@ fn run_once(shared: &Shared, mut link: Link) -> link::Error {
         }
         drop(state);
         shared.changed.notify_all();
+    }
+}
+
+/// A panic of the listener must not end the link that events need.
+fn hear(listener: &Listener, message: &Incoming) {
+    let heard = std::panic::AssertUnwindSafe(|| listener(message));
+    if std::panic::catch_unwind(heard).is_err() {
+        log::error!("a message on {} was not understood in an unforeseen way", message.topic);
     }
 }

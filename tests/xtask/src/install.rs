@@ -18,7 +18,18 @@ pub const BUILD: &[Package] = &[
 ];
 
 /// To run the demonstration and the tests.
-pub const RUN: &[Package] = &[Package("mosquitto", "the MQTT broker")];
+pub const RUN: &[Package] =
+    &[Package("mosquitto", "the MQTT broker"), Package("openssl", "certificates for the tests")];
+
+/// Without which a test says that it is skipped. Not every distribution has them under these names.
+pub const BROWSER: &[Package] = &[Package("chromium-driver", "a browser for the local page")];
+
+/// As [`ensure`]; what cannot be installed is named and done without.
+pub fn try_ensure(packages: &[Package], no_install: bool) {
+    if let Err(e) = ensure(&[packages], no_install) {
+        eprintln!("skipped: {e}");
+    }
+}
 
 /// Installs the packages that are missing, after saying which and why.
 pub fn ensure(packages: &[&[Package]], no_install: bool) -> Result<(), Failure> {
@@ -63,6 +74,8 @@ fn present(package: &str) -> bool {
     match package {
         "pkg-config" => quiet(&mut command("pkg-config", ["--version"])),
         "python3" => quiet(&mut command("python3", ["--version"])),
+        "chromium-driver" => quiet(&mut command("chromedriver", ["--version"])),
+        "openssl" => quiet(&mut command("openssl", ["version"])),
         "python3-pip" => quiet(&mut command("python3", ["-m", "pip", "--version"])),
         "mosquitto" => ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]
             .iter()

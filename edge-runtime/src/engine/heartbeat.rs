@@ -1,0 +1,47 @@
+//! Signs of life for systemd (`Type=notify`, `WatchdogSec=`), tied to the progress of frames: a
+//! program whose threads run but whose cameras stand still does not live.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+/// Tells the service manager that the program is ready, and that it lives.
+pub struct Heartbeat {
+    /// Time between two signs; none where no watchdog is set.
+    every: Option<Duration>,
+    ready: bool,
+    last: Option<Instant>,
+    frames: u64,
+}
+
+impl Heartbeat {
+    /// Reads what the service manager wants to hear.
+    pub fn new() -> Self {
+        // Three signs in the time of one, so that a late one does no harm.
+        let every = sd_notify::watchdog_enabled().map(|timeout| timeout / 3);
+        Self { every, ready: false, last: None, frames: 0 }
+    }
+
+    /// To be called between frames, with the number of frames taken so far; `waiting` if none are
+    /// expected.
+    pub fn beat(&mut self, frames: u64, waiting: bool) {
+        let progress = frames > self.frames || waiting;
+        if !self.ready && progress {
+            self.ready = true;
+            notify(&[NotifyState::Ready]);
+        }
+        let Some(every) = self.every else { return };
+        if progress && self.last.is_none_or(|last| last.elapsed() >= every) {
+            self.last = Some(Instant::now());
+            self.frames = frames;
+            notify(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    // Without a service manager there is nobody to tell.
+    if let Err(e) = sd_notify::notify(states) {
+        log::debug!("service manager: {e}");
+    }
+}
