@@ -10,6 +10,8 @@ pub const MAX_CAMERAS: usize = 64;
 /// is gone. (An alarm that must sound when the camera dies belongs on an alarm node, which notices
 /// the silence.)
 ///
+/// A controller that is disarmed keeps count of the incidents and leaves the output off.
+///
 /// Time is milliseconds of any monotonic clock. A failed switch is tried again at every call.
 #[derive(Debug)]
 pub struct AlarmController<O: AlarmOutput> {
@@ -19,16 +21,17 @@ pub struct AlarmController<O: AlarmOutput> {
     incidents: u64,
     /// Until when the output stays on with no incident left.
     hold_until: Option<u64>,
+    armed: bool,
     /// What the output was last set to; unknown at the start and after a failure.
     applied: Option<bool>,
 }
 
 impl<O: AlarmOutput> AlarmController<O> {
-    /// A controller that holds the alarm for `hold_ms` after the last incident; the output is
-    /// switched off first.
+    /// An armed controller that holds the alarm for `hold_ms` after the last incident; the output
+    /// is switched off first.
     pub fn new(output: O, hold_ms: u64) -> Self {
         let mut controller =
-            Self { output, hold_ms, incidents: 0, hold_until: None, applied: None };
+            Self { output, hold_ms, incidents: 0, hold_until: None, armed: true, applied: None };
         // A failure here leaves `applied` unknown, and the next call tries again and reports it.
         let _ = controller.apply();
         controller
@@ -73,9 +76,25 @@ impl<O: AlarmOutput> AlarmController<O> {
         self.apply()
     }
 
+    /// Arms or disarms the output. Disarmed it goes off at once; armed again, it goes on if an
+    /// incident is still active.
+    pub fn set_armed(&mut self, armed: bool) -> Result<(), HardwareError> {
+        self.armed = armed;
+        if !armed {
+            // What was held belongs to the time before.
+            self.hold_until = None;
+        }
+        self.apply()
+    }
+
+    /// Whether the output is armed.
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
     /// Whether the output is to be on.
     pub fn is_active(&self) -> bool {
-        self.incidents != 0 || self.hold_until.is_some()
+        self.armed && (self.incidents != 0 || self.hold_until.is_some())
     }
 
     /// How many cameras have an active incident.
@@ -160,6 +179,25 @@ mod tests {
         assert!(controller.is_active());
         controller.silence().unwrap();
         assert!(!controller.is_active());
+        assert_eq!(*fake.history.borrow(), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn disarmed_it_counts_and_is_quiet() {
+        let fake = Fake::default();
+        let mut controller = AlarmController::new(fake.clone(), 1000);
+        controller.set_incident(0, true, 0).unwrap();
+        controller.set_armed(false).unwrap();
+        controller.set_incident(1, true, 10).unwrap();
+        assert!(!controller.is_active() && !controller.is_armed());
+        assert_eq!(controller.cameras_active(), 2);
+        controller.set_armed(true).unwrap();
+        assert!(controller.is_active());
+        controller.set_incident(0, false, 20).unwrap();
+        controller.set_incident(1, false, 20).unwrap();
+        // The hold time ends with the arming.
+        controller.set_armed(false).unwrap();
+        controller.set_armed(true).unwrap();
         assert_eq!(*fake.history.borrow(), [false, true, false, true, false]);
     }
 

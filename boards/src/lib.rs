@@ -1,9 +1,9 @@
 //! Boards as data plus small drivers: alarm output, status LED, watchdog, temperature.
 //!
-//! The core (traits, [`AlarmController`], [`ThermalMonitor`], [`Blinker`]) is `no_std` and knows
-//! time only as milliseconds that the caller hands in, so it runs the same on a microcontroller, on
-//! Linux and in a test. With the `std` feature come board profiles (TOML) and drivers through the
-//! operating system's files.
+//! The core (traits, [`AlarmController`], [`ThermalMonitor`], [`Ladder`], [`Blinker`]) is `no_std`
+//! and knows time only as milliseconds that the caller hands in, so it runs the same on a
+//! microcontroller, on Linux and in a test. With the `std` feature come board profiles (TOML) and
+//! drivers through the operating system's files.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -11,6 +11,7 @@
 extern crate std;
 
 mod controller;
+mod ladder;
 mod led;
 mod pin;
 mod thermal;
@@ -23,9 +24,10 @@ pub mod profile;
 pub mod simulated;
 
 pub use controller::{AlarmController, MAX_CAMERAS};
+pub use ladder::{CLIMB_MS, DESCEND_MS, Ladder, Rung};
 pub use led::{Blinker, Pattern, Status};
 pub use pin::{ActiveLevel, PinAlarm};
-pub use thermal::{ThermalLimits, ThermalMonitor, ThermalState};
+pub use thermal::{ThermalLimits, ThermalMonitor, ThermalReading, ThermalState};
 
 /// Why a piece of hardware did not do what it was told. Small enough for a microcontroller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +94,14 @@ pub trait Watchdog {
 
 /// Something that knows how hot the board is.
 pub trait ThermalSource {
-    /// The highest temperature of the sensors watched, in thousandths of a degree Celsius.
-    fn read(&mut self) -> Result<i32, HardwareError>;
+    /// What the sensors say now.
+    fn read(&mut self) -> Result<ThermalReading, HardwareError>;
+}
+
+/// A switch that arms the siren: a key switch, or the output of an intruder alarm panel.
+pub trait ArmInput {
+    /// Whether the switch says armed.
+    fn armed(&mut self) -> Result<bool, HardwareError>;
 }
 
 macro_rules! forward {
@@ -115,4 +123,5 @@ macro_rules! forward {
 forward!(AlarmOutput { set(active: bool) -> (); });
 forward!(StatusLed { set(on: bool) -> (); });
 forward!(Watchdog { feed() -> (); disarm() -> (); });
-forward!(ThermalSource { read() -> i32; });
+forward!(ThermalSource { read() -> ThermalReading; });
+forward!(ArmInput { armed() -> bool; });

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{AlarmOutput, HardwareError, StatusLed, ThermalSource, Watchdog};
+use crate::{
+    AlarmOutput, ArmInput, HardwareError, StatusLed, ThermalReading, ThermalSource, Watchdog,
+};
 
 /// What happened to a piece of simulated hardware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,8 @@ const MAX_HISTORY: usize = 10_000;
 struct Shared {
     history: Vec<Action>,
     failure: Option<HardwareError>,
-    temperature: i32,
+    reading: ThermalReading,
+    disarmed: bool,
 }
 
 /// A simulated device. Clones are the same device: keep one to look at what happened to the other.
@@ -54,9 +57,14 @@ impl Simulated {
         self.with(|shared| shared.failure = failure);
     }
 
-    /// Sets the temperature, in thousandths of a degree Celsius.
-    pub fn set_temperature(&self, temperature: i32) {
-        self.with(|shared| shared.temperature = temperature);
+    /// Sets what the thermal sensors say.
+    pub fn set_reading(&self, reading: ThermalReading) {
+        self.with(|shared| shared.reading = reading);
+    }
+
+    /// Turns the key switch; a new device is armed.
+    pub fn set_armed(&self, armed: bool) {
+        self.with(|shared| shared.disarmed = !armed);
     }
 
     fn with<T>(&self, action: impl FnOnce(&mut Shared) -> T) -> T {
@@ -107,8 +115,14 @@ impl Watchdog for Simulated {
 }
 
 impl ThermalSource for Simulated {
-    fn read(&mut self) -> Result<i32, HardwareError> {
-        self.with(|shared| shared.failure.map_or(Ok(shared.temperature), Err))
+    fn read(&mut self) -> Result<ThermalReading, HardwareError> {
+        self.with(|shared| shared.failure.map_or(Ok(shared.reading), Err))
+    }
+}
+
+impl ArmInput for Simulated {
+    fn armed(&mut self) -> Result<bool, HardwareError> {
+        self.with(|shared| shared.failure.map_or(Ok(!shared.disarmed), Err))
     }
 }
 
@@ -131,12 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn watchdog_and_thermal() {
+    fn watchdog_thermal_and_arm_switch() {
         let mut device = Simulated::new();
         device.feed().unwrap();
         device.disarm().unwrap();
         assert_eq!(device.history(), [Action::Feed, Action::Disarm]);
-        device.set_temperature(55_500);
-        assert_eq!(device.read(), Ok(55_500));
+        let reading = ThermalReading { temperature: 55_500, throttling: true };
+        device.set_reading(reading);
+        assert_eq!(device.read(), Ok(reading));
+        assert_eq!(device.armed(), Ok(true));
+        device.set_armed(false);
+        assert_eq!(device.armed(), Ok(false));
+        device.fail_with(Some(HardwareError::Denied));
+        assert_eq!(device.armed(), Err(HardwareError::Denied));
     }
 }

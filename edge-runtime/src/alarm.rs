@@ -57,6 +57,25 @@ impl Alarm {
         }
     }
 
+    /// Arms or disarms the output: disarmed it is quiet, whatever happens.
+    pub fn set_armed(&mut self, armed: bool) {
+        log::info!("alarm output {}", if armed { "armed" } else { "disarmed" });
+        if let Some(controller) = &mut self.controller {
+            let result = controller.set_armed(armed);
+            self.report(result);
+        }
+    }
+
+    /// Whether the output is armed; one that is not there counts as armed.
+    pub fn is_armed(&self) -> bool {
+        self.controller.as_ref().is_none_or(AlarmController::is_armed)
+    }
+
+    /// Switches the output off and lets it go.
+    pub fn release(&mut self) {
+        self.controller = None;
+    }
+
     /// Whether the output is to be on.
     pub fn is_active(&self) -> bool {
         self.controller.as_ref().is_some_and(AlarmController::is_active)

@@ -2,9 +2,11 @@
 //!
 //! The modules stand in the order of the data:
 //! [`capture`] → [`engine`] (the shared `inference::Engine`) → [`detection`] → [`evidence`] →
-//! [`publish`] and [`alarm`]. Against it flow commands: [`control`].
+//! [`publish`] and [`alarm`]; [`board`] is the machine that it all runs on. Against it flow commands:
+//! [`control`].
 
 pub mod alarm;
+pub mod board;
 pub mod capture;
 pub mod clock;
 pub mod config;

@@ -170,6 +170,10 @@ impl Scorer for MapScorer<'_> {
         Scorer::lag(self.engine, rate)
     }
 
+    fn thinning(&self, rate: f64) -> u32 {
+        Scorer::thinning(self.engine, rate)
+    }
+
     fn kinds(&self) -> &[String] {
         Scorer::kinds(self.engine)
     }

@@ -93,7 +93,8 @@ impl Model {
         let options = options(config);
         let mut reasons = Vec::new();
         let mut library_missing = true;
-        for &name in &config.backends {
+        let backends = config.backends.as_deref().unwrap_or(&BackendName::ALL);
+        for &name in backends {
             let kind = BackendKind::from(name);
             let loaded = inference::open_backend(kind, &options)
                 .and_then(|backend| Ok((Engine::load(&bundle, backend.as_ref())?, backend)));

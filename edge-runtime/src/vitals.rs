@@ -40,10 +40,10 @@ impl Thermometer {
     /// The temperature now; `None` if it cannot be read, which is logged once.
     pub fn read(&mut self) -> Option<Temperature> {
         match self.source.read() {
-            Ok(milli) => {
+            Ok(reading) => {
                 self.failing = false;
-                let celsius = f64::from(milli) / 1000.0;
-                Some(Temperature { celsius, state: self.monitor.update(milli) })
+                let celsius = f64::from(reading.temperature) / 1000.0;
+                Some(Temperature { celsius, state: self.monitor.update(reading) })
             }
             Err(e) => {
                 if !self.failing {
@@ -58,11 +58,7 @@ impl Thermometer {
 
 /// The word for a thermal state in messages.
 pub fn thermal_word(state: ThermalState) -> &'static str {
-    match state {
-        ThermalState::Normal => "normal",
-        ThermalState::Warm => "warm",
-        ThermalState::Critical => "critical",
-    }
+    state.name()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const CRATES: [(&str, &str, &[&str]); 11] = [
     ("inference", "edge-runtime/inference", &["model-bundle", "video"]),
     ("model-bundle", "model-export/model-bundle", &[]),
     ("model-export", "model-export", &["inference", "model-bundle", "video"]),
-    ("tests", "tests", &["alert-wire", "model-bundle", "trainer", "video"]),
+    ("tests", "tests", &["alert-wire", "model-bundle", "model-export", "trainer", "video"]),
     ("trainer", "trainer", &["inference", "model-bundle", "model-export", "video"]),
     ("video", "edge-runtime/video", &[]),
     ("xtask", "tests/xtask", &[]),

@@ -28,6 +28,21 @@
 //! message, so a node that never hears its device raises the alarm too. While the node itself is
 //! without power the output is what the wiring makes it; use [`boards::ActiveLevel`] to match.
 //!
+//! # The siren
+//!
+//! While it is to sound it follows [`Config::pattern`], for [`Config::sound_ms`] at most: neighbours
+//! and the law have limits. The state stays as it is, and the next incident starts the time anew.
+//!
+//! # Acknowledging
+//!
+//! [`AlarmNode::on_button`] takes the level of a push button. One that is stuck silences one alarm
+//! and none after it.
+//!
+//! # What the link must do
+//!
+//! A message has no checksum of its own. Over MQTT, TCP and TLS have one; a serial or radio link
+//! needs a frame with a checksum around each message, or a flipped bit may make another valid one.
+//!
 //! # Replays
 //!
 //! Delivery is at least once and an attacker may repeat old messages, so a message counts only if
@@ -39,12 +54,15 @@
 #[cfg(test)]
 extern crate std;
 
+mod button;
 mod incidents;
 
 use alert_wire::{Alert, DecodeError, Phase};
-use boards::{AlarmOutput, HardwareError};
+use boards::{AlarmOutput, HardwareError, Pattern};
 
 use incidents::{Incidents, Recorded};
+
+pub use button::{Button, ButtonEvent, DEBOUNCE_MS, STUCK_MS};
 
 /// How a node behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,17 +75,23 @@ pub struct Config {
     pub silence_ms: u64,
     /// What the siren does while the link is lost.
     pub on_silence: FailSafe,
+    /// The rhythm in which the siren sounds.
+    pub pattern: Pattern,
+    /// Milliseconds after which the siren stops until the next incident; 0 never.
+    pub sound_ms: u64,
 }
 
 impl Default for Config {
     /// Every device, no latch, the siren sounds after 90 s of silence: three of the heartbeats
-    /// that come every 30 s.
+    /// that come every 30 s. It sounds without a break, for 3 minutes at most.
     fn default() -> Self {
         Self {
             device: heapless::String::new(),
             latch: false,
             silence_ms: 90_000,
             on_silence: FailSafe::Sound,
+            pattern: Pattern { on_ms: 1, off_ms: 0 },
+            sound_ms: 180_000,
         }
     }
 }
@@ -142,6 +166,11 @@ pub struct AlarmNode<O: AlarmOutput, const N: usize = 32> {
     heard_ms: u64,
     link_lost: bool,
     silence_acknowledged: bool,
+    button: Button,
+    /// The newest time heard of.
+    now_ms: u64,
+    /// Since when the siren is to sound.
+    since_ms: Option<u64>,
     applied: Option<bool>,
 }
 
@@ -159,9 +188,12 @@ impl<O: AlarmOutput, const N: usize> AlarmNode<O, N> {
             heard_ms: now_ms,
             link_lost: false,
             silence_acknowledged: false,
+            button: Button::new(now_ms),
+            now_ms,
+            since_ms: None,
             applied: None,
         };
-        node.apply()?;
+        node.apply(now_ms)?;
         Ok(node)
     }
 
@@ -188,6 +220,7 @@ impl<O: AlarmOutput, const N: usize> AlarmNode<O, N> {
             Recorded::Replayed => Outcome::Replayed,
             Recorded::Started => {
                 self.sounding = true;
+                self.since_ms = None;
                 Outcome::Accepted
             }
             Recorded::Continued => Outcome::Accepted,
@@ -209,7 +242,7 @@ impl<O: AlarmOutput, const N: usize> AlarmNode<O, N> {
         self.heard(now_ms)
     }
 
-    /// Lets time pass; call it about once a second.
+    /// Lets time pass; call it about once a second, and several times in each half of the pattern.
     ///
     /// # Errors
     /// If the output cannot be switched.
@@ -218,7 +251,25 @@ impl<O: AlarmOutput, const N: usize> AlarmNode<O, N> {
         if self.config.silence_ms > 0 && silent >= self.config.silence_ms {
             self.link_lost = true;
         }
-        self.apply()
+        self.apply(now_ms)
+    }
+
+    /// Takes the level of the button that acknowledges; to be called every few milliseconds. Returns
+    /// what the button has become, if anything: a stuck one is worth telling someone.
+    ///
+    /// # Errors
+    /// If the output cannot be switched.
+    pub fn on_button(
+        &mut self,
+        pressed: bool,
+        now_ms: u64,
+    ) -> Result<Option<ButtonEvent>, HardwareError> {
+        let event = self.button.update(pressed, now_ms);
+        if event == Some(ButtonEvent::Pressed) {
+            self.acknowledge()?;
+        }
+        self.tick(now_ms)?;
+        Ok(event)
     }
 
     /// Someone has taken note: the siren stops until the next incident, or, if the link is lost,
@@ -230,7 +281,7 @@ impl<O: AlarmOutput, const N: usize> AlarmNode<O, N> {
         self.sounding = false;
         self.silence_acknowledged = self.link_lost;
         self.incidents.forget_overflow();
-        self.apply()
+        self.apply(self.now_ms)
     }
 
     /// What the node is doing.
@@ -260,20 +311,29 @@ impl<O: AlarmOutput, const N: usize> AlarmNode<O, N> {
         self.heard_ms = now_ms;
         self.link_lost = false;
         self.silence_acknowledged = false;
-        self.apply()
+        self.apply(now_ms)
     }
 
     /// Brings the output to what the state says.
-    fn apply(&mut self) -> Result<(), HardwareError> {
+    fn apply(&mut self, now_ms: u64) -> Result<(), HardwareError> {
+        self.now_ms = self.now_ms.max(now_ms);
         if !self.incidents.any_active() && !self.config.latch {
             self.sounding = false;
         }
-        let wanted = match (self.link_lost, self.config.on_silence) {
+        let sounds = match (self.link_lost, self.config.on_silence) {
             (true, _) if self.silence_acknowledged => false,
             (true, FailSafe::Sound) => true,
             (true, FailSafe::Quiet) => false,
             (true, FailSafe::Hold) | (false, _) => self.sounding,
         };
+        let wanted = sounds && {
+            let elapsed = self.now_ms - *self.since_ms.get_or_insert(self.now_ms);
+            let allowed = self.config.sound_ms == 0 || elapsed < self.config.sound_ms;
+            allowed && self.config.pattern.is_on(elapsed)
+        };
+        if !sounds {
+            self.since_ms = None;
+        }
         if self.applied != Some(wanted) {
             self.applied = None;
             self.output.set(wanted)?;

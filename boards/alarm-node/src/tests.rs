@@ -248,3 +248,81 @@ fn any_bytes_are_survived() {
     assert_eq!(node.state(), State::Alarm);
     done(node);
 }
+
+#[test]
+fn messages_out_of_order_end_where_they_should() {
+    // Every order of the four messages of one incident: the siren is off in the end.
+    let messages = [
+        message("a", 0, Phase::New),
+        message("a", 1, Phase::Update),
+        message("a", 2, Phase::Update),
+        message("a", 3, Phase::End),
+    ];
+    for order in 0..256usize {
+        let order = [order & 3, order >> 2 & 3, order >> 4 & 3, order >> 6];
+        if (0..4).any(|i| !order.contains(&i)) {
+            continue;
+        }
+        // It sounds if anything comes before the end.
+        let sounds = order[0] != 3;
+        let mut node: Node = node(Config::default(), if sounds { &[true, false] } else { &[] });
+        for (now, &i) in order.iter().enumerate() {
+            node.on_message(&messages[i], now as u64).unwrap();
+        }
+        assert_eq!(node.state(), State::Quiet, "{order:?}");
+        done(node);
+    }
+}
+
+#[test]
+fn the_siren_follows_its_pattern_and_stops_in_time() {
+    let config = Config {
+        pattern: Pattern { on_ms: 1000, off_ms: 500 },
+        sound_ms: 4000,
+        ..Config::default()
+    };
+    // On at 0, off at 1000, on at 1500, off at 2500, on at 3000, and off for good at 4000.
+    let levels = [true, false, true, false, true, false, true, false];
+    let mut node: Node = node(config, &levels);
+    node.on_message(&message("a", 0, Phase::New), 0).unwrap();
+    for now in (0..10_000).step_by(100) {
+        node.tick(now).unwrap();
+    }
+    assert_eq!(node.state(), State::Alarm);
+    // An update does not start it again, another incident does.
+    node.on_message(&message("a", 1, Phase::Update), 10_000).unwrap();
+    node.on_message(&message("b", 0, Phase::New), 10_100).unwrap();
+    node.acknowledge().unwrap();
+    done(node);
+}
+
+#[test]
+fn a_stuck_button_silences_one_alarm_and_none_after_it() {
+    let mut node: Node = node(Config::default(), &[true, false, true]);
+    node.on_button(false, 0).unwrap();
+    node.on_button(false, DEBOUNCE_MS).unwrap();
+    node.on_message(&message("a", 0, Phase::New), 100).unwrap();
+    let mut events = Vec::new();
+    for now in (1000..20_000).step_by(10) {
+        events.extend(node.on_button(true, now).unwrap());
+    }
+    assert_eq!(events, [ButtonEvent::Pressed, ButtonEvent::Stuck]);
+    assert_eq!(node.state(), State::Acknowledged);
+    node.on_message(&message("b", 0, Phase::New), 20_000).unwrap();
+    for now in (20_000..40_000).step_by(10) {
+        assert_eq!(node.on_button(true, now), Ok(None));
+    }
+    assert_eq!(node.state(), State::Alarm);
+    done(node);
+}
+
+#[test]
+fn a_button_pressed_from_the_start_silences_nothing() {
+    let mut node: Node = node(Config::default(), &[true]);
+    node.on_message(&message("a", 0, Phase::New), 0).unwrap();
+    for now in (0..9000).step_by(10) {
+        assert_eq!(node.on_button(true, now), Ok(None));
+    }
+    assert_eq!(node.state(), State::Alarm);
+    done(node);
+}

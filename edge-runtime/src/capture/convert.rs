@@ -7,7 +7,8 @@ use video::Frame;
 use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvRange, YuvStandardMatrix};
 
 /// A pixel format that this program reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PixelFormat {
     /// 4:2:2, packed.
     Yuyv,
@@ -28,6 +29,23 @@ impl PixelFormat {
             Self::Nv12 => b"NV12",
             Self::Mjpeg => b"MJPG",
         }
+    }
+}
+
+/// Whether a four-character code is one of the kernel's raw Bayer formats: what an image sensor
+/// gives before an image processor has made a picture of it.
+pub fn is_bayer(code: [u8; 4]) -> bool {
+    // 8 bits: BA81, GBRG, GRBG, RGGB. More: an order of the colours and the bits (RG10, BA12, BG16),
+    // packed with a `p` (pRAA is 10 bits, pRCC 12), compressed BGA8, bDG0 and the like.
+    match &code {
+        b"BA81" | b"GBRG" | b"GRBG" | b"RGGB" | b"BYR2" => true,
+        [b'B' | b'G' | b'R', b'G' | b'B' | b'A' | b'R', tens, ones] => {
+            tens.is_ascii_digit() && ones.is_ascii_digit()
+        }
+        [b'p', b'B' | b'G' | b'R' | b'g', rest @ ..] => {
+            matches!(rest, b"AA" | b"CC" | b"EE" | b"FF")
+        }
+        _ => false,
     }
 }
 
@@ -165,6 +183,20 @@ mod tests {
         assert_close(&frame, [200, 30, 60]);
         assert!(to_rgb(PixelFormat::Mjpeg, b"no picture", 16, 16, 0, &mut frame).is_err());
         assert!(to_rgb(PixelFormat::Mjpeg, &[], 16, 16, 0, &mut frame).is_err());
+    }
+
+    #[test]
+    fn raw_bayer_is_recognised() {
+        for code in
+            [b"BA81", b"GBRG", b"RGGB", b"RG10", b"BA10", b"BG12", b"GR16", b"pRAA", b"pgCC"]
+        {
+            assert!(is_bayer(*code), "{}", String::from_utf8_lossy(code));
+        }
+        for code in
+            [b"YUYV", b"NV12", b"MJPG", b"RGB3", b"BGR4", b"GREY", b"RGBP", b"YU12", b"pAAA"]
+        {
+            assert!(!is_bayer(*code), "{}", String::from_utf8_lossy(code));
+        }
     }
 
     #[test]

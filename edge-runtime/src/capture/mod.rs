@@ -1,5 +1,6 @@
 //! Where frames come from: recorded videos, folders of pictures, Video4Linux devices.
 
+mod controls;
 mod convert;
 mod recorded;
 mod v4l2;
@@ -36,6 +37,8 @@ pub enum Next {
     /// The picture does not go on from where it was: a recording starts again, or the camera was
     /// lost for this reason and is being reopened.
     Gap(Option<Error>),
+    /// The camera has been lost for a while and still cannot be opened, for this reason.
+    Away(Error),
     /// The source has ended, or was told to stop.
     End,
 }
@@ -52,6 +55,15 @@ pub trait FrameSource: Send {
     /// If the source is damaged and cannot go on. A lost camera is not an error but a
     /// [`Next::Gap`].
     fn next(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error>;
+
+    /// Waits for the next frame and lets it go by: `frame` may be overwritten, and what is in it
+    /// afterwards means nothing. A source that can save itself the decoding does.
+    ///
+    /// # Errors
+    /// As [`FrameSource::next`].
+    fn discard(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
+        self.next(frame, stop)
+    }
 }
 
 /// What happens to frames that come faster than they are scored.
@@ -84,12 +96,16 @@ pub enum Error {
         what: String,
     },
     /// The device has no pixel format that this program reads.
-    #[error("{path}: offers {offered}, none of YUYV, NV12 and MJPG; use another camera")]
+    #[error("{path}: offers {offered}, none of {wanted}; {advice}")]
     NoFormat {
         /// The device.
         path: PathBuf,
         /// What it has.
         offered: String,
+        /// What is read.
+        wanted: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// The device failed.
     #[error("{path}: {what}; check the cable and the kernel log")]

@@ -130,6 +130,7 @@ mod tests {
             seen.push(match source.next(&mut frame, &|| false).unwrap() {
                 Next::Frame(stamp) => format!("{:.1}", stamp.stream),
                 Next::Gap(_) => "gap".into(),
+                Next::Away(_) => "away".into(),
                 Next::End => "end".into(),
             });
         }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, Timespec};
 use v4l::buffer::{Flags, Type};
 use v4l::capability::Flags as Capability;
 use v4l::io::traits::CaptureStream as _;
@@ -17,7 +18,8 @@ use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC, Fraction};
 use video::Frame;
 
-use super::convert::{PixelFormat, to_rgb};
+use super::controls;
+use super::convert::{PixelFormat, is_bayer, to_rgb};
 use super::{Error, FrameSource, Next, Stamp, sleep};
 use crate::clock::Clock;
 use crate::config::V4l2Config;
@@ -29,6 +31,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LAST_WAIT: Duration = Duration::from_secs(10);
 /// Damaged frames in a row after which the device is opened again.
 const MAX_DAMAGED: u32 = 30;
+/// Longest time that a frame can have waited in the driver; a stamp that says more is not believed.
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// A capture device.
 pub struct V4l2 {
@@ -78,8 +82,9 @@ impl V4l2 {
         }
     }
 
-    /// One frame, or why the camera must be opened again.
-    fn capture(&mut self, frame: &mut Frame) -> Result<Option<Stamp>, Error> {
+    /// One frame, or why the camera must be opened again. Without a buffer the frame is let go by
+    /// undecoded.
+    fn capture(&mut self, frame: Option<&mut Frame>) -> Result<Option<Stamp>, Error> {
         let Some(camera) = self.camera.as_mut() else {
             return Ok(None);
         };
@@ -96,7 +101,7 @@ impl V4l2 {
         let damage = if meta.flags.contains(Flags::ERROR) {
             Err("the driver marks the frame as damaged".to_owned())
         } else {
-            to_rgb(format, &bytes[..used], width, height, stride, frame)
+            frame.map_or(Ok(()), |f| to_rgb(format, &bytes[..used], width, height, stride, f))
         };
         if let Err(what) = damage {
             self.damaged += 1;
@@ -107,31 +112,29 @@ impl V4l2 {
             return Ok(None);
         }
         self.damaged = 0;
-        let now = self.clock.monotonic();
-        // The driver's own stamp does not see how long the frame waited for us.
-        let driver = Duration::new(
-            meta.timestamp.sec.max(0) as u64,
-            (meta.timestamp.usec.clamp(0, 999_999) * 1000) as u32,
-        );
-        let kind = meta.flags & Flags::TIMESTAMP_MASK;
-        let taken =
-            if kind == Flags::TIMESTAMP_MONOTONIC && !driver.is_zero() { driver } else { now };
+        let (now, wall_ms) = (self.clock.monotonic(), self.clock.wall_ms());
+        let age = if meta.flags & Flags::TIMESTAMP_MASK == Flags::TIMESTAMP_MONOTONIC {
+            let stamp = meta.timestamp;
+            age(stamp.sec, stamp.usec, rustix::time::clock_gettime(ClockId::Monotonic))
+        } else {
+            Duration::ZERO
+        };
+        let taken = now.saturating_sub(age);
         let first = *self.first.get_or_insert(taken);
         self.last = taken.saturating_sub(first).as_secs_f64().max(self.last);
         Ok(Some(Stamp {
             stream: self.last,
-            wall_ms: self.clock.wall_ms(),
-            uptime_ms: now.as_millis() as u64,
+            wall_ms: wall_ms.saturating_sub(age.as_millis() as u64),
+            uptime_ms: taken.as_millis() as u64,
         }))
     }
-}
 
-impl FrameSource for V4l2 {
-    fn rate(&self) -> f64 {
-        self.rate
-    }
-
-    fn next(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
+    /// The next frame, decoded only if there is a buffer for it.
+    fn advance(
+        &mut self,
+        mut frame: Option<&mut Frame>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Next, Error> {
         while !stop() {
             if self.camera.is_none() {
                 match Camera::open(&self.config) {
@@ -142,13 +145,15 @@ impl FrameSource for V4l2 {
                     }
                     Err(e) => {
                         log::debug!("{e}; next attempt in {:.1} s", self.wait.as_secs_f64());
-                        sleep(self.wait, stop);
+                        if !sleep(self.wait, stop) {
+                            break;
+                        }
                         self.wait = (self.wait * 2).min(LAST_WAIT);
-                        continue;
+                        return Ok(Next::Away(e));
                     }
                 }
             }
-            match self.capture(frame) {
+            match self.capture(frame.as_deref_mut()) {
                 Ok(Some(stamp)) => {
                     self.wait = FIRST_WAIT;
                     return Ok(Next::Frame(stamp));
@@ -157,14 +162,40 @@ impl FrameSource for V4l2 {
                 Err(e) => {
                     self.camera = None;
                     self.damaged = 0;
-                    // An open device that gives no frames must not be reopened in a tight loop.
-                    sleep(self.wait, stop);
+                    // An open device that gives no frames must not be reopened in a tight loop; and
+                    // a signal that ends the program interrupts the wait for a frame.
+                    if !sleep(self.wait, stop) {
+                        break;
+                    }
                     self.wait = (self.wait * 2).min(LAST_WAIT);
                     return Ok(Next::Gap(Some(e)));
                 }
             }
         }
         Ok(Next::End)
+    }
+}
+
+/// How long ago a frame was taken that the driver stamped with its monotonic clock; zero if the
+/// stamp makes no sense.
+fn age(seconds: i64, microseconds: i64, now: Timespec) -> Duration {
+    let nanoseconds = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
+    let age = nanoseconds(now.tv_sec, now.tv_nsec)
+        - nanoseconds(seconds, microseconds.saturating_mul(1000));
+    u64::try_from(age).map(Duration::from_nanos).ok().filter(|a| *a <= MAX_AGE).unwrap_or_default()
+}
+
+impl FrameSource for V4l2 {
+    fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    fn next(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
+        self.advance(Some(frame), stop)
+    }
+
+    fn discard(&mut self, _: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
+        self.advance(None, stop)
     }
 }
 
@@ -198,6 +229,7 @@ impl Camera {
         if !caps.capabilities.contains(Capability::VIDEO_CAPTURE | Capability::STREAMING) {
             return Err(Error::NotACamera { path: path.into(), what: format!("`{}`", caps.card) });
         }
+        controls::apply(&camera, path, &config.controls);
         let (format, chosen, rate) = choose(&camera, config)?;
         let mut stream = v4l::io::mmap::Stream::with_buffers(&camera, Type::VideoCapture, BUFFERS)
             .map_err(fail)?;
@@ -238,7 +270,8 @@ fn choose(camera: &Device, config: &V4l2Config) -> Result<(PixelFormat, Format, 
     let offered: Vec<FourCC> =
         camera.enum_formats().map_err(fail)?.iter().map(|d| d.fourcc).collect();
     let mut best: Option<((bool, i64), PixelFormat)> = None;
-    for format in PixelFormat::ALL {
+    let wanted = config.pixel_format.map_or(PixelFormat::ALL.to_vec(), |only| vec![only]);
+    for &format in &wanted {
         if !offered.contains(&FourCC::new(&format.code())) {
             continue;
         }
@@ -253,12 +286,31 @@ fn choose(camera: &Device, config: &V4l2Config) -> Result<(PixelFormat, Format, 
         }
     }
     let Some((_, format)) = best else {
-        let names: Vec<String> = offered.iter().map(ToString::to_string).collect();
-        let offered = if names.is_empty() { "no format".into() } else { names.join(", ") };
-        return Err(Error::NoFormat { path: path.into(), offered });
+        return Err(no_format(path, &offered, &wanted));
     };
     let (set, rate) = apply(camera, config, format).map_err(fail)?;
     Ok((format, set, rate))
+}
+
+/// What to say of a camera that has nothing for us.
+fn no_format(path: &Path, offered: &[FourCC], wanted: &[PixelFormat]) -> Error {
+    let names: Vec<String> = offered.iter().map(ToString::to_string).collect();
+    let wanted: Vec<String> =
+        wanted.iter().map(|f| String::from_utf8_lossy(&f.code()).into_owned()).collect();
+    let advice = if !offered.is_empty() && offered.iter().all(|code| is_bayer(code.repr)) {
+        "that is raw Bayer, which needs the image processor of the board's maker; use a USB camera, \
+         or a driver that delivers pictures"
+    } else if wanted.len() == 1 {
+        "change `cameras.source.pixel_format`, or use another camera"
+    } else {
+        "use another camera"
+    };
+    Error::NoFormat {
+        path: path.into(),
+        offered: if names.is_empty() { "no format".into() } else { names.join(", ") },
+        wanted: wanted.join(", "),
+        advice,
+    }
 }
 
 fn apply(camera: &Device, config: &V4l2Config, format: PixelFormat) -> io::Result<(Format, f64)> {
@@ -296,15 +348,20 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    fn open(path: &str) -> String {
-        let config = V4l2Config {
+    fn config(path: &str) -> V4l2Config {
+        V4l2Config {
             device: path.into(),
             width: 640,
             height: 480,
             frame_rate: 30.0,
+            pixel_format: None,
+            controls: Default::default(),
             timeout: 1.0,
-        };
-        V4l2::open(&config, Arc::new(ManualClock::new(0))).err().unwrap().to_string()
+        }
+    }
+
+    fn open(path: &str) -> String {
+        V4l2::open(&config(path), Arc::new(ManualClock::new(0))).err().unwrap().to_string()
     }
 
     #[test]
@@ -319,20 +376,42 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_camera_ends_with_the_program() {
-        let config = V4l2Config {
-            device: "/dev/video-none".into(),
-            width: 640,
-            height: 480,
-            frame_rate: 30.0,
-            timeout: 1.0,
-        };
-        let mut source = V4l2::later(&config, Arc::new(ManualClock::new(0)));
+    fn waiting_for_a_camera_says_so_and_ends_with_the_program() {
+        let mut source = V4l2::later(&config("/dev/video-none"), Arc::new(ManualClock::new(0)));
+        let next = source.next(&mut Frame::default(), &|| false);
+        assert!(matches!(next, Ok(Next::Away(Error::Missing(_)))), "{next:?}");
         let asked = std::cell::Cell::new(0);
         let stop = || {
             asked.set(asked.get() + 1);
             asked.get() > 3
         };
         assert!(matches!(source.next(&mut Frame::default(), &stop), Ok(Next::End)));
+    }
+
+    #[test]
+    fn a_camera_without_a_readable_format_is_told_why() {
+        let say = |offered: &[&[u8; 4]], wanted: &[PixelFormat]| {
+            let offered: Vec<FourCC> = offered.iter().map(|c| FourCC::new(c)).collect();
+            no_format(Path::new("/dev/video0"), &offered, wanted).to_string()
+        };
+        let bayer = say(&[b"RG10", b"RG12"], &PixelFormat::ALL);
+        assert!(bayer.contains("offers RG10, RG12, none of YUYV, NV12, MJPG"), "{bayer}");
+        assert!(bayer.contains("raw Bayer"), "{bayer}");
+        let other = say(&[b"H264"], &PixelFormat::ALL);
+        assert!(other.ends_with("use another camera") && !other.contains("Bayer"), "{other}");
+        let one = say(&[b"YUYV"], &[PixelFormat::Nv12]);
+        assert!(one.contains("none of NV12; change `cameras.source.pixel_format`"), "{one}");
+        assert!(say(&[], &PixelFormat::ALL).contains("offers no format"));
+    }
+
+    #[test]
+    fn the_age_of_a_frame() {
+        let now = Timespec { tv_sec: 100, tv_nsec: 250_000_000 };
+        assert_eq!(age(100, 150_000, now), Duration::from_millis(100));
+        assert_eq!(age(99, 999_999, now), Duration::from_micros(250_001));
+        // From the future, from another clock, from before the machine was started.
+        for (seconds, microseconds) in [(101, 0), (10, 0), (-5, 0), (i64::MAX, i64::MAX)] {
+            assert_eq!(age(seconds, microseconds, now), Duration::ZERO);
+        }
     }
 }

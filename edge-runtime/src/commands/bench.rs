@@ -80,9 +80,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut model = Model::load(&ModelConfig {
         bundle: arguments.bundle.clone(),
         public_keys: Vec::new(),
-        backends: arguments
-            .backend
-            .map_or(vec![BackendName::Ort, BackendName::Tract], |backend| vec![backend]),
+        backends: arguments.backend.map(|backend| vec![backend]),
         threads: arguments.threads.into(),
         ort_library: arguments.ort_library.clone(),
     })?;

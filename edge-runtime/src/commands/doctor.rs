@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use boards::profile::Profile;
+use boards::linux::power_mode;
+use boards::profile::{Origin, Profile};
 use boards::{ThermalMonitor, ThermalState};
 use edge_runtime::Error;
 use edge_runtime::alarm::Alarm;
+use edge_runtime::board;
 use edge_runtime::capture;
 use edge_runtime::clock::{Clock, SystemClock};
-use edge_runtime::config::Config;
+use edge_runtime::config::{BackendName, Config};
 use edge_runtime::model::{self, Model};
 use edge_runtime::publish;
 use inference::BackendKind;
@@ -84,17 +86,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 
 fn examine(config: &Config, findings: &mut Findings) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let profile =
-        Profile::named(&config.board).map_err(|e| Error::Usage(format!("{e}; change `board`")));
-    match &profile {
-        Err(e) => findings.add("board", Err(Error::Usage(e.to_string()))),
-        Ok(profile) => {
-            let alarm = Alarm::open(profile, Path::new("/"));
-            findings.add("board", alarm.map(|_| profile.description.clone()));
-            heat(profile, Path::new("/"), findings);
+    let mut config = config.clone();
+    let found = board::profile(&config.board, Path::new("/"));
+    let profile = match found {
+        Err(e) => {
+            findings.add("board", Err(e));
+            None
         }
-    }
-    bundle(config, profile.ok().as_ref(), findings);
+        Ok((profile, origin)) => {
+            hardware(&profile, origin, findings);
+            Some(profile)
+        }
+    };
+    config.model.backends =
+        config.model.backends.take().or_else(|| board::backends(profile.as_ref()?));
+    let config = &config;
+    bundle(config, profile.as_ref(), findings);
     libraries(config, findings);
     for camera in &config.cameras {
         let opened = capture::open(&camera.source, &clock).map_err(Error::from);
@@ -162,22 +169,65 @@ fn time(clock: &dyn Clock, findings: &mut Findings) {
     }
 }
 
+/// The board and what hangs on it. The watchdog is only looked for: opening it would start it.
+fn hardware(profile: &Profile, origin: Origin, findings: &mut Findings) {
+    let root = Path::new("/");
+    let about = board::describe(profile, origin, root);
+    match (Alarm::open(profile, root), origin) {
+        (Err(e), _) => findings.add("board", Err(e)),
+        (Ok(_), Origin::Unknown) => findings.warn("board", about),
+        (Ok(_), _) => findings.add("board", Ok(about)),
+    }
+    match profile.open_arm(root) {
+        Ok(None) => {}
+        Ok(Some(mut arm)) => match arm.armed() {
+            Ok(true) => findings.add("key switch", Ok("armed".into())),
+            Ok(false) => findings.warn("key switch", "disarmed; the siren will stay quiet"),
+            Err(e) => findings.warn("key switch", e.to_string()),
+        },
+        Err(e) => findings.warn("key switch", format!("{e}; the siren counts as armed")),
+    }
+    if let Some(watchdog) = &profile.watchdog {
+        if watchdog.device.exists() {
+            findings.add("watchdog", Ok(watchdog.device.display().to_string()));
+        } else {
+            let message = format!("{}: no such device", watchdog.device.display());
+            findings.warn("watchdog", message);
+        }
+    }
+    heat(profile, root, findings);
+    match (power_mode(root), &profile.power_modes[..]) {
+        (_, []) => {}
+        (None, _) => findings.warn("power mode", "nvpmodel does not say; is it set up?"),
+        (Some(mode), known) if known.contains(&mode) => findings.add("power mode", Ok(mode)),
+        (Some(mode), known) => {
+            let message = format!("{mode} is not one of the board's: {}", known.join(", "));
+            findings.warn("power mode", message);
+        }
+    }
+}
+
 fn heat(profile: &Profile, root: &Path, findings: &mut Findings) {
     let read = profile.open_thermal(root).and_then(|source| match source {
         Some(mut source) => source.read().map(Some),
         None => Ok(None),
     });
-    let milli = match read {
+    let reading = match read {
         Err(e) => return findings.warn("temperature", format!("cannot be read: {e}")),
         // Many a host has no sensor.
         Ok(None) => return,
-        Ok(Some(milli)) => milli,
+        Ok(Some(reading)) => reading,
     };
-    let degrees = format!("{:.1} °C", f64::from(milli) / 1000.0);
-    match ThermalMonitor::new(profile.thermal.limits()).update(milli) {
+    let degrees = format!("{:.1} °C", f64::from(reading.temperature) / 1000.0);
+    match ThermalMonitor::new(profile.thermal.limits()).update(reading) {
         ThermalState::Normal => findings.add("temperature", Ok(degrees)),
         ThermalState::Warm => {
             findings.warn("temperature", format!("{degrees}: warm; see to shade and airflow"));
+        }
+        ThermalState::Throttled => {
+            let message =
+                format!("{degrees}: the processor slows itself down; see to shade and airflow");
+            findings.warn("temperature", message);
         }
         ThermalState::Critical => {
             let message = format!("{degrees}: too hot; the board is about to switch off, cool it");
@@ -189,7 +239,7 @@ fn heat(profile: &Profile, root: &Path, findings: &mut Findings) {
 /// Every backend of the list, as the model falls through it.
 fn libraries(config: &Config, findings: &mut Findings) {
     let options = model::options(&config.model);
-    for &name in &config.model.backends {
+    for &name in config.model.backends.as_deref().unwrap_or(&BackendName::ALL) {
         let kind = BackendKind::from(name);
         if let Err(e) = inference::open_backend(kind, &options) {
             findings.warn(format!("backend {kind}"), format!("{e}; it is passed over"));

@@ -8,6 +8,7 @@ pub mod replay;
 pub mod run;
 mod signals;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use boards::profile::Profile;
@@ -20,7 +21,7 @@ use edge_runtime::update::Store;
 
 /// The board profile of a configuration.
 pub fn profile(config: &Config) -> Result<Profile, Error> {
-    Profile::named(&config.board).map_err(|e| Error::Usage(format!("{e}; change `board`")))
+    edge_runtime::board::profile(&config.board, Path::new("/")).map(|(profile, _)| profile)
 }
 
 /// The slots of a configuration that has them.

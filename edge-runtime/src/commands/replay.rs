@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use edge_runtime::Error;
+use edge_runtime::board::Board;
 use edge_runtime::capture::{Delivery, Recorded};
 use edge_runtime::clock::{Clock, ManualClock};
 use edge_runtime::config::{AtEnd, BackendName, FileConfig, ModelConfig, Pace};
@@ -95,9 +96,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut model = Model::load(&ModelConfig {
         bundle: arguments.bundle.clone(),
         public_keys: arguments.public_key.clone().into_iter().collect(),
-        backends: arguments
-            .backend
-            .map_or(vec![BackendName::Ort, BackendName::Tract], |backend| vec![backend]),
+        backends: arguments.backend.map(|backend| vec![backend]),
         threads: arguments.threads.into(),
         ort_library: arguments.ort_library.clone(),
     })?;
@@ -204,6 +203,7 @@ fn replay(
         status_every: Duration::from_secs(3600),
         end_with_sources: true,
         remote: None,
+        board: Board::none(),
     };
     let hub = Arc::new(Hub::new(&[Delivery::Lossless]));
     let mut report = match maps.map(|path| map_file(path, model)).transpose()? {

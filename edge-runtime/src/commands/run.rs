@@ -10,6 +10,7 @@ use boards::ThermalMonitor;
 use boards::profile::Profile;
 use edge_runtime::Error;
 use edge_runtime::alarm::Alarm;
+use edge_runtime::board::{self, Board};
 use edge_runtime::capture::{self, Delivery, FrameSource};
 use edge_runtime::clock::{Clock, SystemClock};
 use edge_runtime::config::{
@@ -85,7 +86,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 /// Runs with one configuration until its cameras end, or a signal comes.
 fn run_once(config: &Config, require_broker: bool, signals: &Signals) -> anyhow::Result<Report> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let profile = profile(config)?;
+    let root = Path::new("/");
+    let (profile, origin) = board::profile(&config.board, root)?;
+    log::info!("board: {}", board::describe(&profile, origin, root));
+    let mut config = config.clone();
+    config.model.backends = config.model.backends.take().or_else(|| board::backends(&profile));
+    let config = &config;
     let (mut model, slot) = load(config, &profile)?;
     warn_of_origin(&model, "name the key in `model.public_keys`");
     let cameras = cameras(config, &model, &clock)?;
@@ -106,6 +112,8 @@ fn run_once(config: &Config, require_broker: bool, signals: &Signals) -> anyhow:
         model: model_status(&model),
         status_every: Duration::from_secs_f64(config.status_every),
         end_with_sources: config.exit_when_done,
+        // Last, so that the watchdog does not run while the model is loaded.
+        board: Board::open(&profile, root),
         remote: Some(remote),
     };
     let exchange = Arc::new(Exchange::default());
@@ -404,6 +412,9 @@ fn finish(report: Report, config: &Config) -> Result<u8, Error> {
         let drain = Duration::from_secs_f64(config.drain_timeout);
         publisher.drain(if done { drain } else { drain.min(SIGNAL_DRAIN) });
         left = publisher.close(GOODBYE).depth;
+    }
+    if let Some(error) = report.failure {
+        return Err(error);
     }
     if let Some(error) = report.cameras.into_iter().find_map(|c| c.error) {
         return Err(error);

@@ -10,9 +10,9 @@ use toml::Spanned;
 
 use super::raw::{self, SourceType};
 use super::{
-    AtEnd, BackendName, CameraConfig, Config, EventOverrides, EvidenceConfig, FileConfig,
-    HomeAssistantConfig, ModelConfig, MqttConfig, Pace, Protocol, SourceConfig, SpoolConfig,
-    TlsConfig, UpdatesConfig, V4l2Config, WebConfig,
+    AtEnd, CameraConfig, Config, EventOverrides, EvidenceConfig, FileConfig, HomeAssistantConfig,
+    ModelConfig, MqttConfig, Pace, Protocol, SourceConfig, SpoolConfig, TlsConfig, UpdatesConfig,
+    V4l2Config, WebConfig,
 };
 use crate::scene::SceneRules;
 use crate::zones::Zones;
@@ -92,7 +92,7 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
         })
     });
     Ok(Config {
-        board: raw.board.unwrap_or_else(|| "development-host".into()),
+        board: raw.board.unwrap_or_else(|| "auto".into()),
         status_every: number(raw.status_every, "status_every", 1.0..=3600.0, 10.0)?,
         telemetry_every: number(raw.telemetry_every, "telemetry_every", 1.0..=3600.0, 30.0)?,
         state_dir: path(raw.state_dir.unwrap_or_else(|| "state".into())),
@@ -118,14 +118,14 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
 
 fn model(raw: raw::Model, folder: &Path) -> Checked<ModelConfig> {
     let backends = match raw.backends {
-        None => vec![BackendName::Ort, BackendName::Tract],
+        None => None,
         Some(list) if list.get_ref().is_empty() => {
             return problem(
                 &list,
                 "`model.backends` is empty; name \"ort\", \"tract\" or both".into(),
             );
         }
-        Some(list) => list.into_inner(),
+        Some(list) => Some(list.into_inner()),
     };
     // A key is either its own text or a file; minisign keys are base64 and begin with `RW`.
     let key = |text: String| {
@@ -367,6 +367,8 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
             raw.width.as_ref().map(|f| (f.span().start, "width")),
             raw.height.as_ref().map(|f| (f.span().start, "height")),
             raw.frame_rate.as_ref().map(|f| (f.span().start, "frame_rate")),
+            raw.pixel_format.as_ref().map(|f| (f.span().start, "pixel_format")),
+            raw.controls.as_ref().map(|f| (f.span().start, "controls")),
             raw.timeout.as_ref().map(|f| (f.span().start, "timeout")),
         ]
     } else {
@@ -374,6 +376,8 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
             raw.path.as_ref().map(|f| (f.span().start, "path")),
             raw.pace.as_ref().map(|f| (f.span().start, "pace")),
             raw.at_end.as_ref().map(|f| (f.span().start, "at_end")),
+            None,
+            None,
             None,
             None,
         ]
@@ -406,6 +410,8 @@ fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
                 width: number(raw.width, "cameras.source.width", 16..=8192, 640)?,
                 height: number(raw.height, "cameras.source.height", 16..=8192, 480)?,
                 frame_rate: number(raw.frame_rate, "cameras.source.frame_rate", 1.0..=240.0, 30.0)?,
+                pixel_format: raw.pixel_format.map(Spanned::into_inner),
+                controls: raw.controls.map(Spanned::into_inner).unwrap_or_default(),
                 timeout: number(raw.timeout, "cameras.source.timeout", 0.1..=60.0, 2.0)?,
             })
         }

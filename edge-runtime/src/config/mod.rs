@@ -8,12 +8,14 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use alert_wire::Topics;
 use serde::Serialize;
 
+use crate::capture::PixelFormat;
 use crate::detection::Rules;
 use crate::scene::SceneRules;
 use crate::zones::Zones;
@@ -24,8 +26,8 @@ use crate::zones::Zones;
 pub struct Config {
     /// Name of the device, `[a-zA-Z0-9_-]{1,64}`. Required.
     pub device: String,
-    /// Board profile: the name of a built-in one or the path of a TOML file. Default
-    /// `development-host`, on which the alarm output is simulated.
+    /// Board profile: the name of a built-in one, the path of a TOML file, or `auto` for the one
+    /// that the machine's device tree names. Default `auto`.
     pub board: String,
     /// Seconds between two status messages, 1 to 3600. Default 10.
     pub status_every: f64,
@@ -73,8 +75,9 @@ pub struct ModelConfig {
     /// `.pub` file. Default: none, then the key inside the bundle is used, which proves that the
     /// file is whole but not where it comes from.
     pub public_keys: Vec<String>,
-    /// Inference backends in the order in which they are tried. Default `["ort", "tract"]`.
-    pub backends: Vec<BackendName>,
+    /// Inference backends in the order in which they are tried. Default: the board profile's order,
+    /// `["ort", "tract"]` if it has none.
+    pub backends: Option<Vec<BackendName>>,
     /// Threads of the inference backend, 0 for as many as there are cores. Default 0.
     pub threads: usize,
     /// Path of ONNX Runtime's library. Default: `ORT_DYLIB_PATH`, then the usual places.
@@ -89,6 +92,20 @@ pub enum BackendName {
     Ort,
     /// tract, in pure Rust.
     Tract,
+}
+
+impl BackendName {
+    /// All of them, in the order in which they are tried if nobody says otherwise.
+    pub const ALL: [Self; 2] = [Self::Ort, Self::Tract];
+
+    /// The backend of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "ort" => Some(Self::Ort),
+            "tract" => Some(Self::Tract),
+            _ => None,
+        }
+    }
 }
 
 /// The broker.
@@ -318,6 +335,12 @@ pub struct V4l2Config {
     pub height: u32,
     /// Frames per second to ask for. Default 30.
     pub frame_rate: f64,
+    /// The one pixel format to use. Default: of those that the camera has at the size asked for, the
+    /// one with the highest rate, then the one that is cheapest to read.
+    pub pixel_format: Option<PixelFormat>,
+    /// Controls to set, by the names that `v4l2-ctl --list-ctrls` shows. Default: none, the camera
+    /// keeps its own.
+    pub controls: BTreeMap<String, i64>,
     /// Seconds without a frame after which the device is reopened, 0.1 to 60. Default 2.
     pub timeout: f64,
 }

@@ -1,7 +1,11 @@
 //! The file as written, before it is checked. `Spanned` keeps where a value stands.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
+
+use crate::capture::PixelFormat;
 
 use super::{AtEnd, BackendName, Pace, Protocol};
 
@@ -156,5 +160,7 @@ pub struct Source {
     pub width: Field<u32>,
     pub height: Field<u32>,
     pub frame_rate: Field<f64>,
+    pub pixel_format: Field<PixelFormat>,
+    pub controls: Field<BTreeMap<String, i64>>,
     pub timeout: Field<f64>,
 }

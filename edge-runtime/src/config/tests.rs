@@ -17,9 +17,9 @@ fn parse(text: &str) -> Result<Config, String> {
 #[test]
 fn defaults() {
     let config = parse(MINIMAL).unwrap();
-    assert_eq!(config.board, "development-host");
+    assert_eq!(config.board, "auto");
     assert_eq!(config.model.bundle, Path::new("/etc/pavad/model.pavad"));
-    assert_eq!(config.model.backends, [BackendName::Ort, BackendName::Tract]);
+    assert_eq!(config.model.backends, None);
     assert_eq!(config.mqtt, None);
     assert_eq!(config.evidence, None);
     assert_eq!(config.spool.dir, Path::new("/etc/pavad/spool"));
@@ -80,7 +80,7 @@ update_every = 1.0
 [[cameras]]
 id = "a"
 threshold = 0.7
-source = { type = "v4l2", device = "/dev/video0", width = 1280, height = 720, frame_rate = 15, timeout = 1 }
+source = { type = "v4l2", device = "/dev/video0", width = 1280, height = 720, frame_rate = 15, timeout = 1, pixel_format = "mjpeg", controls = { brightness = 10, auto_exposure = 1 } }
 [[cameras]]
 id = "b"
 source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
@@ -94,6 +94,9 @@ source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
     assert_eq!(config.model.public_keys[1], "/etc/pavad/site.pub");
     let SourceConfig::V4l2(v4l2) = &config.cameras[0].source else { panic!() };
     assert_eq!((v4l2.width, v4l2.frame_rate, v4l2.timeout), (1280, 15.0, 1.0));
+    assert_eq!(v4l2.pixel_format, Some(PixelFormat::Mjpeg));
+    let controls: Vec<_> = v4l2.controls.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+    assert_eq!(controls, [("auto_exposure", 1), ("brightness", 10)]);
     let bundle = model_bundle::manifest::EventSpec {
         enter: 0.5,
         exit: 0.35,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use video::Frame;
 
+use super::flow::Flow;
 use crate::capture::{self, Delivery, Stamp};
 use crate::control::Command;
 
@@ -34,6 +35,8 @@ pub enum Item {
     Frame(Frame, Stamp),
     /// The picture does not go on; the frame rate from here on.
     Gap(Option<capture::Error>, f64),
+    /// The camera, lost before, still cannot be opened.
+    Away(capture::Error),
     /// The source has ended, well or with an error.
     End(Option<capture::Error>),
 }
@@ -60,6 +63,7 @@ pub struct Hub {
     arrived: Condvar,
     room: Condvar,
     stop: AtomicBool,
+    flow: Flow,
 }
 
 impl Hub {
@@ -81,7 +85,13 @@ impl Hub {
             arrived: Condvar::new(),
             room: Condvar::new(),
             stop: AtomicBool::new(false),
+            flow: Flow::new(cameras.len()),
         }
+    }
+
+    /// The flow of the cameras' frames.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -201,6 +211,7 @@ mod tests {
             let what = match item {
                 Item::Frame(f, _) => f.rgb()[0].to_string(),
                 Item::Gap(..) => "gap".into(),
+                Item::Away(_) => "away".into(),
                 Item::End(_) => "end".into(),
             };
             (camera, what)

@@ -5,6 +5,7 @@
 //! that goes on says that frames are being looked at.
 
 mod camera;
+mod flow;
 mod heartbeat;
 mod hub;
 mod outputs;
@@ -14,11 +15,13 @@ mod status;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::board::Board;
 use crate::capture::{self, Delivery, FrameSource, Next};
 use crate::clock::Clock;
 use crate::detection::{IncidentIds, Rules};
@@ -31,6 +34,7 @@ use heartbeat::Heartbeat;
 use remote::{Snapshot, to_json, told};
 
 pub use camera::{Camera, Context, Counts, Identity};
+pub use flow::Flow;
 pub use hub::{Hub, Item, Work};
 pub use outputs::{EventFile, Outputs, ScoreFile};
 pub use remote::Remote;
@@ -72,6 +76,8 @@ pub struct Setup {
     pub status_every: Duration,
     /// Whether the run ends when all sources have ended; else it goes on until stopped.
     pub end_with_sources: bool,
+    /// LED, watchdog, key switch and temperature.
+    pub board: Board,
     /// Commands and telemetry; a replay has none.
     pub remote: Option<Remote>,
 }
@@ -97,7 +103,9 @@ pub struct Report {
     pub seconds: f64,
     /// Whether it was stopped from outside before all sources had ended.
     pub stopped: bool,
-    /// The outputs, still open: the caller drains and closes them.
+    /// Why the run as a whole was given up.
+    pub failure: Option<Error>,
+    /// The outputs, still open but for the alarm's: the caller drains and closes them.
     pub outputs: Outputs,
 }
 
@@ -147,6 +155,7 @@ pub fn run_exchanging<S: Scorer>(
             ended: false,
             error: None,
             live: camera.delivery == Delivery::Newest,
+            away: None,
             processing: Samples::new(),
             snapshot: Snapshot::default(),
             configured: camera.rules.enter,
@@ -167,13 +176,15 @@ pub fn run_exchanging<S: Scorer>(
             last_shown: None,
             last_telemetry: None,
             heartbeat: Heartbeat::new(),
+            memory_seen: None,
+            failure: None,
         };
         inference.serve(scorer);
         let stopped = hub.is_stopped();
         let seconds = started.elapsed().as_secs_f64();
         // Everybody must be gone before the scope ends.
         hub.stop();
-        let Inference { setup, states, .. } = inference;
+        let Inference { setup, states, failure, .. } = inference;
         let cameras = states
             .into_iter()
             .enumerate()
@@ -184,7 +195,7 @@ pub fn run_exchanging<S: Scorer>(
                 error: state.error,
             })
             .collect();
-        Report { cameras, seconds, stopped, outputs: setup.outputs }
+        Report { cameras, seconds, stopped, failure, outputs: setup.outputs }
     })
 }
 
@@ -192,13 +203,40 @@ pub fn run_exchanging<S: Scorer>(
 fn capture(hub: &Hub, number: usize, mut source: Box<dyn FrameSource>) {
     let stop = || hub.is_stopped();
     let run = catch_unwind(AssertUnwindSafe(|| {
+        let (mut every, mut count) = (1, 0);
+        hub.flow().set_rate(number, source.rate());
         loop {
+            let wanted = hub.flow().wanted(number);
+            if wanted != every {
+                (every, count) = (wanted, 0);
+                hub.push(number, Item::Gap(None, thinned(source.rate(), every)));
+            }
             let mut frame = hub.spare(number);
-            match source.next(&mut frame, &stop) {
-                Ok(Next::Frame(stamp)) => hub.push(number, Item::Frame(frame, stamp)),
+            let keep = every > 0 && count % every == 0;
+            let next = if keep {
+                source.next(&mut frame, &stop)
+            } else {
+                source.discard(&mut frame, &stop)
+            };
+            match next {
+                Ok(Next::Frame(stamp)) => {
+                    hub.flow().saw(number);
+                    count = count.wrapping_add(1);
+                    if keep {
+                        hub.push(number, Item::Frame(frame, stamp));
+                    } else {
+                        hub.give_back(number, frame);
+                    }
+                }
                 Ok(Next::Gap(why)) => {
+                    count = 0;
+                    hub.flow().set_rate(number, source.rate());
                     hub.give_back(number, frame);
-                    hub.push(number, Item::Gap(why, source.rate()));
+                    hub.push(number, Item::Gap(why, thinned(source.rate(), every)));
+                }
+                Ok(Next::Away(why)) => {
+                    hub.give_back(number, frame);
+                    hub.push(number, Item::Away(why));
                 }
                 Ok(Next::End) => return None,
                 Err(e) => return Some(e),
@@ -214,6 +252,11 @@ fn capture(hub: &Hub, number: usize, mut source: Box<dyn FrameSource>) {
     hub.push(number, Item::End(error));
 }
 
+/// The rate of what is left of a source when one of every `every` frames is kept.
+fn thinned(rate: f64, every: u32) -> f64 {
+    rate / f64::from(every.max(1))
+}
+
 struct Running<S: Scorer> {
     camera: Camera<S>,
     status: CameraStatus,
@@ -221,6 +264,8 @@ struct Running<S: Scorer> {
     error: Option<Error>,
     /// A live camera is tried again after a failure of the model.
     live: bool,
+    /// When the camera was last found not to be there.
+    away: Option<Duration>,
     /// Time in which a frame was worked on.
     processing: Samples,
     snapshot: Snapshot,
@@ -236,6 +281,9 @@ struct Inference<'a, S: Scorer> {
     hub: &'a Hub,
     exchange: &'a Exchange<S>,
     last_status: Option<Duration>,
+    memory_seen: Option<Duration>,
+    /// Why the run is given up.
+    failure: Option<Error>,
     last_shown: Option<Duration>,
     last_telemetry: Option<Duration>,
     heartbeat: Heartbeat,
@@ -261,8 +309,7 @@ impl<S: Scorer> Inference<'_, S> {
                 Some(Work::Command(command)) => self.command(scorer, command),
                 None => {}
             }
-            let now_ms = self.setup.clock.monotonic().as_millis() as u64;
-            self.setup.outputs.alarm.tick(now_ms);
+            self.look_after_board(scorer);
             self.publish_status("running", false);
             self.publish_telemetry(false);
             if let Some(live) = &self.setup.outputs.live {
@@ -277,6 +324,9 @@ impl<S: Scorer> Inference<'_, S> {
                 self.gap(scorer, number, rate);
             }
         }
+        // The siren is quiet before the broker is waited for, and the board is not reset meanwhile.
+        self.setup.outputs.alarm.release();
+        self.setup.board.close();
         self.publish_telemetry(true);
         self.publish_status("stopped", true);
     }
@@ -287,6 +337,10 @@ impl<S: Scorer> Inference<'_, S> {
                 let now = self.setup.clock.monotonic();
                 let state = &mut self.states[number];
                 if !state.ended {
+                    if state.status.state != "running" {
+                        let (width, height) = (frame.width(), frame.height());
+                        log::info!("camera {} is running, {width}x{height}", state.camera.id());
+                    }
                     state.status.frame(&frame, now);
                     let before = state.camera.counts().scored;
                     let mut context = context(&mut self.setup);
@@ -310,6 +364,11 @@ impl<S: Scorer> Inference<'_, S> {
                 self.states[number].status.rate = rate;
                 self.gap(scorer, number, rate);
                 self.publish_status("running", true);
+            }
+            Item::Away(why) => {
+                let state = &mut self.states[number];
+                state.away = Some(self.setup.clock.monotonic());
+                state.status.lost(why.to_string());
             }
             Item::End(error) => {
                 let rate = self.states[number].status.rate;
@@ -422,6 +481,7 @@ impl<S: Scorer> Inference<'_, S> {
             uptime_s: uptime.as_secs(),
             model: &self.setup.model,
             alarm: self.setup.outputs.alarm.is_active(),
+            board: self.setup.board.status(),
             spool: SpoolStatus::from(report),
             cameras: cameras.collect(),
         };

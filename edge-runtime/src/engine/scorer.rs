@@ -20,6 +20,9 @@ pub trait Scorer {
     /// Most source frames from a frame's arrival to its score, at this rate.
     fn lag(&self, rate: f64) -> u64;
 
+    /// How many source frames there are, at this rate, for each one that the model looks at.
+    fn thinning(&self, rate: f64) -> u32;
+
     /// Names of the kinds of anomaly that [`FrameScore::kind`] counts.
     fn kinds(&self) -> &[String];
 
@@ -59,6 +62,10 @@ impl Scorer for Engine {
 
     fn lag(&self, rate: f64) -> u64 {
         (self.latency() + 1) * thinning(rate, self.detectors().input.frame_rate)
+    }
+
+    fn thinning(&self, rate: f64) -> u32 {
+        u32::try_from(thinning(rate, self.detectors().input.frame_rate)).unwrap_or(u32::MAX)
     }
 
     fn kinds(&self) -> &[String] {

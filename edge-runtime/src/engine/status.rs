@@ -7,6 +7,7 @@ use video::Frame;
 
 use super::camera::Camera;
 use super::scorer::Scorer;
+use crate::board::BoardStatus;
 use crate::publish;
 use crate::scene::SceneState;
 
@@ -29,6 +30,8 @@ pub struct Status<'a> {
     pub model: &'a ModelStatus,
     /// Whether the alarm output is to be on.
     pub alarm: bool,
+    /// The board.
+    pub board: BoardStatus,
     /// Events waiting for the broker.
     pub spool: SpoolStatus,
     /// Each camera.

@@ -54,6 +54,10 @@ impl Scorer for Fake {
         2
     }
 
+    fn thinning(&self, rate: f64) -> u32 {
+        (rate / 5.0).round() as u32
+    }
+
     fn kinds(&self) -> &[String] {
         static KINDS: Mutex<Option<&'static [String]>> = Mutex::new(None);
         KINDS.lock().unwrap().get_or_insert_with(|| Vec::leak(vec!["slow".into(), "fast".into()]))
@@ -162,6 +166,7 @@ fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Ale
         status_every: Duration::from_secs(10),
         end_with_sources: true,
         remote: None,
+        board: Board::none(),
     };
     let report = run(cameras, &mut Fake, setup, &hub);
     let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap();
@@ -299,6 +304,7 @@ fn a_model_takes_over_between_two_frames() {
         status_every: Duration::from_secs(10),
         end_with_sources: true,
         remote: None,
+        board: Board::none(),
     };
     let cameras = vec![camera(dir.path(), "door", script)];
     run_exchanging(cameras, &mut Fake, setup, &hub, &exchange);
@@ -306,4 +312,70 @@ fn a_model_takes_over_between_two_frames() {
     let (scored, failures) = exchange.counts();
     assert_eq!((scored, failures), (5, 1), "scores of frames 0 to 4 came before the failure");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "", "0.6 is below the new threshold");
+}
+
+/// A live camera of 300 frames that counts those it was spared decoding.
+struct Live {
+    left: u32,
+    spared: Arc<std::sync::atomic::AtomicU32>,
+}
+
+impl FrameSource for Live {
+    fn rate(&self) -> f64 {
+        10.0
+    }
+
+    fn next(&mut self, frame: &mut Frame, _: &dyn Fn() -> bool) -> Result<Next, capture::Error> {
+        if self.left == 0 {
+            return Ok(Next::End);
+        }
+        self.left -= 1;
+        std::thread::sleep(Duration::from_millis(5));
+        frame.reshape(16, 8);
+        Ok(Next::Frame(Stamp::default()))
+    }
+
+    fn discard(
+        &mut self,
+        frame: &mut Frame,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Next, capture::Error> {
+        self.spared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.next(frame, stop)
+    }
+}
+
+#[test]
+fn a_board_that_is_too_hot_watches_nothing_and_says_so() {
+    let sensor = boards::simulated::Simulated::new();
+    sensor.set_reading(boards::ThermalReading { temperature: 120_000, throttling: true });
+    let spared = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let source = Live { left: 300, spared: Arc::clone(&spared) };
+    let camera = CameraSetup {
+        id: "hot".into(),
+        source: Box::new(source),
+        delivery: Delivery::Newest,
+        rules: RULES,
+        scores: None,
+        scene: None,
+        zones: Zones::default(),
+    };
+    let setup = Setup {
+        identity: Identity { device: "cam-01".into(), model: Default::default() },
+        outputs: Outputs::none(),
+        ids: IncidentIds::Seeded(1),
+        clock: Arc::new(ManualClock::new(0)),
+        model: ModelStatus::default(),
+        status_every: Duration::from_secs(10),
+        end_with_sources: true,
+        remote: None,
+        board: Board::with_parts(None, None, Some(Box::new(sensor))),
+    };
+    let hub = Arc::new(Hub::new(&[Delivery::Newest]));
+    let report = run(vec![camera], &mut Fake, setup, &hub);
+    // The first frame tells the loop to look at the board; from then on none is wanted.
+    let (frames, spared) =
+        (report.cameras[0].counts.frames, spared.load(std::sync::atomic::Ordering::Relaxed));
+    assert!((1..150).contains(&frames), "{frames} frames were looked at");
+    assert!(spared > 150, "{spared} frames were spared");
 }

@@ -68,6 +68,9 @@ pub fn ensure(packages: &[&[Package]], no_install: bool) -> Result<(), Failure> 
 fn present(package: &str) -> bool {
     // The programs count however they came onto the machine; libraries are asked of pkg-config,
     // which also finds those built from source.
+    if let Some(present) = crate::vm::present(package) {
+        return present;
+    }
     match package {
         "pkg-config" => quiet(&mut command("pkg-config", ["--version"])),
         "python3" => quiet(&mut command("python3", ["--version"])),

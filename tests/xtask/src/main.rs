@@ -4,13 +4,17 @@
 //! need first, say so, and do nothing twice. This program uses the standard library alone, so that
 //! it builds in seconds on a machine where nothing is installed yet.
 
+mod apt;
 mod bench;
 mod demo;
 mod fetch;
+mod firmware;
 mod install;
+mod package;
 mod python;
 mod shell;
 mod test;
+mod vm;
 mod weights;
 
 use std::process::ExitCode;
@@ -39,6 +43,15 @@ commands:
                                environment in target/bench-venv)
                --no-install    refuse to fetch anything
              chaos           10 000 events while the broker is killed 50 times and the program 20 times
+  vm       the camera program on a real kernel with a virtual camera, GPIO lines and a watchdog
+             --break WHAT    capture, alarm, watchdog or recovery: see the check for it fail
+             --no-install    refuse to install or fetch anything
+  package  the camera program as a Debian package, in target/package
+             --arch A        amd64 (default) or arm64, cross-built
+             --no-install    refuse to install or fetch anything
+  alarm-node
+           the siren's logic built for a microcontroller (thumbv7em-none-eabihf), and its size
+             --no-install    refuse to install or fetch anything
   weights  fetch the pinned backbone weights and ONNX Runtime into target/
   help     this text
 
@@ -46,6 +59,7 @@ examples:
   cargo xtask demo
   cargo xtask demo --normal videos/normal --test videos/test --labels labels.json
   cargo xtask test
+  cargo xtask vm --break watchdog
 ";
 
 fn main() -> ExitCode {
@@ -60,6 +74,9 @@ fn main() -> ExitCode {
         "demo" => demo::run(&rest),
         "test" => test::run(&rest),
         "bench" => bench::run(&rest),
+        "package" => package::run(&rest),
+        "alarm-node" => firmware::run(&rest),
+        "vm" => vm::run(&rest),
         "weights" => weights::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -89,6 +89,15 @@ fn needed() -> impl Iterator<Item = Pinned> {
     [runtime, I3D, MOBILENETV2].into_iter()
 }
 
+/// ONNX Runtime for the package of an architecture, beside the one that this machine runs.
+pub fn onnx_runtime(arm64: bool) -> Pinned {
+    if arm64 {
+        Pinned { to: "tools/onnxruntime-arm64/libonnxruntime.so", ..ONNX_RUNTIME_AARCH64 }
+    } else {
+        ONNX_RUNTIME_X86_64
+    }
+}
+
 /// Where programs find what was fetched, whatever folder cargo builds to.
 pub fn environment() -> [(&'static str, std::path::PathBuf); 2] {
     [

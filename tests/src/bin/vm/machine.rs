@@ -1,0 +1,124 @@
+//! QEMU, and what the machine says on its console.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tests::subscriber::Subscriber;
+
+/// Between two looks at the broker.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A running machine.
+pub struct Machine {
+    child: Child,
+    lines: Receiver<String>,
+    console: File,
+}
+
+/// What was heard of a machine until it came to its end.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// The lines that its first program has printed, without `VM `, and when, in seconds.
+    pub lines: Vec<(f64, String)>,
+    /// Every status that the broker had.
+    pub statuses: Vec<String>,
+    /// Why there was no end.
+    pub failure: Option<String>,
+}
+
+impl Machine {
+    /// Starts it. There is no KVM in it: it runs wherever QEMU does.
+    pub fn start(kernel: &Path, initramfs: &Path, out: &Path, broken: &str) -> Result<Self> {
+        let disk = out.join("disk.img");
+        std::fs::write(&disk, vec![0; 64 * 1024]).with_context(|| disk.display().to_string())?;
+        let log = out.join("console.log");
+        let console = File::create(&log).with_context(|| log.display().to_string())?;
+        let drive = format!("id=disk,file={},format=raw,if=none", disk.display());
+        // Not `microvm`: without KVM this kernel finds no clock in it and waits for one for ever.
+        let append = format!("console=ttyS0 quiet panic=-1 pavad.break={broken}");
+        let mut child = Command::new("qemu-system-x86_64")
+            .args(["-machine", "pc,accel=tcg", "-cpu", "max", "-m", "1024"])
+            // The machine's time is what it has computed, 4 ns an instruction, so that a busy host
+            // makes it slow and not late: its own time limits mean the same everywhere.
+            .args(["-icount", "shift=2,sleep=on"])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"])
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(initramfs)
+            .args(["-append", &append])
+            // User networking: the machine finds this one's loopback at 10.0.2.2.
+            .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"])
+            .args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("qemu-system-x86_64")?;
+        let output = child.stdout.take().context("the console of the machine")?;
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, lines, console })
+    }
+
+    /// Listens until it has come to its end, or `limit` has passed.
+    pub fn listen(&mut self, limit: Duration, subscriber: &Subscriber) -> Result<Heard> {
+        let started = Instant::now();
+        let mut heard = Heard::default();
+        loop {
+            if let Some(status) = subscriber.received().status
+                && heard.statuses.last() != Some(&status)
+            {
+                heard.statuses.push(status);
+            }
+            if started.elapsed() > limit {
+                heard.failure = Some(format!("no end after {} s", limit.as_secs()));
+                return Ok(heard);
+            }
+            let line = match self.lines.recv_timeout(LOOK) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => {
+                    heard.failure = Some("the machine has ended by itself".into());
+                    return Ok(heard);
+                }
+            };
+            writeln!(self.console, "{line}").context("console.log")?;
+            let Some(said) = line.strip_prefix("VM ") else {
+                continue;
+            };
+            let seconds = started.elapsed().as_secs_f64();
+            if said.starts_with("PASS ") || said.starts_with("FAIL ") {
+                eprintln!("{seconds:6.1} s  {said}");
+            }
+            heard.lines.push((seconds, said.to_owned()));
+            if said == "END" {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// Switches it off.
+    pub fn stop(&mut self) {
+        // It may be gone already; either way it no longer runs afterwards.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,296 @@
+#!/bin/sh
+# The first program of the virtual machine. It makes a camera, GPIO lines and a watchdog out of the
+# kernel's own simulations, runs the camera program on them and looks at what it does.
+#
+# It prints one line for each check, `VM PASS <name>` or `VM FAIL <name>: <why>`, and `VM END` when it
+# is done; `VM ALERT <json>` and `VM LOG <line>` carry what the program itself has written. Nothing
+# else is believed by the host.
+#
+# The machine starts twice: the watchdog ends the first run. A mark on the disk tells the second.
+set -u
+export PATH=/bin
+LOG=/run/edge.log
+EVENTS=/run/events.jsonl
+SIM=
+PID=
+# What the host wants broken, to see the check for it fail.
+BREAK=none
+
+say() { echo "VM $*"; }
+pass() { say "PASS $1"; }
+fail() {
+    name=$1
+    shift
+    say "FAIL $name: $*"
+    tail -n 25 "$LOG" 2>/dev/null | sed 's/^/VM LOG /'
+    end
+}
+end() {
+    [ -f "$EVENTS" ] && sed 's/^/VM ALERT /' "$EVENTS"
+    say "END"
+    sync
+    # The host ends the machine when it has read that.
+    while :; do sleep 1; done
+}
+
+# within SECONDS COMMAND...: whether the command succeeds within that time.
+within() {
+    tries=$(($1 * 5))
+    shift
+    while [ $tries -gt 0 ]; do
+        "$@" && return 0
+        sleep 0.2
+        tries=$((tries - 1))
+    done
+    return 1
+}
+# holds SECONDS COMMAND...: whether the command succeeds all that time.
+holds() {
+    tries=$(($1 * 5))
+    shift
+    while [ $tries -gt 0 ]; do
+        "$@" || return 1
+        sleep 0.2
+        tries=$((tries - 1))
+    done
+}
+
+line() { cat "$SIM/sim_gpio$1/value"; }
+is() { [ "$(line "$1")" = "$2" ]; }
+siren() { is 3 "$1"; }
+led() { is 4 "$1"; }
+key() { echo "pull-$1" > "$SIM/sim_gpio5/pull"; }
+logged() { tail -n "+$((MARK + 1))" "$LOG" | grep -q "$1"; }
+mark() { MARK=$(wc -l < "$LOG"); }
+# The control of a camera that films: bars that move are an incident, bars that stand are none.
+control() { v4l2-ctl -d "$(readlink -f /dev/v4l/by-id/camera)" -c "$1"; }
+move() { control horizontal_movement=6; }
+rest() { control horizontal_movement=3; }
+ended() { ! kill -0 "$PID" 2>/dev/null; }
+
+# plug NUMBER: the camera appears as /dev/videoNUMBER, and its stable path leads there, as udev does.
+plug() {
+    insmod /lib/modules/vivid.ko n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 \
+        "vid_cap_nr=$1" no_error_inj=0
+    within 5 [ -c "/dev/video$1" ] || fail plug "no /dev/video$1"
+    if [ "$BREAK" != recovery ] || [ "$1" = 0 ]; then
+        mkdir -p /dev/v4l/by-id
+        ln -sf "../../video$1" /dev/v4l/by-id/camera
+    fi
+    # Without the running clock that vivid writes into its picture.
+    v4l2-ctl -d "/dev/video$1" -c osd_text_mode=2
+    if [ "$BREAK" = capture ]; then
+        v4l2-ctl -d "/dev/video$1" -c percentage_of_dropped_buffers=100
+    fi
+}
+# The camera program has the device open, so the driver is first taken from the device: that is what
+# pulling a plug does.
+unplug() {
+    echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind
+    within 20 rmmod vivid 2>/dev/null || fail unplug "the camera program keeps a device that is gone"
+}
+
+start() {
+    edge-runtime run --config /etc/edge.toml >> "$LOG" 2>&1 &
+    PID=$!
+}
+
+set_up() {
+    mount -t proc proc /proc
+    mount -t sysfs sys /sys
+    mount -t devtmpfs dev /dev
+    mount -t tmpfs tmp /run
+    mount -t tmpfs tmp /tmp
+    read -r words < /proc/cmdline
+    for word in $words; do
+        case $word in pavad.break=*) BREAK=${word#pavad.break=} ;; esac
+    done
+    while read -r module; do
+        insmod "/lib/modules/$module" || say "LOG no module $module"
+    done < /lib/modules/order
+    mount -t configfs config /sys/kernel/config
+    ip link set lo up
+    ip link set eth0 up
+    ip addr add 10.0.2.15/24 dev eth0
+    ip route add default via 10.0.2.2
+    : > "$LOG"
+    MARK=0
+}
+
+# Eight lines: 3 is the siren, 4 the LED, 5 the key switch, which is on.
+set_up_gpio() {
+    sim=/sys/kernel/config/gpio-sim/board
+    mkdir -p $sim/bank0/line3
+    echo 8 > $sim/bank0/num_lines
+    echo siren > $sim/bank0/line3/name
+    echo 1 > $sim/live
+    SIM=/sys/devices/platform/$(cat $sim/dev_name)/$(cat $sim/bank0/chip_name)
+    key up
+    # The board file names the siren by its line's name; here that name is another line's.
+    if [ "$BREAK" = alarm ]; then
+        sed -i 's/name = "siren"/chip = "\/dev\/gpiochip0"\nline = 2/' /etc/board.toml
+    fi
+    if [ "$BREAK" = watchdog ]; then
+        sed -i '/^\[watchdog\]/,/^$/d' /etc/board.toml
+    fi
+}
+
+check_negotiation() {
+    for want in "yuyv YUYV" "nv12 NV12"; do
+        sed "s/\"auto-format\"/\"${want% *}\"/" /etc/edge.toml.in > /etc/edge.toml
+        mark
+        start
+        within 30 logged "320x180 ${want#* } at \(10\|9\)\.. frames" \
+            || fail "format-${want% *}" "was not negotiated"
+        within 30 logged "is running" || fail "format-${want% *}" "no frame came"
+        kill -TERM "$PID"
+        within 15 ended || fail "format-${want% *}" "the program does not end"
+        pass "format-${want% *}"
+    done
+    sed 's/"auto-format"/"mjpeg"/' /etc/edge.toml.in > /etc/edge.toml
+    edge-runtime doctor --config /etc/edge.toml > /run/doctor 2>&1
+    grep -q 'camera gate: .*none of MJPG' /run/doctor || fail format-refused "$(cat /run/doctor)"
+    pass format-refused
+    # What vivid offers at this size, and the controls of the configuration.
+    sed '/auto-format/d' /etc/edge.toml.in > /etc/edge.toml
+    edge-runtime doctor --config /etc/edge.toml > /run/doctor 2>&1
+    grep -q '^OK   camera gate: ' /run/doctor || fail doctor "$(cat /run/doctor)"
+    grep -q '^OK   key switch: armed' /run/doctor || fail doctor "$(cat /run/doctor)"
+    grep -q '^OK   broker: ' /run/doctor || fail doctor "$(cat /run/doctor)"
+    pass doctor
+    v4l2-ctl -d /dev/video0 -C brightness | grep -q ': 99$' || fail controls "brightness is not 99"
+    pass controls
+}
+
+check_alarm() {
+    siren 0 || fail alarm-quiet "the siren is on before anything has happened"
+    move
+    within 20 siren 1 || fail alarm-on "the siren stays off"
+    pass alarm-on
+    rest
+    within 20 siren 0 || fail alarm-off "the siren stays on"
+    pass alarm-off
+    for phase in new end; do
+        grep -q "\"phase\":\"$phase\"" $EVENTS || fail events "no $phase is written"
+    done
+    pass events
+}
+
+check_key() {
+    move
+    within 20 siren 1 || fail disarm "no alarm to begin with"
+    key down
+    within 5 siren 0 || fail disarm "the key switch does not silence the siren"
+    holds 2 siren 0 || fail disarm "the siren comes back"
+    pass disarm
+    key up
+    within 5 siren 1 || fail arm "the siren is not armed again"
+    pass arm
+    rest
+    within 20 siren 0 || fail arm "the siren stays on"
+}
+
+check_led() {
+    # Healthy is steady; an alarm blinks.
+    within 10 holds 2 led 1 || fail led-healthy "the LED is not steady"
+    pass led-healthy
+}
+
+check_glitch() {
+    mark
+    control disconnect=1
+    within 10 logged "is opened again" || fail glitch "the loss was not noticed"
+    within 20 logged "open: 320x180" || fail glitch "the camera was not opened again"
+    control osd_text_mode=2
+    sleep 1
+    move
+    within 20 siren 1 || fail glitch "no alarm after a short disconnection"
+    rest
+    within 20 siren 0 || fail glitch "the siren stays on"
+    pass glitch
+}
+
+check_unplug() {
+    move
+    within 20 siren 1 || fail unplug "no alarm to begin with"
+    mark
+    unplug
+    within 10 siren 0 || fail unplug "the incident of a camera that is gone goes on"
+    pass unplug
+    # Longer than the watchdog's patience with a silent camera: one that is gone is no reason to reset.
+    holds 14 kill -0 "$PID" || fail unplugged "the program ended"
+    pass unplugged
+    plug 5
+    within 30 logged "open: 320x180" || fail replug "the camera was not opened again at its new number"
+    sleep 1
+    move
+    within 20 siren 1 || fail replug "no alarm after the camera came back"
+    rest
+    within 20 siren 0 || fail replug "the siren stays on"
+    pass replug
+}
+
+check_end() {
+    move
+    within 20 siren 1 || fail sigterm "no alarm to begin with"
+    kill -TERM "$PID"
+    within 3 siren 0 || fail sigterm "the siren is on after SIGTERM"
+    within 15 ended || fail sigterm "the program does not end"
+    wait "$PID"
+    code=$?
+    [ "$code" = 0 ] || fail sigterm "exit code $code"
+    led 0 || fail sigterm "the LED is on"
+    siren 0 || fail sigterm "the siren is on"
+    pass sigterm
+    state=$(cat /sys/class/watchdog/watchdog0/state)
+    [ "$state" = inactive ] || fail disarmed "the watchdog is $state after an orderly end"
+    pass disarmed
+    rest
+}
+
+watchdog_runs() {
+    [ "$(cat /sys/class/watchdog/watchdog0/state)" = active ]
+}
+
+check_watchdog() {
+    mark
+    start
+    within 30 logged "is running" || fail watchdog "no frames"
+    watchdog_runs || fail watchdog "it was not started"
+    timeout=$(cat /sys/class/watchdog/watchdog0/timeout)
+    [ "$timeout" = 5 ] || fail watchdog "its timeout is $timeout s, the board file says 5"
+    # Twice the timeout: unfed it would have reset the machine by then.
+    holds 10 watchdog_runs || fail watchdog "it stopped"
+    pass watchdog-fed
+    sed 's/^/VM ALERT /' $EVENTS
+    : > $EVENTS
+    echo reset-expected > /dev/vda
+    sync
+    say "BITE"
+    control percentage_of_dropped_buffers=100
+    sleep 40
+    echo none > /dev/vda
+    fail watchdog-bites "frames have been gone for 40 s and the machine still runs"
+}
+
+set_up
+say "BOOT"
+if [ "$(head -n 1 /dev/vda)" = reset-expected ]; then
+    say "PASS watchdog-bites"
+    end
+fi
+set_up_gpio
+plug 0
+say "READY"
+check_negotiation
+mark
+start
+within 30 logged "is running" || fail capture "no frame came"
+pass capture
+check_led
+check_alarm
+check_key
+check_glitch
+check_unplug
+check_end
+check_watchdog
