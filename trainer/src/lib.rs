@@ -5,6 +5,7 @@
 
 pub mod dataset;
 pub mod detector;
+pub mod device;
 pub mod evaluation;
 pub mod features;
 pub mod files;
