@@ -59,6 +59,7 @@ fn present(package: &str) -> bool {
     // which also finds those built from source.
     match package {
         "pkg-config" => quiet(&mut command("pkg-config", ["--version"])),
+        "g++" => quiet(&mut command("g++", ["--version"])),
         "python3" => quiet(&mut command("python3", ["--version"])),
         "python3-pip" => quiet(&mut command("python3", ["-m", "pip", "--version"])),
         "mosquitto" => ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]

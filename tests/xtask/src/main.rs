@@ -5,6 +5,7 @@
 //! it builds in seconds on a machine where nothing is installed yet.
 
 mod bench;
+mod cuda;
 mod demo;
 mod fetch;
 mod install;
@@ -37,6 +38,10 @@ commands:
                --python FILE   a Python with torch and numpy (default: python3, else a fresh
                                environment in target/bench-venv)
                --no-install    refuse to fetch anything
+  cuda     the trainer for NVIDIA GPUs, with a check for the machine that has one
+             --out DIR           the folder to make, at most 60 MB
+             --compute-cap LIST  lowest of the GPUs' compute capabilities, default 90 (H100)
+             --no-install        refuse to install or fetch anything
   weights  fetch the pinned backbone weights and ONNX Runtime into target/
   help     this text
 
@@ -44,6 +49,7 @@ examples:
   cargo xtask demo
   cargo xtask demo --normal videos/normal --test videos/test --labels labels.json
   cargo xtask test
+  cargo xtask cuda --out gpu
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +64,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(&rest),
         "test" => test::run(&rest),
         "bench" => bench::run(&rest),
+        "cuda" => cuda::run(&rest),
         "weights" => weights::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
