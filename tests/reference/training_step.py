@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The training steps of the two detectors in PyTorch, timed, for `cargo xtask bench train`.
+"""The training steps of the two detectors in PyTorch, timed, for `cargo xtask bench train` and `gpu-check`.
 
-    python tests/reference/training_step.py detector|local THREADS
+    python tests/reference/training_step.py detector|local THREADS [cpu|cuda]
 
 Waits for a line on standard input, takes one step (forward, backward, optimiser), prints its seconds,
 and so on; `trainer/examples/training_step.rs` does the same. float32. The batch is the same in every
-step: assembling it is not timed here, and is in the Rust program.
+step: assembling it is not timed here, and is in the Rust program. On a GPU the most memory in use is
+printed at the end; reading the loss there ends each step.
 """
 
 import sys
@@ -91,13 +92,19 @@ def local():
 
 def main():
     torch.set_num_threads(int(sys.argv[2]))
+    device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
+    torch.set_default_device(device)
     torch.set_default_dtype(torch.float32)
     torch.manual_seed(1)
     step = {"detector": detector, "local": local}[sys.argv[1]]()
     for _ in sys.stdin:
         start = time.perf_counter()
         step()
+        if device == "cuda":
+            torch.cuda.synchronize()
         print(f"{time.perf_counter() - start:.6f}", flush=True)
+    if device == "cuda":
+        print(f"peak {torch.cuda.max_memory_allocated()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 pub mod clip;
 pub mod dataset;
 pub mod detector;
+pub mod device;
 pub mod evaluation;
 pub mod features;
 pub mod files;

@@ -73,6 +73,7 @@ fn present(package: &str) -> bool {
     }
     match package {
         "pkg-config" => quiet(&mut command("pkg-config", ["--version"])),
+        "g++" => quiet(&mut command("g++", ["--version"])),
         "python3" => quiet(&mut command("python3", ["--version"])),
         "chromium-driver" => quiet(&mut command("chromedriver", ["--version"])),
         "openssl" => quiet(&mut command("openssl", ["version"])),

@@ -6,6 +6,7 @@
 
 mod apt;
 mod bench;
+mod cuda;
 mod demo;
 mod fetch;
 mod firmware;
@@ -52,6 +53,10 @@ commands:
   alarm-node
            the siren's logic built for a microcontroller (thumbv7em-none-eabihf), and its size
              --no-install    refuse to install or fetch anything
+  cuda     the trainer for NVIDIA GPUs, with a check for the machine that has one
+             --out DIR           the folder to make, at most 60 MB
+             --compute-cap LIST  lowest of the GPUs' compute capabilities, default 90 (H100)
+             --no-install        refuse to install or fetch anything
   weights  fetch the pinned backbone weights and ONNX Runtime into target/
   help     this text
 
@@ -60,6 +65,7 @@ examples:
   cargo xtask demo --normal videos/normal --test videos/test --labels labels.json
   cargo xtask test
   cargo xtask vm --break watchdog
+  cargo xtask cuda --out gpu
 ";
 
 fn main() -> ExitCode {
@@ -77,6 +83,7 @@ fn main() -> ExitCode {
         "package" => package::run(&rest),
         "alarm-node" => firmware::run(&rest),
         "vm" => vm::run(&rest),
+        "cuda" => cuda::run(&rest),
         "weights" => weights::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

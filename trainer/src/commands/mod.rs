@@ -62,6 +62,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         if cause.is::<CheckpointError>() {
             return 3;
         }
+        if cause.is::<trainer::device::Error>() {
+            return 4;
+        }
         if let Some(error) = cause.downcast_ref::<video::Error>() {
             return video_code(error);
         }

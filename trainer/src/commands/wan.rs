@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor};
 use clap::Args;
+use trainer::device::DeviceChoice;
 use trainer::files;
 use trainer::wan::vae::Tiling;
 use trainer::wan::{
@@ -15,7 +16,7 @@ use trainer::wan::{
 use video::{Frame, Writer};
 
 use super::Usage;
-use super::train::{DeviceChoice, progress, stop_when_asked};
+use super::train::{progress, stop_when_asked};
 
 /// Generates a clip from a picture and a prompt with a Wan 2.2 image-to-video model.
 ///

@@ -3,6 +3,10 @@
 //! candle's CPU generator cannot be seeded, so everything is drawn here. A stream of numbers is
 //! named by (seed, purpose, step, draw), never by what was drawn before: a resumed run needs no
 //! generator state, and the result does not depend on the number of threads.
+//!
+//! On a GPU the noise of a step, forty million numbers at the published sizes, is drawn there: drawing
+//! them here and moving them would take longer than the rest of the step. candle's generator for GPUs
+//! can be seeded, and is at each step, so the same holds; the numbers are others than on the CPU.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rand::{Rng, SeedableRng};
@@ -67,10 +71,7 @@ pub trait Noise {
     /// # Errors
     /// If a tensor operation fails.
     fn dropout(&mut self, x: &Tensor, probability: f64) -> Result<Tensor> {
-        match self.mask(x.elem_count(), probability) {
-            Some(mask) => x.mul(&to_tensor(mask, x.shape().clone(), x.dtype(), x.device())?),
-            None => Ok(x.clone()),
-        }
+        masked(x, self.mask(x.elem_count(), probability))
     }
 }
 
@@ -80,6 +81,8 @@ pub struct StepNoise {
     seed: u64,
     step: u64,
     draws: u64,
+    /// Whether the GPU's generator has been seeded for this step.
+    seeded: bool,
 }
 
 /// Numbers drawn from one stream; a longer tensor takes further streams.
@@ -88,7 +91,18 @@ const CHUNK: usize = 1 << 16;
 impl StepNoise {
     /// The noise of a step, below 2^28.
     pub fn new(seed: u64, step: usize) -> Self {
-        Self { seed, step: step as u64, draws: 0 }
+        Self { seed, step: step as u64, draws: 0, seeded: false }
+    }
+
+    /// Seeds the GPU's generator with a number of this step's own, once.
+    fn seed_device(&mut self, device: &Device) -> Result<()> {
+        if !self.seeded {
+            // A draw that the CPU's noise never uses: those count up from 0.
+            let index = (self.step << 8 | 0xff) << 24;
+            device.set_seed(stream(self.seed, Purpose::Step, index).next_u64())?;
+            self.seeded = true;
+        }
+        Ok(())
     }
 
     fn fill(&mut self, n: usize, fill: impl Fn(&mut ChaCha8Rng, &mut [f32]) + Sync) -> Vec<f32> {
@@ -105,6 +119,10 @@ impl StepNoise {
 
 impl Noise for StepNoise {
     fn normal(&mut self, shape: (usize, usize, usize), like: &Tensor) -> Result<Tensor> {
+        if like.device().is_cuda() {
+            self.seed_device(like.device())?;
+            return Tensor::randn(0f32, 1f32, shape, like.device())?.to_dtype(like.dtype());
+        }
         let values = self.fill(shape.0 * shape.1 * shape.2, |rng, out| {
             // Box and Muller, two numbers at a time.
             for pair in out.chunks_mut(2) {
@@ -135,6 +153,24 @@ impl Noise for StepNoise {
                 }
             }
         }))
+    }
+
+    fn dropout(&mut self, x: &Tensor, probability: f64) -> Result<Tensor> {
+        if x.device().is_cuda() && probability > 0.0 {
+            self.seed_device(x.device())?;
+            let uniform = Tensor::rand(0f32, 1f32, x.shape(), x.device())?;
+            let kept = uniform.ge(probability)?.to_dtype(x.dtype())?;
+            return x.mul(&(kept * (1.0 / (1.0 - probability)))?);
+        }
+        masked(x, self.mask(x.elem_count(), probability))
+    }
+}
+
+/// `x` times a mask, or `x` again without one.
+fn masked(x: &Tensor, mask: Option<Vec<f32>>) -> Result<Tensor> {
+    match mask {
+        Some(mask) => x.mul(&to_tensor(mask, x.shape().clone(), x.dtype(), x.device())?),
+        None => Ok(x.clone()),
     }
 }
 

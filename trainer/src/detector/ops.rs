@@ -22,9 +22,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 fn linear_composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     let inputs = x.dim(D::Minus1)?;
-    // One large matrix product instead of a batch of small ones.
+    // One large matrix product instead of a batch of small ones. On a GPU candle takes matrices only
+    // whose rows or columns lie one behind the other, which those of a part of a weight do not.
     let rows = x.reshape(((), inputs))?; // [rows, in]
-    let mut y = rows.matmul(&weight.t()?)?; // [rows, out]
+    let mut y = rows.matmul(&weight.contiguous()?.t()?)?; // [rows, out]
     if let Some(bias) = bias {
         y = y.broadcast_add(bias)?;
     }

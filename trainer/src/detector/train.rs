@@ -119,6 +119,23 @@ pub fn train(
     progress: &mut dyn FnMut(&Progress),
     stop: &AtomicBool,
 ) -> Result<TrainedDetector, Error> {
+    train_as(DType::F32, normal, pseudo, config, seed, device, state_dir, progress, stop)
+}
+
+/// [`train`] with parameters and activations of a type. In `f64` the CPU computes with the operations
+/// that a GPU has, so that what a GPU will do can be tested without one.
+#[expect(clippy::too_many_arguments, reason = "each is one independent thing the run needs")]
+fn train_as(
+    dtype: DType,
+    normal: &[Bag],
+    pseudo: &[Bag],
+    config: &DetectorConfig,
+    seed: u64,
+    device: &Device,
+    state_dir: Option<&Path>,
+    progress: &mut dyn FnMut(&Progress),
+    stop: &AtomicBool,
+) -> Result<TrainedDetector, Error> {
     config.validate()?;
     for (kind, bags) in [("normal", normal), ("pseudo-abnormal", pseudo)] {
         if bags.is_empty() {
@@ -135,7 +152,7 @@ pub fn train(
     }
     let data = digest(normal, pseudo);
     let hidden = config.use_da.then_some(config.discriminator_hidden);
-    let parameters = Parameters::init(&config.model, hidden, seed, DType::F32, device)?;
+    let parameters = Parameters::init(&config.model, hidden, seed, dtype, device)?;
     let mut adam = Adam::new(&parameters)?;
     let state = state_dir.map(|dir| StateFile::new(dir, config, seed, data.clone())).transpose()?;
     let mut selection = Selection::default();
@@ -164,6 +181,8 @@ pub fn train(
         }
         let step = done + 1;
         let (features, changed) = batch(&normal, &pseudo, config, seed, done, device)?;
+        let features = features.to_dtype(dtype)?;
+        let changed = changed.map(|changed| changed.to_dtype(dtype)).transpose()?;
         let mut noise = StepNoise::new(seed, step);
         let out = model.train_cells(&features, config.top_share, config.dropout, &mut noise)?;
         let out = TrainOutput { changed, ..out };
@@ -215,7 +234,7 @@ fn weights(parameters: &Parameters) -> Result<BTreeMap<String, Tensor>, Error> {
     let mut tensors = parameters.tensors()?;
     tensors.retain(|name, _| !name.starts_with("domain."));
     for tensor in tensors.values_mut() {
-        *tensor = tensor.to_device(&Device::Cpu)?;
+        *tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     }
     Ok(tensors)
 }
@@ -320,4 +339,83 @@ fn batch(
         Tensor::from_vec(values, (b, cells * s), device)
     });
     Ok((features, changed.transpose()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::detector::ModelSize;
+
+    /// Progress and weights of a short run with validation.
+    fn run(dtype: DType) -> (Vec<Progress>, BTreeMap<String, Values>) {
+        let model = ModelSize {
+            feature_size: 24,
+            embedding: 16,
+            heads: 2,
+            head_size: 8,
+            feed_forward: 20,
+            classifier_hidden: 8,
+            ..ModelSize::default()
+        };
+        let config = DetectorConfig {
+            model,
+            segments: 20,
+            batch: 3,
+            steps: 6,
+            lr: 1e-3,
+            validation: ValidationConfig { every: 3, share: 0.25, patience: 0 },
+            ..DetectorConfig::default()
+        };
+        let bags = |index: u64| -> Vec<Bag> {
+            let mut rng = stream(4, Purpose::Init, index);
+            let mut bag = |number: usize| {
+                let snippets = 12 + 5 * number;
+                let features = (0..snippets * 24).map(|_| rng.random::<f32>()).collect();
+                Bag::pooled(number.to_string(), features, snippets, 24)
+            };
+            (0..5).map(&mut bag).collect()
+        };
+        let (mut seen, stop) = (Vec::new(), AtomicBool::new(false));
+        let mut progress = |p: &Progress| seen.push(*p);
+        let (normal, pseudo) = (bags(0), bags(1));
+        let cpu = Device::Cpu;
+        let trained =
+            train_as(dtype, &normal, &pseudo, &config, 7, &cpu, None, &mut progress, &stop);
+        let values = trained.unwrap().values().unwrap();
+        (seen, values)
+    }
+
+    #[test]
+    fn training_with_the_operations_of_a_gpu_gives_what_the_fused_ones_give() {
+        let (fused, fused_weights) = run(DType::F32);
+        let (composed, composed_weights) = run(DType::F64);
+        assert_eq!(fused.len(), 6);
+        let close = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance * (1.0 + b.abs());
+        for (a, b) in fused.iter().zip(&composed) {
+            for (a, b) in [
+                (a.losses.total, b.losses.total),
+                (a.losses.classification, b.losses.classification),
+                (a.losses.triplet, b.losses.triplet),
+                (a.losses.domain, b.losses.domain),
+                (a.losses.update, b.losses.update),
+                (a.abnormal_norm, b.abnormal_norm),
+            ] {
+                assert!(close(a, b, 1e-4), "{a} {b}");
+            }
+            assert_eq!(a.validation.map(|v| v.auc), b.validation.map(|v| v.auc));
+        }
+        assert!(fused[5].losses.total < fused[0].losses.total);
+        assert_eq!(fused_weights.len(), composed_weights.len());
+        for (name, (shape, values)) in &fused_weights {
+            let (expected_shape, expected) = &composed_weights[name];
+            assert_eq!(shape, expected_shape);
+            for (a, b) in values.iter().zip(expected) {
+                // Adam makes a step of full length of the smallest gradient, so a weight may be off by
+                // a part of the six steps; most are far closer.
+                assert!((a - b).abs() < 2e-3, "{name}: {a} {b}");
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, MatrixMut, matmul};
@@ -27,16 +27,22 @@ pub struct Steps {
 /// Convolves `x` `[n, c, h, w]` with `weight` `[o, c, kh, kw]`, differentiably, giving
 /// `[n, o, (h + 2p − d(kh − 1) − 1) / s + 1, …]`.
 ///
-/// On the CPU (`f32`) this is this module's own operation, elsewhere candle's.
+/// On the CPU in `f32` this is this module's own operation, elsewhere candle's.
 ///
 /// # Errors
 /// If shapes do not match or the kernel is larger than the padded picture.
 pub fn conv2d(x: &Tensor, weight: &Tensor, steps: Steps) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if fits(x) {
         x.contiguous()?.apply_op2(&weight.contiguous()?, Conv2d { steps })
     } else {
         x.conv2d(weight, steps.padding, steps.stride, steps.dilation, 1)
     }
+}
+
+/// Whether this module's operations can take the tensor. Others go through candle's own, which a GPU
+/// has too; in `f64` those run on the CPU, where they are tested against these.
+pub(super) fn fits(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 struct Conv2d {

@@ -26,7 +26,7 @@ pub fn layer(
     steps: Steps,
     residual: bool,
 ) -> Result<(Tensor, BatchStats)> {
-    if !x.device().is_cpu() {
+    if !conv::fits(x) {
         return composed(x, weight, (gamma, beta), steps, residual);
     }
     let cache = Arc::new(OnceLock::new());

@@ -6,7 +6,7 @@
 //! and small events counts as much as one of large ones, and the hardest share keeps the few cells
 //! that would raise a false alarm from drowning among thousands of easy ones.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Weights of the loss.
@@ -110,9 +110,10 @@ pub fn attach(maps: &Tensor, labels: &[u8], weights: LossWeights) -> Result<(f32
     if labels.len() != images * cells {
         bail!("{} cell labels for {images} maps of {height} × {width}", labels.len());
     }
-    let logits: Vec<f32> = maps.detach().flatten_all()?.to_vec1()?;
+    let logits: Vec<f32> = maps.detach().flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
     let loss = loss(&logits, labels, kinds, cells, weights);
     let gradient = Tensor::from_vec(loss.gradient, maps.shape(), maps.device())?;
+    let gradient = gradient.to_dtype(maps.dtype())?;
     Ok((loss.value, (maps * gradient)?.sum_all()?))
 }
 

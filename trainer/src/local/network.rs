@@ -177,7 +177,7 @@ impl Network {
     }
 
     /// Names of the running statistics, mean and variance, of each layer.
-    pub(super) fn statistics_names(&self) -> impl Iterator<Item = (String, String)> + '_ {
+    pub fn statistics_names(&self) -> impl Iterator<Item = (String, String)> + '_ {
         self.layers.iter().map(|layer| {
             (format!("{}.bn.running_mean", layer.name), format!("{}.bn.running_var", layer.name))
         })

@@ -1,7 +1,7 @@
 //! Batch normalisation followed by ReLU, for training: `relu(γ · (x − mean) / √(var + ε) + β)` with
 //! the mean and the biased variance of each channel over the batch (Ioffe and Szegedy 2015).
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 /// Added to the variance, as in PyTorch.
@@ -17,7 +17,7 @@ pub struct BatchStats {
 }
 
 /// Normalises `x` `[n, c, h, w]` by its own statistics, scales by `gamma` `[c]`, adds `beta` `[c]`
-/// and cuts at zero, with candle's own operations: for devices other than the CPU.
+/// and cuts at zero, with candle's own operations: for devices other than the CPU, and other types.
 pub(super) fn composed(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<(Tensor, BatchStats)> {
     let (n, c, h, w) = x.dims4()?;
     let shape = (1, c, 1, 1);
@@ -26,10 +26,8 @@ pub(super) fn composed(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<(Ten
     let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?; // [1, c, 1, 1]
     let scale = (gamma.reshape(shape)? / (&variance + EPSILON)?.sqrt()?)?;
     let y = centred.broadcast_mul(&scale)?.broadcast_add(&beta.reshape(shape)?)?.relu()?;
-    let moments = Moments {
-        mean: mean.flatten_all()?.to_vec1()?,
-        variance: variance.flatten_all()?.to_vec1()?,
-    };
+    let floats = |x: &Tensor| x.detach().flatten_all()?.to_dtype(DType::F32)?.to_vec1();
+    let moments = Moments { mean: floats(&mean)?, variance: floats(&variance)? };
     Ok((y, moments.stats(n * h * w)))
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::batch::{Batch, Purpose, Sampler, random};
 use super::config::LocalConfig;
@@ -31,7 +31,7 @@ pub struct Progress {
 /// A trained local network.
 #[derive(Debug, Clone)]
 pub struct TrainedLocal {
-    /// Averaged weights and running statistics, by their names in a checkpoint.
+    /// Averaged weights and running statistics, by their names in a checkpoint, on the CPU.
     pub tensors: Tensors,
     /// Loss of each step.
     pub losses: Vec<f32>,
@@ -61,6 +61,23 @@ pub fn train(
     progress: &mut dyn FnMut(&Progress),
     stop: &AtomicBool,
 ) -> Result<TrainedLocal, Error> {
+    train_as(DType::F32, normals, pseudo, config, seed, device, state_dir, progress, stop)
+}
+
+/// [`train`] with weights and activations of a type. In `f64` the CPU computes with the operations that
+/// a GPU has, so that what a GPU will do can be tested without one.
+#[allow(clippy::too_many_arguments, reason = "a run has this many independent parts")]
+pub(super) fn train_as(
+    dtype: DType,
+    normals: &[LumaClip],
+    pseudo: &[LumaClip],
+    config: &LocalConfig,
+    seed: u64,
+    device: &Device,
+    state_dir: Option<&Path>,
+    progress: &mut dyn FnMut(&Progress),
+    stop: &AtomicBool,
+) -> Result<TrainedLocal, Error> {
     config.validate()?;
     let sampler = Sampler::new(normals, pseudo, config, seed)?;
     let run = Run {
@@ -68,8 +85,13 @@ pub fn train(
         sampler,
         config,
         device,
+        dtype,
     };
     let initial = run.network.initial(&mut random(seed, Purpose::Weights, 0), device)?;
+    let initial = initial
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)))
+        .collect::<Result<_, candle_core::Error>>()?;
     let mut optimizer = Optimizer::new(run.network.parameters(), &initial)?;
     let state = state_dir
         .map(|directory| StateDir::open(directory, config, seed, normals, pseudo))
@@ -96,7 +118,11 @@ pub fn train(
     if let Some(state) = &state {
         state.save(&optimizer, &losses)?;
     }
-    let tensors = run.with_statistics(optimizer.averaged())?;
+    let tensors = run
+        .with_statistics(optimizer.averaged())?
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)))
+        .collect::<Result<_, candle_core::Error>>()?;
     Ok(TrainedLocal { tensors, losses })
 }
 
@@ -129,6 +155,7 @@ struct Run<'a> {
     sampler: Sampler<'a>,
     config: &'a LocalConfig,
     device: &'a Device,
+    dtype: DType,
 }
 
 impl Run<'_> {
@@ -159,7 +186,7 @@ impl Run<'_> {
     fn stack(&self, batch: &Batch) -> Result<Tensor, Error> {
         let crop = self.sampler.crop();
         let shape = (self.config.batch, self.config.inputs(), crop.height, crop.width);
-        Ok(Tensor::from_slice(&batch.stacks, shape, self.device)?)
+        Ok(Tensor::from_slice(&batch.stacks, shape, self.device)?.to_dtype(self.dtype)?)
     }
 
     fn dropout(&self, step: usize) -> Result<Option<Tensor>, Error> {
@@ -171,7 +198,7 @@ impl Run<'_> {
         let features = self.network.features();
         let mask = self.sampler.dropout(step, features * rows * columns);
         let shape = (self.config.batch, features, rows, columns);
-        Ok(Some(Tensor::from_vec(mask, shape, self.device)?))
+        Ok(Some(Tensor::from_vec(mask, shape, self.device)?.to_dtype(self.dtype)?))
     }
 
     /// Adds running statistics: the mean over batches of their means and unbiased variances, each
@@ -194,7 +221,8 @@ impl Run<'_> {
             for (name, sum) in [(mean_name, means), (variance_name, variances)] {
                 let mean: Vec<f32> = sum.iter().map(|sum| (sum / batches as f64) as f32).collect();
                 let channels = mean.len();
-                tensors.insert(name, Tensor::from_vec(mean, channels, self.device)?);
+                let mean = Tensor::from_vec(mean, channels, self.device)?.to_dtype(self.dtype)?;
+                tensors.insert(name, mean);
             }
         }
         Ok(tensors)

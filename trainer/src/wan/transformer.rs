@@ -408,6 +408,26 @@ impl Transformer {
     pub fn load(folder: &Path, device: &Device, dtype: DType) -> Result<Self> {
         let config = TransformerConfig::read(&folder.join("config.json"))?;
         let weights = Weights::open(folder, "diffusion_pytorch_model", device)?;
+        let model = Self::of(config, &weights, device, dtype)?;
+        weights.warn_of_unused();
+        Ok(model)
+    }
+
+    /// A transformer without files, to measure time and memory, which do not depend on the values, and to
+    /// compare devices: its weights are the same on all of them.
+    ///
+    /// # Errors
+    /// What the device said.
+    pub fn random(config: TransformerConfig, device: &Device, dtype: DType) -> Result<Self> {
+        Self::of(config, &Weights::random(device)?, device, dtype)
+    }
+
+    fn of(
+        config: TransformerConfig,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
         let root = weights.root();
         let dim = config.dim();
         let condition = root.at("condition_embedder");
@@ -419,7 +439,7 @@ impl Transformer {
         let kernel = kernel.reshape((dim, config.in_channels * config.patch_volume()))?;
         let block = |i| Block::load(&root.at("blocks").at(i), &config, dtype, device);
         let out = config.out_channels * config.patch_volume();
-        let model = Self {
+        Ok(Self {
             patch_embedding: Linear::new(kernel, patch.get("bias", &[dim], dtype)?),
             time_1: Linear::load(&time.at("linear_1"), config.freq_dim, dim, DType::F32)?,
             time_2: Linear::load(&time.at("linear_2"), dim, dim, DType::F32)?,
@@ -433,9 +453,7 @@ impl Transformer {
             device: device.clone(),
             dtype,
             config,
-        };
-        weights.warn_of_unused();
-        Ok(model)
+        })
     }
 
     /// The configuration.

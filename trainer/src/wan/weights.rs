@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::{Load, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::error::{Error, Result};
 
@@ -19,7 +21,12 @@ pub(crate) struct Weights {
     route: HashMap<String, usize>,
     device: Device,
     used: RefCell<BTreeSet<String>>,
+    /// Instead of files: numbers in −1 to 1, of which every tensor is made.
+    numbers: Option<Tensor>,
 }
+
+/// How many numbers all tensors without files are made of.
+const NUMBERS: usize = 1 << 20;
 
 impl Weights {
     /// Opens `stem.safetensors`, or the files of `stem.safetensors.index.json`.
@@ -52,7 +59,22 @@ impl Weights {
             }
         }
         let folder = folder.into();
-        Ok(Self { folder, files, route, device: device.clone(), used: RefCell::default() })
+        let used = RefCell::default();
+        Ok(Self { folder, files, route, device: device.clone(), used, numbers: None })
+    }
+
+    /// Weights of any name and shape, without files: the same on every device, made in no time.
+    pub fn random(device: &Device) -> Result<Self> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let numbers: Vec<f32> = (0..NUMBERS).map(|_| rng.random_range(-1.0..1.0)).collect();
+        Ok(Self {
+            folder: PathBuf::new(),
+            files: Vec::new(),
+            route: HashMap::new(),
+            device: device.clone(),
+            used: RefCell::default(),
+            numbers: Some(Tensor::from_vec(numbers, NUMBERS, device)?),
+        })
     }
 
     /// All tensors, by name.
@@ -77,6 +99,9 @@ impl Weights {
     }
 
     fn load(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        if let Some(numbers) = &self.numbers {
+            return random(numbers, name, shape, dtype);
+        }
         let Some(&file) = self.route.get(name) else {
             let problem = "is missing; the configuration does not belong to these weights, or the \
                            download is incomplete"
@@ -100,6 +125,22 @@ impl Weights {
             other => Err(wrong(format!("has type {other:?}; only plain floats are supported"))),
         }
     }
+}
+
+/// A tensor that keeps activations at their size: 1 for the weight of a norm, else uniform in
+/// ±√(3 / inputs); the numbers from a place that the name says, over and over.
+fn random(numbers: &Tensor, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    let (count, inputs) = (shape.iter().product::<usize>(), shape[1..].iter().product::<usize>());
+    if shape.len() == 1 && name.ends_with("weight") {
+        return Ok(Tensor::ones(shape, dtype, numbers.device())?);
+    }
+    let bound = if shape.len() == 1 { 0.02 } else { (3.0 / inputs as f64).sqrt() };
+    let first = name.bytes().fold(7, |hash, byte| (31 * hash + usize::from(byte)) % NUMBERS);
+    let times = (first + count).div_ceil(NUMBERS);
+    let values = (numbers * bound)?.to_dtype(dtype)?;
+    let values = values.broadcast_as((times, NUMBERS))?.flatten_all()?;
+    // A copy, so that what lies before and after is not kept.
+    Ok(values.narrow(0, first, count)?.copy()?.reshape(shape)?)
 }
 
 /// Tensors whose names begin alike.

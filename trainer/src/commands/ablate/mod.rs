@@ -12,11 +12,12 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use trainer::detector::{self, Bag, DetectorConfig};
+use trainer::device::DeviceChoice;
 use trainer::evaluation::{average_precision, roc_auc};
 
 use super::train::config::TrainConfig;
 use super::train::flags::LossFlags;
-use super::train::{DeviceChoice, backend, progress::Progress, stop_when_asked};
+use super::train::{backend, progress::Progress, stop_when_asked};
 use super::{Usage, write_file};
 use data::{Data, TestVideo};
 use table::Row;

@@ -12,12 +12,13 @@ use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
 use trainer::detector::{self, UrDmu, checkpoint};
+use trainer::device::DeviceChoice;
 use trainer::evaluation::{Spread, average_precision, roc_auc};
 use trainer::features::{CropLayout, crops};
 use trainer::npy;
 
 use super::train::progress::Progress;
-use super::train::{DeviceChoice, stop_when_asked};
+use super::train::stop_when_asked;
 use super::{Usage, write_file};
 use prepare::{Prepared, prepare};
 use sets::{Published, Set};

@@ -23,10 +23,10 @@ use model_bundle::manifest::{Calibration, Detectors, LocalSpec, MotionSpec, ZSco
 use model_export::quantize::Method;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use trainer::device::DeviceChoice;
 use trainer::local::{self, LocalConfig, LumaClip, TrainedLocal};
 use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
 
-use crate::commands::Usage;
 use config::TrainConfig;
 use flags::{LossFlags, Switches};
 use graphs::{Exported, weights};
@@ -79,32 +79,6 @@ pub struct TrainArgs {
     losses: LossFlags,
 }
 
-/// Where candle computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum DeviceChoice {
-    /// The processor.
-    Cpu,
-    /// The first NVIDIA GPU; needs a build with the `cuda` feature.
-    Cuda,
-}
-
-impl DeviceChoice {
-    /// The device.
-    pub(super) fn open(self) -> Result<Device> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            // Asked for without the feature, candle would only say that it is not compiled in.
-            Self::Cuda if !cfg!(feature = "cuda") => Err(Usage(
-                "--device cuda: this program was built without the `cuda` feature; build it with \
-                 --features cuda, or use --device cpu"
-                    .into(),
-            )
-            .into()),
-            Self::Cuda => Device::new_cuda(0).context("the first NVIDIA GPU"),
-        }
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<()> {
     let mut config = TrainConfig::read(args.config.as_deref())?;
@@ -151,8 +125,9 @@ fn train(
     backend: &dyn Backend,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let footage = normals::read(&args.normal, config)?;
+    // First, because it is soon known whether there is a GPU, and reading takes minutes.
     let device = args.device.open()?;
+    let footage = normals::read(&args.normal, config)?;
     let run = identity(config, args.seed, &footage.hash)?;
     let work = args.out.join("work").join(&run);
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
