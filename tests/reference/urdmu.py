@@ -176,8 +176,8 @@ def train_forward(w, c, features, eps, changed=None):
         "normal_in_n": bce(normal_by_n, torch.ones_like(normal_by_n)),
         "normal_not_in_a": bce(normal_by_a, torch.zeros_like(normal_by_a)),
         "triplet": F.triplet_margin_loss(unit(anchor), unit(positive), unit(negative), margin=1.0),
-        # Summed over the snippets, averaged over videos and channels, as in UR-DMU; and over cells.
-        "kl": (-0.5 * (1 + log_var - mean**2 - log_var.exp()).unflatten(1, (cells, -1)).sum(2)).mean(),
+        # Summed over the instances, averaged over videos and channels, as in UR-DMU.
+        "kl": (-0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(1)).mean(),
         "distance": F.relu(100 - negative_aug.norm(dim=-1) + anchor_aug.norm(dim=-1)).mean(),
     }
     losses["urdmu"] = losses["classification"] + sum(
@@ -185,8 +185,12 @@ def train_forward(w, c, features, eps, changed=None):
     )
     losses["instances"] = torch.zeros(())
     if changed is not None:
-        known, untouched = scores[b:][changed], scores[:b]
-        losses["instances"] = (bce(known, torch.ones_like(known)) + bce(untouched, torch.zeros_like(untouched))) / 2
+        # Scores as in evaluation: the mean of the augmentation for normal videos, too.
+        known = classify(w, torch.cat([abnormal, mu(aug_aa) + mu(aug_an)], dim=-1))[changed]
+        untouched = classify(w, torch.cat([normal, mean + mu(aug_na)], dim=-1))
+        hardest = untouched.flatten().topk(untouched.numel() // 100 + 1).values
+        zero = lambda z: bce(z, torch.zeros_like(z))
+        losses["instances"] = (bce(known, torch.ones_like(known)) + zero(untouched)) / 2 + 0.3 * zero(hardest)
         losses["urdmu"] = losses["urdmu"] + c["weight_instances"] * losses["instances"]
 
     # DARM: the normal streams of real and pseudo videos, through the normal memory.

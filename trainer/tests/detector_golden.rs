@@ -98,8 +98,8 @@ impl Golden {
         let Some(changed) = self.tensors.get("in.changed") else {
             return model.train_forward(&features, dropout, &mut noise).unwrap();
         };
-        let out = model.train_cells(&features, share, dropout, &mut noise).unwrap();
-        TrainOutput { changed: Some(changed.to_dtype(dtype).unwrap()), ..out }
+        let changed = changed.to_dtype(dtype).unwrap();
+        model.train_cells(&features, Some(&changed), share, dropout, &mut noise).unwrap()
     }
 
     /// Evaluation of every time series on its own.

@@ -48,10 +48,10 @@ pub fn urdmu(out: &TrainOutput, weights: &TermWeights) -> Result<UrDmuLosses> {
     let normal_in_n = normal_in_n(&out.normal_by_n)?;
     let normal_not_in_a = normal_not_in_a(&out.normal_by_a)?;
     let triplet = triplet(&out.anchor, &out.positive, &out.negative)?;
-    let kl = kl(&out.mean, &out.log_var, out.cells)?;
+    let kl = kl(&out.mean, &out.log_var)?;
     let distance = distance(&out.anchor_augmented, &out.negative_augmented)?;
     let instances =
-        out.changed.as_ref().map(|changed| instances(&out.scores, changed)).transpose()?;
+        out.known.as_ref().map(|(changed, scores)| instances(scores, changed)).transpose()?;
     let mut total = classification.clone();
     for (term, weight) in [
         (&abnormal_in_a, weights.abnormal_in_a),
@@ -134,17 +134,26 @@ pub fn triplet(anchor: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<
 }
 
 /// Kullback-Leibler divergence from the standard normal: −½ Σ (1 + v − μ² − eᵛ), summed over the
-/// snippets and averaged over videos, their `cells` and channels; `[B, T, E]`.
+/// instances and averaged over videos and channels; `[B, T, E]`.
 ///
 /// The axis summed is that of UR-DMU's code.
-pub fn kl(mean: &Tensor, log_var: &Tensor, cells: usize) -> Result<Tensor> {
+pub fn kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     let inside = (((log_var + 1.0)? - mean.sqr()?)? - log_var.exp()?)?;
-    (inside.sum(1)?.mean_all()? * (-0.5 / cells as f64))?.contiguous()
+    (inside.sum(1)?.mean_all()? * -0.5)?.contiguous()
 }
 
-/// Beyond the paper: half the mean −log s over the instances known to be changed, and half the mean
-/// −log(1 − s) over all instances of the normal videos; `scores` `[2B, T]`, the first half normal,
-/// `changed` `[B, T]` of 1 and 0.
+/// Share of the normal instances that count as the hardest, one in so many, and their weight: the
+/// local detector's.
+const HARDEST: (usize, f64) = (100, 0.3);
+
+/// Beyond the paper: half the mean −log s over the instances known to be changed, half the mean
+/// −log(1 − s) over all instances of the normal videos, and 0.3 of that over the hardest hundredth of
+/// them, because what is scored is the highest of hundreds; `scores` `[2B, T]`, the first half
+/// normal, `changed` `[B, T]` of 1 and 0.
+///
+/// The scores are those of evaluation, from the mean of the normal augmentation. In training it is
+/// sampled for normal videos alone, and a term that names every instance would be met by telling what
+/// is noisy from what is not.
 ///
 /// Nothing is said of the pseudo videos' other instances: they are as filmed, which the normal videos
 /// show already, or pasted and meant to look normal, or near a change and touched by it through the
@@ -154,7 +163,10 @@ pub fn instances(scores: &Tensor, changed: &Tensor) -> Result<Tensor> {
     let count = changed.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
     let pseudo = scores.narrow(0, b, b)?.maximum(1e-38)?.log()?.neg()?;
     let pseudo = (pseudo.mul(changed)?.sum_all()? / count.max(1.0))?;
-    (pseudo + bce_zero(&scores.narrow(0, 0, b)?)?)? / 2.0
+    let normal = (1.0 - scores.narrow(0, 0, b)?.flatten_all()?)?.maximum(1e-38)?.log()?.neg()?; // [B · T]
+    let (share, weight) = HARDEST;
+    let hardest = top_k_mean(&normal, normal.elem_count() / share + 1)?;
+    ((pseudo + normal.mean_all()?)? / 2.0)? + (hardest * weight)?
 }
 
 /// Magnitude separation: mean max(0, 100 − ‖abnormal‖ + ‖normal‖) of rows `[B, E]`.
@@ -184,11 +196,10 @@ mod tests {
     #[test]
     fn kl_is_zero_at_the_standard_normal() {
         let zero = Tensor::zeros((2, 3, 4), candle_core::DType::F64, &Device::Cpu).unwrap();
-        assert_eq!(kl(&zero, &zero, 1).unwrap().to_scalar::<f64>().unwrap(), 0.0);
+        assert_eq!(kl(&zero, &zero).unwrap().to_scalar::<f64>().unwrap(), 0.0);
         let one = zero.ones_like().unwrap();
-        // ½ · μ² summed over three snippets; or over one, averaged over three cells.
-        assert_eq!(kl(&one, &zero, 1).unwrap().to_scalar::<f64>().unwrap(), 1.5);
-        assert_eq!(kl(&one, &zero, 3).unwrap().to_scalar::<f64>().unwrap(), 0.5);
+        // ½ · μ² summed over three snippets.
+        assert_eq!(kl(&one, &zero).unwrap().to_scalar::<f64>().unwrap(), 1.5);
     }
 
     #[test]
@@ -201,10 +212,11 @@ mod tests {
             (loss.to_scalar::<f64>().unwrap(), grad)
         };
         let normal = -(0.5f64.ln() + 0.8f64.ln() + 0.5f64.ln()) / 3.0;
+        let hardest = -0.3 * 0.5f64.ln(); // one of the three
         let (loss, grad) = at([[1.0, 0.0, 0.0]]);
-        assert!((loss - (normal - 0.25f64.ln()) / 2.0).abs() < 1e-12, "{loss}");
+        assert!((loss - hardest - (normal - 0.25f64.ln()) / 2.0).abs() < 1e-12, "{loss}");
         assert!((grad[1][0] + 2.0).abs() < 1e-12 && grad[1][1..] == [0.0, 0.0], "{grad:?}");
         let (loss, _) = at([[0.0; 3]]);
-        assert!((loss - normal / 2.0).abs() < 1e-12, "{loss}");
+        assert!((loss - hardest - normal / 2.0).abs() < 1e-12, "{loss}");
     }
 }

@@ -28,13 +28,12 @@ pub struct UrDmu {
 /// Instances are a video's snippets; with cells, its (snippet, cell) pairs, cell by cell.
 #[derive(Debug)]
 pub struct TrainOutput {
-    /// Cells of a video, 1 where they are pooled: T / cells snippets.
-    pub cells: usize,
     /// Instances that count as a video's highest.
     pub top: usize,
-    /// Which instances of the pseudo videos are known to be changed, 1 or 0, `[B, T]`: for
-    /// [`losses::instances`](super::losses::instances). Set by who knows.
-    pub changed: Option<Tensor>,
+    /// Where it is known: which instances of the pseudo videos are changed, 1 or 0, `[B, T]`, and the
+    /// scores of all without the noise of training, `[2B, T]`; for
+    /// [`losses::instances`](super::losses::instances).
+    pub known: Option<(Tensor, Tensor)>,
     /// Scores `[2B, T]`, normal videos first.
     pub scores: Tensor,
     /// Attention of abnormal videos by A, `[B, T]`.
@@ -158,11 +157,12 @@ impl UrDmu {
         dropout: f64,
         noise: &mut dyn Noise,
     ) -> Result<TrainOutput, Error> {
-        self.train_cells(&features.unsqueeze(1)?, 16, dropout, noise)
+        self.train_cells(&features.unsqueeze(1)?, None, 16, dropout, noise)
     }
 
     /// The training pass over the cells of videos; `features` `[2B, C, S, D]`, C cells with a time
-    /// series of S snippets each, the B normal videos first.
+    /// series of S snippets each, the B normal videos first; `changed` `[B, C · S]`, 1 or 0, which
+    /// instances of the pseudo videos are changed, if that is known.
     ///
     /// Embedding and transformer see one cell's time series at a time. Everything after them works on
     /// the T = C · S instances of a video, of which the T / `share` + 1 highest are a video's highest.
@@ -172,6 +172,7 @@ impl UrDmu {
     pub fn train_cells(
         &self,
         features: &Tensor,
+        changed: Option<&Tensor>,
         share: usize,
         dropout: f64,
         noise: &mut dyn Noise,
@@ -195,7 +196,12 @@ impl UrDmu {
         let log_var = self.dense("encoder_var.0", &normal_half(&by_n.augmentation)?)?;
         let eps = noise.normal((b, t, e), &mean)?;
         let deviation = ((&log_var / 2.0)?.exp()? * eps)?; // [B, T, E]
-        let augmentation = ((&mu_a + &mu_n)? + deviation.pad_with_zeros(0, 0, b)?)?;
+        let expected = (&mu_a + &mu_n)?;
+        let known = match changed {
+            Some(changed) => Some((changed.clone(), self.classify(&encoded, &expected)?)),
+            None => None,
+        };
+        let augmentation = (expected + deviation.pad_with_zeros(0, 0, b)?)?;
         let scores = self.classify(&encoded, &augmentation)?; // [2B, T]
 
         let (abnormal_by_a, abnormal_by_n) =
@@ -206,9 +212,8 @@ impl UrDmu {
         let chosen_negative = top_k_weights(&abnormal_by_a, k)?;
         let pseudo_mean = abnormal_half(&mu_n)?;
         Ok(TrainOutput {
-            cells,
             top: k,
-            changed: None,
+            known,
             anchor: weighted_rows(&normal, &chosen_anchor)?,
             positive: weighted_rows(&abnormal, &top_k_weights(&abnormal_by_n, k)?)?,
             negative: weighted_rows(&abnormal, &chosen_negative)?,

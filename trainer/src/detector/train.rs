@@ -184,8 +184,8 @@ fn train_as(
         let features = features.to_dtype(dtype)?;
         let changed = changed.map(|changed| changed.to_dtype(dtype)).transpose()?;
         let mut noise = StepNoise::new(seed, step);
-        let out = model.train_cells(&features, config.top_share, config.dropout, &mut noise)?;
-        let out = TrainOutput { changed, ..out };
+        let (share, dropout) = (config.top_share, config.dropout);
+        let out = model.train_cells(&features, changed.as_ref(), share, dropout, &mut noise)?;
         let (total, values) = total_loss(&model.parameters, &out, config)?;
         if !values.total.is_finite() {
             return Err(Error::Diverged { step, what: "the loss", value: values.total });
