@@ -31,7 +31,7 @@ use inference::Engine;
 use model_bundle::Bundle;
 
 use super::signals::Signals;
-use super::{model_id, model_status, profile, store, warn_of_origin};
+use super::{model_id, model_status, store, warn_of_origin};
 use crate::ConfigArgument;
 
 /// Longest wait for the broker with `--require-broker`.

@@ -386,10 +386,12 @@ impl<S: Scorer> Inference<'_, S> {
     }
 
     /// Tells the service manager that the program lives: while at least one camera gives frames that
-    /// are looked at, or none is expected to because all are lost and being opened again.
+    /// are looked at, or none is expected to because all are lost and being opened again, or the
+    /// board is too hot to watch.
     fn beat(&mut self) {
         let frames = self.states.iter().map(|state| state.camera.counts().frames).sum();
-        let waiting = self.states.iter().all(|s| s.ended || s.status.state == "lost");
+        let cooling = self.setup.board.rung() == boards::Rung::Paused;
+        let waiting = cooling || self.states.iter().all(|s| s.ended || s.status.state == "lost");
         self.heartbeat.beat(frames, waiting);
     }
 
