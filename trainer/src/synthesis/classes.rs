@@ -318,7 +318,11 @@ fn maybe_count<'de, D: Deserializer<'de>>(d: D) -> Result<Option<usize>, D::Erro
 }
 
 fn side<'de, D: Deserializer<'de>>(d: D) -> Result<usize, D::Error> {
-    check(d, |v: &usize| (16..=8192).contains(v) && v % 16 == 0, "a multiple of 16 up to 8192")
+    check(
+        d,
+        |v: &usize| (16..=8192).contains(v) && v.is_multiple_of(16),
+        "a multiple of 16 up to 8192",
+    )
 }
 
 fn latent_frames<'de, D: Deserializer<'de>>(d: D) -> Result<usize, D::Error> {

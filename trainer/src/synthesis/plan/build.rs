@@ -47,6 +47,15 @@ pub struct Planner<'a> {
     pub progress: &'a (dyn Fn(&'static str, usize, usize) + Sync),
 }
 
+/// What the videos offer.
+struct Candidates {
+    frames: Vec<PoolFrame>,
+    /// Of each video's content.
+    hashes: Vec<String>,
+    /// Of each frame; empty without CLIP.
+    embeddings: Vec<Vec<f32>>,
+}
+
 /// A plan and the pictures it names.
 #[derive(Debug)]
 pub struct Planned {
@@ -86,7 +95,7 @@ impl Planner<'_> {
     pub fn plan(&self, normal: &Path) -> Result<Planned, Error> {
         let cache = Cache::open(self.cache)?;
         let videos = pool::videos(normal)?;
-        let (frames, hashes, embeddings) = self.candidates(&videos, &cache)?;
+        let Candidates { frames, hashes, embeddings } = self.candidates(&videos, &cache)?;
         let scenes = pool::scenes(&videos, &frames, self.classes.pool.scenes);
         let kept = pool::distinct(&frames, &scenes, self.classes.pool.difference as f32);
         if kept.is_empty() {
@@ -123,12 +132,8 @@ impl Planner<'_> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    /// Every video's candidates, its hash, and with CLIP the candidates' embeddings.
-    fn candidates(
-        &self,
-        videos: &[Video],
-        cache: &Cache,
-    ) -> Result<(Vec<PoolFrame>, Vec<String>, Vec<Vec<f32>>), Error> {
+    /// What every video offers.
+    fn candidates(&self, videos: &[Video], cache: &Cache) -> Result<Candidates, Error> {
         let (mut all, mut hashes, mut embeddings) = (Vec::new(), Vec::new(), Vec::new());
         let settings = &self.classes.pool;
         for (index, video) in videos.iter().enumerate() {
@@ -173,7 +178,7 @@ impl Planner<'_> {
             hashes.push(hash);
         }
         (self.progress)("videos", videos.len(), videos.len());
-        Ok((all, hashes, embeddings))
+        Ok(Candidates { frames: all, hashes, embeddings })
     }
 
     /// The frames of each class, best first.

@@ -73,7 +73,7 @@ impl Thumbnail {
     }
 
     /// The cell-wise median of some; none of nothing.
-    fn median<'t>(all: impl Iterator<Item = &'t Self> + Clone) -> Option<Self> {
+    fn median<'t>(all: &(impl Iterator<Item = &'t Self> + Clone)) -> Option<Self> {
         let count = all.clone().count();
         (count > 0).then(|| {
             let cell = |i: usize| {
@@ -179,7 +179,7 @@ pub fn scenes(videos: &[Video], frames: &[PoolFrame], rule: Scenes) -> Vec<usize
             let own = |index: usize| frames.iter().filter(move |f| f.video == index);
             (0..videos.len())
                 .map(|index| {
-                    let Some(view) = Thumbnail::median(own(index).map(|f| &f.thumbnail)) else {
+                    let Some(view) = Thumbnail::median(&own(index).map(|f| &f.thumbnail)) else {
                         // Nothing of it can be chosen.
                         return views.len().saturating_sub(1);
                     };
