@@ -95,7 +95,7 @@ fn incomplete_and_mismatched_directories_are_named() {
     let error = refused(|dir| replace(dir, "model.safetensors.index.json", shard, "../x"));
     assert!(error.contains("not a file's name"), "{error}");
     let error = refused(|dir| {
-        replace(dir, "config.json", "\"projection_dim\": 12", "\"projection_dim\": 14")
+        replace(dir, "config.json", "\"projection_dim\": 12", "\"projection_dim\": 14");
     });
     assert!(error.contains("text_projection.weight has shape [12, 20]"), "{error}");
     let error =

@@ -183,7 +183,6 @@ fn part<T: serde::de::DeserializeOwned>(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 mod tests {
     use super::*;
 

@@ -378,7 +378,6 @@ fn maybe_kinds<'de, D: Deserializer<'de>>(d: D) -> Result<Option<KindRates>, D::
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 mod tests {
     use super::*;
 

@@ -282,7 +282,6 @@ fn make_parent(path: &Path) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 mod tests {
     use super::*;
     use object_store::local::LocalFileSystem;

@@ -268,7 +268,6 @@ impl Plan {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 pub(crate) mod tests {
     use super::*;
     use crate::synthesis::classes::Classes;

@@ -208,7 +208,6 @@ pub fn distinct(frames: &[PoolFrame], scenes: &[usize], difference: f32) -> Vec<
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 mod tests {
     use super::*;
 

@@ -63,7 +63,6 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<LabelMap>, String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 mod tests {
     use super::*;
 
