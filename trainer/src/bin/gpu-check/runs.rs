@@ -56,11 +56,9 @@ pub fn noise(context: &Context) -> Result<Outcome> {
 fn bags(config: &DetectorConfig, count: usize, index: u64) -> Vec<Bag> {
     let mut rng = stream(1, Purpose::Init, index);
     let (snippets, d) = (config.segments, config.model.feature_size);
-    let mut bag = |number: usize| Bag {
-        name: number.to_string(),
-        features: (0..snippets * d).map(|_| rng.random()).collect(),
-        snippets,
-        d,
+    let mut bag = |number: usize| {
+        let features = (0..snippets * d).map(|_| rng.random()).collect();
+        Bag::pooled(number.to_string(), features, snippets, d)
     };
     (0..count).map(&mut bag).collect()
 }

@@ -13,13 +13,14 @@ use clap::Args;
 use inference::Backend;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use trainer::device::DeviceChoice;
 use trainer::selection::{
     Family, Figures, Fusion, LeftOut, Measured, OtherCamera, Record, measure,
 };
 use trainer::synthesis::KindRates;
 
 use super::train::config::TrainConfig;
-use super::train::{DeviceChoice, backend, progress::Progress, stop_when_asked};
+use super::train::{backend, progress::Progress, stop_when_asked};
 use super::{Usage, write_file};
 use footage::{Probe, Probes};
 use network::{Clips, Network};

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use trainer::device::DeviceChoice;
 use trainer::synthesis::plan::{Plan, PlanLine};
 use trainer::synthesis::run::{
     Actors, CompositeRenderer, DiffusionRenderer, Done, Notice, Renderer, Run, Shard, Status,
@@ -21,7 +22,6 @@ use trainer::wan::vae::Tiling;
 use super::{footage, read_plan, stop_on_signal};
 use crate::commands::NoDevice;
 use crate::commands::Usage;
-use crate::commands::train::DeviceChoice;
 use crate::commands::train::progress::Progress;
 
 /// Frames per second that the composite synthesizer makes on one core, clips coded and judged; for
