@@ -282,7 +282,7 @@ struct Shown(RefCell<Option<(&'static str, progress::Progress)>>);
 impl Shown {
     fn show(&self, progress: Progress) {
         let (what, done, total) = match progress {
-            Progress::Loading(part) => return log::debug!("loading {part}"),
+            Progress::Loading(part) => return log::info!("loading {part}"),
             Progress::Text => return log::debug!("encoding the text"),
             Progress::Encoding { done, total } => ("encoding the picture", done, total),
             Progress::Denoising { done, total } => ("denoising", done, total),

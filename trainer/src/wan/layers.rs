@@ -99,12 +99,12 @@ impl RmsNorm {
     }
 }
 
-/// Bytes of attention scores that are held at once. The whole matrix of a clip of 832×480×81 would be
-/// 86 GB in bf16 (40 heads, 32 760 tokens); queries are taken in chunks of this size instead. On the
-/// CPU a chunk should stay near the caches; a GPU needs larger ones to be busy.
-fn score_budget(device: &Device) -> usize {
-    if device.is_cpu() { 32 << 20 } else { 1 << 30 }
-}
+/// Bytes of attention scores that are held at once on a GPU. The whole matrix of a clip of 832×480×81
+/// would be 86 GB in bf16 (40 heads, 32 760 tokens); queries are taken in chunks of this size instead,
+/// large enough to keep the GPU busy.
+pub(crate) const GPU_SCORES: usize = 1 << 30;
+/// The same on the CPU, where a chunk should stay near the caches.
+const CPU_SCORES: usize = 32 << 20;
 
 /// How many of `queries` are taken at once, so that the scores of `heads × queries × keys` stay
 /// within the budget.
@@ -115,8 +115,9 @@ pub(crate) fn query_chunk(
     dtype: DType,
     device: &Device,
 ) -> usize {
+    let budget = if device.is_cpu() { CPU_SCORES } else { GPU_SCORES };
     let row = (heads * keys * dtype.size_in_bytes()).max(1);
-    (score_budget(device) / row).clamp(1, queries.max(1))
+    (budget / row).clamp(1, queries.max(1))
 }
 
 /// `softmax(q · kᵀ + bias) · v`, queries in chunks; `scale` multiplies the queries first.

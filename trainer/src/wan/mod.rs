@@ -6,6 +6,7 @@
 //! computes: `docs/design/diffusion.md` says how that is checked, and what memory it takes.
 
 pub mod clean;
+pub mod cost;
 mod error;
 mod fields;
 pub mod image;
