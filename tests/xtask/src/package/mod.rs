@@ -103,7 +103,10 @@ fn version() -> Result<String, Failure> {
 fn libraries(program: &Path, folder: &Path) -> Result<String, Failure> {
     let debian = folder.join("shlibs/debian");
     std::fs::create_dir_all(&debian).map_err(|e| io(&debian, &e))?;
-    write(&debian.join("control"), &format!("Source: {NAME}\n\nPackage: {NAME}\n"))?;
+    write(
+        &debian.join("control"),
+        &format!("Source: {NAME}\n\nPackage: {NAME}\nArchitecture: any\n"),
+    )?;
     let mut shlibdeps = command("dpkg-shlibdeps", ["-O", "-e"]);
     let said = output(shlibdeps.arg(program).current_dir(folder.join("shlibs")))?;
     said.trim()
