@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use serde::Deserialize;
-use trainer::clip::Clip;
-use video::read_image;
+use trainer::clip::{Clip, read_picture};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -49,7 +48,7 @@ fn embeddings_and_ids_are_those_of_transformers() {
             assert!(difference < 1e-5, "{name}: {text:?}: {difference}");
         }
         let pictures: Vec<_> = (0..model.images.len())
-            .map(|i| read_image(&golden().join(format!("pictures/{i}.png"))).unwrap())
+            .map(|i| read_picture(&golden().join(format!("pictures/{i}.png"))).unwrap())
             .collect();
         let got = clip.images(&pictures.iter().collect::<Vec<_>>()).unwrap();
         for (i, (a, b)) in got.iter().zip(&model.images).enumerate() {

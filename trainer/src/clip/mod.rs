@@ -12,6 +12,7 @@
 mod config;
 mod error;
 mod model;
+mod picture;
 mod preprocess;
 mod resample;
 mod tokenizer;
@@ -25,6 +26,7 @@ use video::Frame;
 use config::Config;
 pub use error::Error;
 use model::{TextTower, VisionTower};
+pub use picture::read_picture;
 use preprocess::Preprocess;
 pub use tokenizer::Tokenizer;
 use weights::Weights;

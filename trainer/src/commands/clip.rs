@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
-use trainer::clip::Clip;
-use video::read_image;
+use trainer::clip::{Clip, read_picture};
 
 use super::Usage;
 
@@ -43,7 +42,8 @@ pub fn run(args: &ClipArgs) -> Result<()> {
     if args.images.is_empty() && args.texts.is_empty() {
         bail!(Usage("nothing to embed: give --image or --text".into()));
     }
-    let frames = args.images.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
+    let frames =
+        args.images.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>, _>>()?;
     let clip = Clip::load(&args.model, &candle_core::Device::Cpu)?;
     let embeddings = Embeddings {
         images: clip.images(&frames.iter().collect::<Vec<_>>())?,

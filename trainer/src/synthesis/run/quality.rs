@@ -166,7 +166,7 @@ mod tests {
         let cut: Vec<Frame> = cut
             .enumerate()
             .map(|(t, mut f)| {
-                f.rgb_mut()[..3 * (3 * t + 3)].fill(100);
+                f.rgb_mut()[..3 * (8 * t + 8)].fill(100);
                 f
             })
             .collect();
