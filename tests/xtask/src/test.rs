@@ -51,7 +51,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         doc.env("RUSTDOCFLAGS", "-D warnings");
         execute(&mut doc)
     })?;
-    step("tests", || run_cargo(&["test", "--release", "--locked", "--workspace"]))?;
+    step("tests", || {
+        run_cargo(&["test", "--release", "--locked", "--workspace", "--no-fail-fast"])
+    })?;
     step("virtual machine", || vm::test(no_install))?;
     eprintln!("All tests passed.");
     Ok(())
