@@ -217,7 +217,7 @@ fn requests_that_do_not_fit() {
     for (more, code, part) in [
         (vec!["--flow-shift", "0"], 2, "flow shift"),
         (vec!["--fps", "0"], 2, "--fps"),
-        (vec!["--device", "cuda"], 2, "cuda"),
+        (vec!["--device", "cuda"], 4, "cuda"),
     ] {
         let (got, said) = said(&golden, &golden.folder, &out, &[&text[..], &more].concat());
         assert_eq!(got, code, "{said}");

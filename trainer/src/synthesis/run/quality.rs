@@ -173,7 +173,7 @@ mod tests {
         assert!(reason(cut).starts_with("cut: frame 9 differs by"));
         let blown = (0..20).map(|t| {
             let mut frame = moving(t);
-            frame.rgb_mut()[..32 * 32].iter_mut().step_by(2).for_each(|v| *v = 255);
+            frame.rgb_mut()[..32 * 32 * 2].iter_mut().step_by(2).for_each(|v| *v = 255);
             frame
         });
         assert!(reason(blown.collect::<Vec<_>>()).starts_with("saturated:"), "blown");
