@@ -60,7 +60,7 @@ pub struct SelectArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Kinds that are left out of training together, such as fast,skip,cross; may be repeated.
-    /// Without it four families that have all kinds.
+    /// Without it four families that have all kinds drawn by default.
     #[arg(long, value_name = "KIND,...", conflicts_with = "no_families")]
     family: Vec<Family>,
     /// Leave no family out: one training a design.
