@@ -306,13 +306,19 @@ impl Board {
         self.memory_ceiling_mib
     }
 
+    /// The last reading in degrees Celsius and the thermal state, if there is a sensor that could be
+    /// read.
+    pub fn heat(&self) -> Option<(f64, &'static str)> {
+        self.temperature.map(|milli| (f64::from(milli) / 1000.0, self.monitor.state().name()))
+    }
+
     /// What is published of the board.
     pub fn status(&mut self) -> BoardStatus {
         BoardStatus {
             profile: self.profile.clone(),
             armed: self.armed(),
             thermal: self.thermal.is_some().then(|| self.monitor.state().name()),
-            temperature_celsius: self.temperature.map(|milli| f64::from(milli) / 1000.0),
+            temperature_celsius: self.heat().map(|(celsius, _)| celsius),
             rung: self.ladder.rung().name(),
             watchdog: self.watchdog.is_some(),
         }

@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use boards::ThermalMonitor;
 use boards::profile::Profile;
 use edge_runtime::Error;
 use edge_runtime::alarm::Alarm;
@@ -25,7 +24,6 @@ use edge_runtime::evidence::Evidence;
 use edge_runtime::model::Model;
 use edge_runtime::publish::{Incoming, Listener, Outbox, Publisher, Spool, home_assistant};
 use edge_runtime::update::{self, Exchange, Lock, Offer, Slot, Store, Watch, WatchSetup};
-use edge_runtime::vitals::Thermometer;
 use edge_runtime::web::{Live, Web, WebSetup};
 use inference::Engine;
 use model_bundle::Bundle;
@@ -98,7 +96,7 @@ fn run_once(config: &Config, require_broker: bool, signals: &Signals) -> anyhow:
     let deliveries: Vec<Delivery> = cameras.iter().map(|c| c.delivery).collect();
     let hub = Arc::new(Hub::new(&deliveries));
     signals.stops(&hub);
-    let remote = remote(config, &profile);
+    let remote = remote(config);
     let (sender, receiver) = Watch::commands();
     let update_sender = config.updates.is_some().then(|| sender.clone());
     let mut outputs = outputs(config, &profile, require_broker, &remote, &hub, update_sender)?;
@@ -276,7 +274,7 @@ fn scores(config: &Config, camera: &CameraConfig) -> Result<Option<ScoreFile>, E
     path.map(|p| ScoreFile::with_detectors(&p)).transpose()
 }
 
-fn remote(config: &Config, profile: &Profile) -> Remote {
+fn remote(config: &Config) -> Remote {
     let mqtt = config.mqtt.as_ref();
     let introduction = mqtt.and_then(|mqtt| {
         let home_assistant = mqtt.home_assistant.as_ref()?;
@@ -287,18 +285,10 @@ fn remote(config: &Config, profile: &Profile) -> Remote {
         };
         Some((home_assistant::topic(home_assistant, &config.device), message))
     });
-    let thermometer = profile
-        .open_thermal(Path::new("/"))
-        .unwrap_or_else(|e| {
-            log::warn!("temperature: {e}");
-            None
-        })
-        .map(|source| Thermometer::new(source, ThermalMonitor::new(profile.thermal.limits())));
     Remote {
         topics: mqtt.map(MqttConfig::topics),
         settings: Settings::open(&config.state_dir),
         counters: Arc::default(),
-        thermometer,
         telemetry_every: Duration::from_secs_f64(config.telemetry_every),
         introduction,
     }

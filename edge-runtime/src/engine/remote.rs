@@ -13,7 +13,7 @@ use super::telemetry::{CameraTelemetry, CommandTotals, SpoolDepth, Telemetry};
 use super::{Inference, Setup, context};
 use crate::control::{CameraSettings, Command, CommandCounters, Settings};
 use crate::publish::Publisher;
-use crate::vitals::{self, Thermometer};
+use crate::vitals;
 
 /// Wider pictures are made smaller: a broker is no file server.
 const SNAPSHOT_WIDTH: usize = 640;
@@ -29,8 +29,6 @@ pub struct Remote {
     pub settings: Settings,
     /// What became of commands.
     pub counters: Arc<CommandCounters>,
-    /// The board's temperature, if it has one.
-    pub thermometer: Option<Thermometer>,
     /// Time between two telemetry messages.
     pub telemetry_every: Duration,
     /// Topic and content of the message for Home Assistant; an empty one removes the device.
@@ -162,7 +160,7 @@ impl<S: Scorer> Inference<'_, S> {
     pub(super) fn publish_telemetry(&mut self, now: bool) {
         let clock = Arc::clone(&self.setup.clock);
         let uptime = clock.monotonic();
-        let Some(remote) = &mut self.setup.remote else { return };
+        let Some(remote) = &self.setup.remote else { return };
         let due = self.last_telemetry.is_none_or(|last| uptime >= last + remote.telemetry_every);
         if !due && !now {
             return;
@@ -171,7 +169,7 @@ impl<S: Scorer> Inference<'_, S> {
         if let Some(evidence) = &mut self.setup.outputs.evidence {
             evidence.expire(SystemTime::now());
         }
-        let temperature = remote.thermometer.as_mut().and_then(Thermometer::read);
+        let heat = self.setup.board.heat();
         let cameras = self.states.iter_mut().enumerate().map(|(number, state)| {
             let frames = state.camera.counts().frames;
             let rate = state.counted.replace((uptime, frames)).and_then(|(then, before)| {
@@ -199,8 +197,8 @@ impl<S: Scorer> Inference<'_, S> {
             time_synced: clock.synced(),
             uptime_s: uptime.as_secs(),
             memory_bytes: vitals::resident_memory(),
-            temperature_celsius: temperature.map(|t| t.celsius),
-            thermal_state: temperature.map(|t| vitals::thermal_word(t.state)),
+            temperature_celsius: heat.map(|(celsius, _)| celsius),
+            thermal_state: heat.map(|(_, state)| state),
             spool: SpoolDepth {
                 depth: report.depth,
                 bytes: report.bytes,
