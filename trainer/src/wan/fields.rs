@@ -178,6 +178,13 @@ impl Fields {
         }
     }
 
+    /// What `make` reads off the fields; those that it did not ask for are refused.
+    pub fn whole<T>(&self, make: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let made = make(self)?;
+        self.finish()?;
+        Ok(made)
+    }
+
     /// Refuses fields that nobody asked for, unless they are private (`_diffusers_version`) or unset.
     pub fn finish(&self) -> Result<()> {
         let asked = self.asked.borrow();

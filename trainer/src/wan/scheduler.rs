@@ -44,7 +44,7 @@ impl SchedulerConfig {
     /// # Errors
     /// Names file and field.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::checked(&Fields::read(path)?)
+        Fields::read(path)?.whole(Self::from_fields)
     }
 
     /// Parses what was read from `path`.
@@ -52,13 +52,7 @@ impl SchedulerConfig {
     /// # Errors
     /// Names file and field.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        Self::checked(&Fields::parse(path, bytes)?)
-    }
-
-    fn checked(fields: &Fields) -> Result<Self> {
-        let config = Self::from_fields(fields)?;
-        fields.finish()?;
-        Ok(config)
+        Fields::parse(path, bytes)?.whole(Self::from_fields)
     }
 
     fn from_fields(fields: &Fields) -> Result<Self> {
