@@ -12,7 +12,7 @@ use serde::Serialize;
 use trainer::device::DeviceChoice;
 use trainer::synthesis::plan::{Plan, PlanLine};
 use trainer::synthesis::run::{
-    Actors, CompositeRenderer, DiffusionRenderer, Done, Notice, Renderer, Run, Shard, Status,
+    Actors, CompositeRenderer, DiffusionRenderer, Done, Notice, Renderer, Run, Shard, Status, Step,
     fingerprint, operations,
 };
 use trainer::synthesis::store::Store;
@@ -163,13 +163,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let finished = Mutex::new((0, 0));
     let notice = |notice: Notice<'_>| match notice {
         Notice::Lost(problem) => log::error!("{problem}"),
-        Notice::Step { device, done, of } => {
-            log::debug!("{device}: step {done} of {of}");
+        Notice::Step { device, step: Step { done, of, memory } } => {
+            let memory = memory.map(|bytes| format!(", {:.1} GB at most", bytes as f64 / 1e9));
+            let message = format!("{device}: step {done} of {of}{}", memory.unwrap_or_default());
+            log::debug!("{message}");
             let counts = finished.lock().expect("nothing panics while it is held");
             if let Some(p) = progress.lock().expect("nothing panics while it is held").as_ref()
                 && of > 1
             {
-                p.at(counts.0, &format!("{device}: step {done} of {of}"));
+                p.at(counts.0, &message);
             }
         }
         Notice::Finished(record) => {

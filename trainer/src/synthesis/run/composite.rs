@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use video::{Clip, Frame, Reader};
 
 use super::manifest::Event;
-use super::{RenderError, Rendered, Renderer, RunError};
+use super::{RenderError, Rendered, Renderer, RunError, Step};
 use crate::footage;
 use crate::synthesis::composite::{MIN_CLIP_FRAMES, Request, all_kinds};
 use crate::synthesis::plan::{PlanLine, Scene, content_hash};
@@ -111,7 +111,7 @@ impl Renderer for CompositeRenderer<'_> {
         &mut self,
         line: &PlanLine,
         _initial: &Frame,
-        _progress: &mut dyn FnMut(usize, usize),
+        _progress: &mut dyn FnMut(Step),
         _stop: &AtomicBool,
     ) -> Result<Rendered, RenderError> {
         let failed = |problem: String| RenderError::Failed(problem);

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use video::Frame;
 
-use super::{RenderError, Rendered, Renderer, RunError};
+use super::{RenderError, Rendered, Renderer, RunError, Step};
+use crate::device::peak_memory;
 use crate::synthesis::plan::{DiffusionJob, PlanLine, content_hash, hex};
 use crate::wan::transformer::TransformerConfig;
 use crate::wan::vae::VaeConfig;
@@ -18,7 +19,7 @@ use crate::wan::{Error, Options, Pipeline, Progress, Prompt, Request};
 pub struct DiffusionRenderer {
     name: String,
     pipeline: Pipeline,
-    on_cpu: bool,
+    device: Device,
 }
 
 impl DiffusionRenderer {
@@ -33,9 +34,12 @@ impl DiffusionRenderer {
         device: &Device,
         options: Options,
     ) -> Result<Self, Error> {
-        let on_cpu = device.is_cpu();
-        let dtype = if on_cpu { DType::F32 } else { DType::BF16 };
-        Ok(Self { name, pipeline: Pipeline::load(folder, device, dtype, options)?, on_cpu })
+        let dtype = if device.is_cpu() { DType::F32 } else { DType::BF16 };
+        Ok(Self {
+            name,
+            pipeline: Pipeline::load(folder, device, dtype, options)?,
+            device: device.clone(),
+        })
     }
 }
 
@@ -48,7 +52,7 @@ impl Renderer for DiffusionRenderer {
         &mut self,
         line: &PlanLine,
         initial: &Frame,
-        progress: &mut dyn FnMut(usize, usize),
+        progress: &mut dyn FnMut(Step),
         stop: &AtomicBool,
     ) -> Result<Rendered, RenderError> {
         let job = &line.diffusion;
@@ -69,7 +73,7 @@ impl Renderer for DiffusionRenderer {
         let request = Request { prompt: Prompt::Text { prompt, negative }, ..request };
         let mut tell = |step: Progress| {
             if let Progress::Denoising { done, total } = step {
-                progress(done, total);
+                progress(Step { done, of: total, memory: peak_memory(&self.device) });
             }
         };
         let clip = self.pipeline.generate(&request, stop, &mut tell).and_then(|clip| {
@@ -79,7 +83,7 @@ impl Renderer for DiffusionRenderer {
         let (frames, frame_rate) = clip.map_err(|error| match error {
             Error::Interrupted => RenderError::Interrupted,
             // A GPU's errors outlast the call that meets them; the processor's are the program's own.
-            Error::Compute(_) if !self.on_cpu => RenderError::Device {
+            Error::Compute(_) if !self.device.is_cpu() => RenderError::Device {
                 device: self.name.clone(),
                 problem: error.to_string().replace('\n', " "),
             },

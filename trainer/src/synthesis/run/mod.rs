@@ -13,6 +13,7 @@ mod diffusion;
 mod engine;
 pub mod labels;
 mod manifest;
+mod output;
 pub mod quality;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ pub trait Renderer: Send {
     /// Where: `cpu`, `cuda:0`.
     fn device(&self) -> &str;
 
-    /// Makes a line's frames. `progress` is told the steps done and all there are; `stop` is looked at
+    /// Makes a line's frames. `progress` is told of every step; `stop` is looked at
     /// now and then.
     ///
     /// # Errors
@@ -43,9 +44,20 @@ pub trait Renderer: Send {
         &mut self,
         line: &PlanLine,
         initial: &Frame,
-        progress: &mut dyn FnMut(usize, usize),
+        progress: &mut dyn FnMut(Step),
         stop: &AtomicBool,
     ) -> Result<Rendered, RenderError>;
+}
+
+/// How far a renderer is with a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Steps done.
+    pub done: usize,
+    /// All steps.
+    pub of: usize,
+    /// The most bytes of a GPU's memory that tensors have taken at once; `None` on the processor.
+    pub memory: Option<u64>,
 }
 
 /// A clip in memory.

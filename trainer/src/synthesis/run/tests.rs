@@ -51,7 +51,7 @@ impl Renderer for Fake<'_> {
         &mut self,
         line: &PlanLine,
         initial: &Frame,
-        progress: &mut dyn FnMut(usize, usize),
+        progress: &mut dyn FnMut(Step),
         _stop: &AtomicBool,
     ) -> Result<Rendered, RenderError> {
         assert_eq!(initial.width(), 64);
@@ -60,7 +60,7 @@ impl Renderer for Fake<'_> {
         }
         self.good_for -= 1;
         self.rendered.fetch_add(1, Ordering::Relaxed);
-        progress(1, 1);
+        progress(Step { done: 1, of: 1, memory: None });
         let frozen = line.seed == 3;
         Ok(Rendered {
             frames: (0..8).map(|t| picture(if frozen { 9 } else { 9 + 3 * t })).collect(),
