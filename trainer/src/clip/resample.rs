@@ -159,17 +159,36 @@ fn sum<'a>(terms: impl Iterator<Item = (&'a u8, &'a i32)>) -> u8 {
 }
 
 fn nearest(frame: &Frame, width: usize, height: usize) -> Frame {
-    let place = |i: usize, inputs: usize, outputs: usize| {
-        let at = (i as f64 + 0.5) * (inputs as f64 / outputs as f64);
-        (at as usize).min(inputs - 1)
+    // Pillow adds the step up, and on a pixel's edge the rounding of that sum decides.
+    let places = |inputs: usize, outputs: usize| {
+        let step = inputs as f64 / outputs as f64;
+        let places = std::iter::successors(Some(step * 0.5), move |at| Some(at + step));
+        places.map(move |at| (at as usize).min(inputs - 1)).take(outputs)
     };
     let mut rgb = Vec::with_capacity(width * height * 3);
-    for y in 0..height {
-        let row = place(y, frame.height(), height) * frame.width();
-        for x in 0..width {
-            let at = (row + place(x, frame.width(), width)) * 3;
+    for row in places(frame.height(), height) {
+        for column in places(frame.width(), width) {
+            let at = (row * frame.width() + column) * 3;
             rgb.extend_from_slice(&frame.rgb()[at..at + 3]);
         }
     }
     Frame::from_rgb(width, height, rgb).expect("as many levels as the size says")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_breaks_ties_as_pillow_does() {
+        // Image.resize((m, 1), NEAREST) of a row of n levels 0 to n - 1, Pillow 13.
+        let row = |n: usize, m: usize| {
+            let rgb = (0..n as u8).flat_map(|v| [v; 3]).collect();
+            let small = resize(&Frame::from_rgb(n, 1, rgb).unwrap(), m, 1, Filter::Nearest);
+            small.rgb().iter().step_by(3).copied().collect::<Vec<_>>()
+        };
+        assert_eq!(row(4, 6), [0, 1, 1, 2, 2, 3]);
+        assert_eq!(row(4, 7), [0, 0, 1, 1, 2, 3, 3]);
+        assert_eq!(row(7, 4), [0, 2, 4, 6]);
+    }
 }

@@ -155,16 +155,10 @@ pub enum Error {
         /// What is wrong and what would be right.
         problem: String,
     },
-}
-
-impl Error {
     /// Nobody walks, and nothing else is allowed to happen.
-    fn no_kind() -> Self {
-        Self::Config {
-            field: "kinds",
-            problem: "all given kinds need a walker, and the footage shows none; give cart, \
-                      texture, flash or throw a rate"
-                .into(),
-        }
-    }
+    #[error(
+        "synthesis setting kinds: all given kinds need a walker, and the footage shows none; give \
+         cart, texture, flash or throw a rate"
+    )]
+    NoWalker,
 }

@@ -83,7 +83,8 @@ impl<'a> Composite<'a> {
     ///
     /// # Errors
     /// If there is no clip, a clip is shorter than [`MIN_CLIP_FRAMES`], frames differ in size or are
-    /// too small, a frame rate is not positive, or a setting is out of range.
+    /// too small, a frame rate is not positive, a setting is out of range, or all kinds need a walker
+    /// and nobody walks.
     pub fn new(
         clips: &'a [NormalClip],
         config: &CompositeConfig,
@@ -102,7 +103,7 @@ impl<'a> Composite<'a> {
             );
         }
         if chosen.is_empty() {
-            return Err(Error::no_kind());
+            return Err(Error::NoWalker);
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let composite = Self {
@@ -168,8 +169,8 @@ impl Composite<'_> {
     /// Labels and events number the kinds by [`all_kinds`], so that clips with different kinds agree.
     ///
     /// # Errors
-    /// [`Error::Config`] if a setting is out of range, or if all kinds of the request need a walker and
-    /// the footage shows none.
+    /// [`Error::Config`] if a setting is out of range, [`Error::NoWalker`] if all kinds of the request
+    /// need a walker and the footage shows none.
     ///
     /// # Panics
     /// If there is no clip of that index.
@@ -177,7 +178,7 @@ impl Composite<'_> {
         request.config.validate()?;
         let cast = cast(request.config, !self.sites[self.lender].movers.is_empty());
         if cast.is_empty() {
-            return Err(Error::no_kind());
+            return Err(Error::NoWalker);
         }
         Ok(self.compose_request(request, &cast))
     }

@@ -189,10 +189,11 @@ impl OpenAi {
             return Err(again("is empty".into()));
         }
         let characters = text.chars().count();
-        if choice.finish_reason.as_deref() == Some("length") || characters > max_characters {
-            return Err(again(format!(
-                "has {characters} characters and more than {max_characters}"
-            )));
+        if choice.finish_reason.as_deref() == Some("length") {
+            return Err(again(format!("was still going on after {characters} characters")));
+        }
+        if characters > max_characters {
+            return Err(again(format!("has {characters} characters, more than {max_characters}")));
         }
         Ok(text)
     }

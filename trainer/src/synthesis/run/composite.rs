@@ -14,7 +14,7 @@ use super::{RenderError, Rendered, Renderer, RunError, Step};
 use crate::footage;
 use crate::synthesis::composite::{MIN_CLIP_FRAMES, Request, all_kinds};
 use crate::synthesis::plan::{PlanLine, Scene, content_hash};
-use crate::synthesis::{Composite, CompositeConfig, NormalClip};
+use crate::synthesis::{Composite, CompositeConfig, Error, NormalClip};
 
 /// Model frames of a scene that are kept in memory: ten minutes, as in training.
 const MOST_FRAMES: usize = 6000;
@@ -114,15 +114,17 @@ impl Renderer for CompositeRenderer<'_> {
         _progress: &mut dyn FnMut(Step),
         _stop: &AtomicBool,
     ) -> Result<Rendered, RenderError> {
-        let failed = |problem: String| RenderError::Failed(problem);
         let &(clip, step) = self.actors.videos.get(&line.video).ok_or_else(|| {
             let least = MIN_CLIP_FRAMES;
-            failed(format!("{}: has fewer than {least} frames; strike the line", line.video))
+            RenderError::Impossible(format!("{}: has fewer than {least} frames", line.video))
         })?;
-        let config = line.composite.config().map_err(|e| failed(e.to_string()))?;
+        let config = line.composite.config().map_err(|e| RenderError::Failed(e.to_string()))?;
         let request =
             Request { seed: line.seed, clip, frame: line.frame as usize / step, config: &config };
-        let made = self.composite.perform(&request).map_err(|e| failed(e.to_string()))?;
+        let made = self.composite.perform(&request).map_err(|e| match e {
+            Error::NoWalker => RenderError::Impossible(e.to_string()),
+            e => RenderError::Failed(e.to_string()),
+        })?;
         let kinds = all_kinds();
         let events = made.events.iter().map(|e| Event {
             kind: kinds[e.kind].clone(),

@@ -230,52 +230,69 @@ impl Run<'_> {
         let started = Instant::now();
         let mut progress = |step| (self.notice)(Notice::Step { device: &device, step });
         let rendered = renderer.render(line, &initial, &mut progress, self.stop);
-        let rendered = rendered.map_err(|e| match e {
-            RenderError::Interrupted => LineError::Interrupted,
-            RenderError::Device { .. } => LineError::Lost(e.to_string()),
-            RenderError::Failed(problem) => {
-                LineError::Run(RunError::Failed { id: line.id.clone(), problem })
-            }
-        })?;
-        let synthesis = started.elapsed().as_secs_f64();
-        let started = Instant::now();
-        let part = self.work.join(format!(".{}.mp4", line.id));
-        let judged = self.write(line, &rendered, &initial, &part);
-        let (quality, mut reason) = match judged {
-            Ok(judged) => judged,
-            Err(error) => {
-                // What is half written helps nobody.
-                drop(fs::remove_file(&part));
-                return Err(error.into());
-            }
-        };
-        if reason.is_none() && rendered.labels.is_some() && rendered.events.is_empty() {
-            reason = Some("empty: none of the kinds could happen here".into());
-        }
         let mut record = Record {
             id: line.id.clone(),
-            status: if reason.is_some() { Status::Rejected } else { Status::Made },
-            reason,
+            status: Status::Rejected,
+            reason: None,
             synthesizer: self.synthesizer.into(),
             models: self.models.clone(),
             clip: None,
             labels: None,
             kinds: Vec::new(),
             events: Vec::new(),
-            quality,
-            device,
-            seconds: Seconds { synthesis, writing: 0.0 },
+            quality: Quality::default(),
+            device: device.clone(),
+            seconds: Seconds { synthesis: started.elapsed().as_secs_f64(), writing: 0.0 },
             line: line.clone(),
         };
-        if record.status == Status::Rejected {
-            drop(fs::remove_file(&part));
-        } else {
-            self.keep(&mut record, rendered, &part).map_err(LineError::Run)?;
+        match rendered {
+            Ok(rendered) => {
+                let started = Instant::now();
+                self.judge(&mut record, rendered, &initial)?;
+                record.seconds.writing = started.elapsed().as_secs_f64();
+            }
+            Err(RenderError::Impossible(problem)) => {
+                record.reason = Some(format!("impossible: {problem}"));
+            }
+            Err(RenderError::Interrupted) => return Err(LineError::Interrupted),
+            Err(e @ RenderError::Device { .. }) => return Err(LineError::Lost(e.to_string())),
+            Err(RenderError::Failed(problem)) => {
+                return Err(RunError::Failed { id: line.id.clone(), problem }.into());
+            }
         }
-        record.seconds.writing = started.elapsed().as_secs_f64();
         let text = serde_json::to_vec(&record).expect("strings, numbers and lists");
         self.out.write(&format!("records/{}.json", line.id), text).map_err(RunError::from)?;
         Ok(record)
+    }
+
+    /// Writes a clip, judges it, and puts it in its place if it is good.
+    fn judge(
+        &self,
+        record: &mut Record,
+        rendered: Rendered,
+        initial: &Frame,
+    ) -> Result<(), RunError> {
+        let part = self.work.join(format!(".{}.mp4", record.id));
+        let judged = self.write(&record.line, &rendered, initial, &part);
+        let (quality, mut reason) = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                // What is half written helps nobody.
+                drop(fs::remove_file(&part));
+                return Err(error);
+            }
+        };
+        if reason.is_none() && rendered.labels.is_some() && rendered.events.is_empty() {
+            reason = Some("empty: none of the kinds could happen here".into());
+        }
+        record.quality = quality;
+        record.reason = reason;
+        if record.reason.is_some() {
+            drop(fs::remove_file(&part));
+            return Ok(());
+        }
+        record.status = Status::Made;
+        self.keep(record, rendered, &part)
     }
 
     /// The initial frame, which must be the one that was planned with.

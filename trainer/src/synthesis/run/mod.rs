@@ -88,6 +88,9 @@ pub enum RenderError {
         /// What it said.
         problem: String,
     },
+    /// This line cannot be made of this footage; the others can.
+    #[error("{0}")]
+    Impossible(String),
     /// No device can make this line, or any.
     #[error("{0}")]
     Failed(String),

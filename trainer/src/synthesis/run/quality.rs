@@ -21,8 +21,8 @@ const CUT_TIMES: f64 = 6.0;
 /// which on a clip is saturated.
 const SATURATED: f64 = 0.35;
 
-/// Figures of a clip.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Figures of a clip; all 0 of one that could not be made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quality {
     /// Frames that could be decoded.

@@ -73,6 +73,10 @@ impl Renderer for Fake<'_> {
     }
 }
 
+fn impossible() -> RenderError {
+    RenderError::Impossible("nobody walks".into())
+}
+
 fn lost() -> RenderError {
     RenderError::Device { device: "cuda:1".into(), problem: "unspecified launch failure".into() }
 }
@@ -108,6 +112,29 @@ fn carry_out(
         .collect();
     let result = run.make(&pending, renderers);
     (result, rendered.into_inner(), run.manifest().unwrap())
+}
+
+#[test]
+fn a_line_that_cannot_be_made_is_rejected_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plan_at, out) =
+        (Store::Local(folder.path().join("plan")), Store::Local(folder.path().join("out")));
+    let plan = plan(3, &plan_at);
+    let work = folder.path().join("out/clips");
+    let (done, rendered, records) = carry_out(&plan, &plan_at, &out, &work, &[1], impossible);
+    let done = done.unwrap();
+    assert_eq!((done.made, done.rejected, rendered, records), (1, 2, 1, 3));
+    let text = out.read("manifest.jsonl").unwrap().unwrap();
+    let records: Vec<Record> = String::from_utf8(text)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(records[1].reason.as_deref(), Some("impossible: nobody walks"));
+    assert_eq!((records[1].status, records[1].quality.frames), (Status::Rejected, 0));
+    // It stays so: the footage is the plan's.
+    let (done, ..) = carry_out(&plan, &plan_at, &out, &work, &[1], impossible);
+    assert_eq!(done.unwrap().made, 0);
 }
 
 #[test]

@@ -20,7 +20,11 @@ pub(super) struct Rotary {
 }
 
 impl Rotary {
-    pub(super) fn new(config: &TransformerConfig, grid: [usize; 3], device: &Device) -> Result<Self> {
+    pub(super) fn new(
+        config: &TransformerConfig,
+        grid: [usize; 3],
+        device: &Device,
+    ) -> Result<Self> {
         let split = config.rope_split();
         // Angles in f64 as in the reference: a late position times a frequency has no digits to spare.
         let axes = [0, 1, 2].map(|axis| {

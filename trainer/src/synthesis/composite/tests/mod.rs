@@ -172,7 +172,7 @@ fn an_empty_scene_still_gives_what_needs_no_walker() {
     let made = synthesize(&composite, 8);
     assert!(made.iter().all(|c| c.events.len() >= 2));
     let refused = Composite::new(&clips, &only("bike"), 2);
-    assert!(matches!(refused, Err(Error::Config { field: "kinds", .. })));
+    assert!(matches!(refused, Err(Error::NoWalker)));
 }
 
 #[test]
