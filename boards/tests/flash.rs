@@ -155,3 +155,72 @@ fn what_is_not_the_board_is_refused() {
         "{err}"
     );
 }
+
+/// A list of two devices, each with its folder; `lines` replaces what is below the header.
+fn list(rig: &Rig, lines: Option<&str>) -> String {
+    for device in ["gate-1", "gate-2"] {
+        let folder = rig.path(device);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("site.toml"), format!("device = \"{device}\"\n")).unwrap();
+        fs::write(folder.join("password"), "secret").unwrap();
+    }
+    let path = rig.path("devices.csv");
+    let lines = lines.unwrap_or("gate-1,gate-1\r\ngate-2,gate-2");
+    fs::write(&path, format!("device,site\n{lines}")).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_list_of_devices_is_flashed_one_after_the_other_each_with_its_site() {
+    let rig = Rig::new(36);
+    rig.connect(&["0955:7523"]);
+    let (code, out, err) =
+        rig.flash("jetson-orin-nano", &["--dry-run", "--devices", &list(&rig, None)]);
+    assert_eq!(code, Some(0), "{err}");
+    let of_sites: Vec<&str> = out
+        .lines()
+        .filter(|l| l.starts_with("# ") || l.contains("boot/pavad") || l.contains("initrd_flash"))
+        .map(|l| if l.contains("initrd_flash") { "flash" } else { l.trim_start_matches("+ ") })
+        .collect();
+    let site = |name: &str, file: &str| {
+        format!("install -D -m 600 RIG/{name}/{file} rootfs/boot/pavad/{file}")
+    };
+    let expected = [
+        "# gate-1".to_owned(),
+        "rm -rf rootfs/boot/pavad".to_owned(),
+        site("gate-1", "password"),
+        site("gate-1", "site.toml"),
+        "flash".to_owned(),
+        "# gate-2".to_owned(),
+        "rm -rf rootfs/boot/pavad".to_owned(),
+        site("gate-2", "password"),
+        site("gate-2", "site.toml"),
+        "flash".to_owned(),
+        "rm -rf rootfs/boot/pavad".to_owned(),
+    ];
+    assert_eq!(of_sites, expected, "{out}");
+}
+
+#[test]
+fn a_list_with_a_mistake_is_refused_before_anything_is_done() {
+    let rig = Rig::new(36);
+    rig.connect(&["0955:7523"]);
+    for (lines, part) in [
+        ("gate-1,gate-1\ngate-1,gate-2\n", "line 3, device: 'gate-1' is there twice"),
+        ("gate-1\n", "line 2: no site"),
+        ("gate-1,gate-1,now\n", "line 2: more than two fields"),
+        ("Gate 1,gate-1\n", "line 2, device: 'Gate 1'"),
+        ("gate-1,\n", "line 2, site: empty"),
+        ("gate-1,gate-9\n", "gate-9/site.toml: no such file"),
+        ("gate-1,gate-2\n", "gate-2/site.toml, device: 'gate-2'"),
+        ("", "no devices"),
+    ] {
+        let list = list(&rig, Some(lines));
+        let (code, out, err) = rig.flash("jetson-orin-nano", &["--devices", &list]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{lines}: {err}");
+        assert!(err.contains(part) && err.lines().count() == 1, "{lines}: {err}");
+    }
+    let list = list(&rig, None);
+    let (code, _, err) = rig.flash("jetson-orin-nano", &["--devices", &list, "--mass", "2"]);
+    assert!(code == Some(2) && err.contains("without --site and --mass"), "{err}");
+}
