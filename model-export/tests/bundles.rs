@@ -71,12 +71,8 @@ fn graph() -> Vec<u8> {
 }
 
 fn golden() -> GoldenInput {
-    GoldenInput {
-        graph: "local".into(),
-        name: "stack".into(),
-        shape: vec![1, 3, 16, 32],
-        values: (0..3 * 16 * 32).map(|i| (i % 7) as f32 * 0.1).collect(),
-    }
+    let values = (0..3 * 16 * 32).map(|i| (i % 7) as f32 * 0.1).collect();
+    GoldenInput::single("local", "stack", vec![1, 3, 16, 32], values)
 }
 
 /// A checkpoint directory and a key in a folder of their own.
@@ -164,7 +160,7 @@ fn packing_twice_gives_the_same_bytes_and_the_known_output() {
     assert_eq!((entry.output.name.as_str(), &entry.output.shape[..]), ("maps", &[1, 2, 4, 8][..]));
     assert_eq!(entry.tolerance, 1e-3);
     let found = bundle.tensor(&entry.output.blob);
-    let input = golden().values;
+    let input = golden().inputs.remove(0).values;
     for (k, map) in found.chunks(32).enumerate() {
         for (cell, value) in map.iter().enumerate() {
             let (y, x) = (cell / 8 * 4, cell % 8 * 4);
@@ -230,11 +226,11 @@ fn what_cannot_be_packed_is_named() {
     };
     let error = fail(|i| i.graphs[0].onnx.truncate(40));
     assert!(matches!(error, Error::Graph { .. }), "{error}");
-    let error = fail(|i| i.golden[0].name = "other".into());
+    let error = fail(|i| i.golden[0].inputs[0].name = "other".into());
     assert!(matches!(error, Error::Golden { .. }), "{error}");
-    let error = fail(|i| i.golden[0].values.truncate(5));
+    let error = fail(|i| i.golden[0].inputs[0].values.truncate(5));
     assert!(matches!(error, Error::Golden { .. }), "{error}");
-    let error = fail(|i| i.golden[0].values.fill(f32::MAX));
+    let error = fail(|i| i.golden[0].inputs[0].values.fill(f32::MAX));
     assert!(matches!(error, Error::Golden { .. }), "{error}");
     let error = fail(|i| i.golden.clear());
     assert!(matches!(error, Error::Bundle(_)), "{error}");

@@ -63,6 +63,7 @@ fn features_are_those_of_training_and_made_once() {
         height: 224,
         mean: mobilenetv2::MEAN,
         std: mobilenetv2::STD,
+        stream: None,
     };
     let graph = mobilenetv2::Config::default();
     let bytes = onnx::to_bytes(&mobilenetv2::build(&weights, &graph).unwrap());
