@@ -265,7 +265,7 @@ fn the_shifted_blocks_have_states() {
     let found = states(graph.inputs());
     assert_eq!(found, states(graph.outputs()));
     assert!(graph.inputs()[1].name == "state.3" && graph.outputs()[1].name == "next.3");
-    let shapes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s[1], s[2])).collect();
+    let shapes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s[3], s[2])).collect();
     let expected = [
         ("3", 3, 40),
         ("5", 4, 20),

@@ -436,7 +436,7 @@ mod tests {
         let plan = config.plan(&input(360, 240)).unwrap();
         let states = plan.snippet.stream.unwrap().states;
         // Blocks 3, 5 and 6; the last is on the layer's own places.
-        assert_eq!((states.len(), &states[2].shape), (3, &vec![1, 4, 16, 22]));
+        assert_eq!((states.len(), &states[2].shape), (3, &vec![1, 16, 22, 4]));
         let pooled = SemanticConfig::default().plan(&input(360, 240)).unwrap();
         assert_eq!((pooled.cells, pooled.feature_size, pooled.snippet.width), (None, 1024, 224));
     }
