@@ -69,6 +69,9 @@ struct Report {
     frames: u32,
     seconds: f64,
     frames_per_second: f64,
+    /// Mean milliseconds of a frame that this thread ran on a processor: with one thread for the backend
+    /// all of the work, whatever else the machine does.
+    processor_ms: Option<f64>,
     /// Over all frames.
     frame_ms: Percentiles,
     /// Resident memory after a tenth of the frames, and at the end.
@@ -85,7 +88,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         ort_library: arguments.ort_library.clone(),
     })?;
     warn_of_origin(&model, "a measurement needs no more");
+    let before = vitals::thread_time();
     let (mut times, memory_early) = measure(arguments, &mut model)?;
+    let processor = vitals::thread_time().zip(before).map(|(after, before)| after - before);
     let seconds = times.iter().sum::<f64>() / 1000.0;
     times.sort_by(f64::total_cmp);
     let rank = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
@@ -97,6 +102,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         frames: arguments.frames,
         seconds,
         frames_per_second: f64::from(arguments.frames) / seconds.max(1e-9),
+        processor_ms: processor.map(|seconds| seconds * 1000.0 / f64::from(arguments.frames)),
         frame_ms: Percentiles { p50: rank(50), p90: rank(90), p99: rank(99), max: rank(100) },
         memory_early_bytes: memory_early,
         memory_bytes: vitals::resident_memory(),
@@ -109,13 +115,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mib = |bytes: Option<u64>| bytes.map_or(f64::NAN, |b| b as f64 / f64::from(1 << 20));
     print(&format!(
         "{} frames of {}x{} in {:.2} s: {:.1} frames per second\n\
-         a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest)\n\
+         a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest), \
+         {:.2} ms on a processor of this thread (mean)\n\
          memory {:.1} MiB after a tenth of them, {:.1} MiB at the end\n{}, {}",
         report.frames,
         report.width,
         report.height,
         report.seconds,
         report.frames_per_second,
+        report.processor_ms.unwrap_or(f64::NAN),
         mib(report.memory_early_bytes),
         mib(report.memory_bytes),
         report.backend,

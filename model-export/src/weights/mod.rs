@@ -144,6 +144,7 @@ impl Weights {
     /// [`Error::Format`] if they are damaged or of another kind.
     pub fn from_bytes(source: &str, bytes: &[u8]) -> Result<Self, Error> {
         let tensors = match bytes {
+            _ if begins_like_safetensors(bytes) => return Self::of_safetensors(source, bytes),
             [0x80, ..] if torch::recognises(bytes) => torch::read(bytes),
             [0x80, ..] => numpy::read(bytes),
             [b'P', b'K', ..] => {
@@ -246,6 +247,15 @@ impl Weights {
     }
 }
 
+/// Whether the bytes begin with the length of a header inside them, and that header with a brace. The
+/// length alone may begin like a pickle, with 0x80.
+fn begins_like_safetensors(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return false;
+    };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= rest.len() as u64
+}
+
 /// Tensors and notes of a safetensors file.
 type Contents = (BTreeMap<String, Array>, BTreeMap<String, String>);
 
@@ -320,6 +330,17 @@ mod tests {
         assert!(text.contains("height") && text.contains("-1"), "{text}");
         assert_eq!(read.tensor("w", &[1, 2]).unwrap(), [1.5, -2.0]);
         assert!(read.get("steps").is_none());
+    }
+
+    #[test]
+    fn a_header_as_long_as_a_pickle_begins_is_no_pickle() {
+        use safetensors::{Dtype, serialize, tensor::TensorView};
+        let view = || TensorView::new(Dtype::F32, vec![1], &[0, 0, 0x80, 0x3f]).unwrap();
+        // Headers are padded to eight bytes: one of these lengths begins with 0x80.
+        let files = (1..260).map(|n| serialize([("w".repeat(n), view())], None).unwrap());
+        let file = files.into_iter().find(|file| file[0] == 0x80).unwrap();
+        let read = Weights::from_bytes("f", &file).unwrap();
+        assert_eq!(read.iter().map(|(_, array)| array.data.clone()).collect::<Vec<_>>(), [[1.0]]);
     }
 
     #[test]

@@ -345,7 +345,12 @@ pub(super) fn local_stack(spec: &LocalSpec, luma: &[Vec<u8>], centre: usize) -> 
 
 /// What tells runs apart: training resumes only what was the same in every respect.
 fn identity(config: &TrainConfig, seed: u64, footage: &str) -> Result<String> {
-    let text = format!("{}\n{seed}\n{footage}", toml::to_string(config)?);
+    let mut text = format!("{}\n{seed}\n{footage}", toml::to_string(config)?);
+    if let Some(file) = &config.semantic.weights {
+        // Another file may have come to the same place.
+        let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+        text.extend(Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")));
+    }
     let hash = Sha256::digest(text.as_bytes());
     Ok(hash.iter().take(8).map(|b| format!("{b:02x}")).collect())
 }
