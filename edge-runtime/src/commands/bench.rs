@@ -88,9 +88,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         ort_library: arguments.ort_library.clone(),
     })?;
     warn_of_origin(&model, "a measurement needs no more");
-    let before = vitals::thread_time();
-    let (mut times, memory_early) = measure(arguments, &mut model)?;
-    let processor = vitals::thread_time().zip(before).map(|(after, before)| after - before);
+    let Measured { mut times, processor, memory_early } = measure(arguments, &mut model)?;
     let seconds = times.iter().sum::<f64>() / 1000.0;
     times.sort_by(f64::total_cmp);
     let rank = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
@@ -132,8 +130,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Milliseconds of each frame, and the memory after a tenth of them.
-fn measure(arguments: &Arguments, model: &mut Model) -> Result<(Vec<f64>, Option<u64>), Error> {
+struct Measured {
+    /// Milliseconds of each frame.
+    times: Vec<f64>,
+    /// Seconds of all frames on a processor.
+    processor: Option<f64>,
+    /// Memory after a tenth of the frames.
+    memory_early: Option<u64>,
+}
+
+fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> {
     let (width, height) = (usize::from(arguments.width), usize::from(arguments.height));
     let rate = f64::from(arguments.rate);
     let events = &model.bundle.manifest().detectors.events;
@@ -156,7 +162,7 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<(Vec<f64>, Option
     let mut yuyv = still.clone();
     let mut frame = Frame::default();
     let mut times = Vec::with_capacity(arguments.frames as usize);
-    let mut memory_early = None;
+    let (mut processor, mut memory_early) = (Some(0.0), None);
     for number in 0..arguments.frames {
         move_square(&mut yuyv, &still, stride, height, number as usize);
         let stream = f64::from(number) / rate;
@@ -164,16 +170,19 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<(Vec<f64>, Option
         let stamp = Stamp { stream, wall_ms, uptime_ms: wall_ms };
         let mut context =
             Context { outputs: &mut outputs, identity: &identity, ids: &mut ids, clock: &clock };
+        let before = vitals::thread_time();
         let start = Instant::now();
         to_rgb(PixelFormat::Yuyv, &yuyv, width, height, stride, &mut frame)
             .map_err(Error::Failed)?;
         camera.frame(engine, &frame, stamp, &mut context)?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
+        let ran = vitals::thread_time().zip(before).map(|(after, before)| after - before);
+        processor = processor.zip(ran).map(|(sum, ran)| sum + ran);
         if number + 1 == arguments.frames / 10 {
             memory_early = vitals::resident_memory();
         }
     }
-    Ok((times, memory_early))
+    Ok(Measured { times, processor, memory_early })
 }
 
 /// A picture with structure.
