@@ -1,4 +1,4 @@
-//! What the machine says of this process: its memory.
+//! What the machine says of this process: its memory and its time on a processor.
 
 /// Bytes of memory that this process has in use, if the system tells.
 pub fn resident_memory() -> Option<u64> {
@@ -13,9 +13,28 @@ fn resident(status: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// Seconds that the calling thread has run on a processor, if the system tells: what it waited while
+/// others ran is not in it.
+pub fn thread_time() -> Option<f64> {
+    on_processor(&std::fs::read_to_string("/proc/thread-self/schedstat").ok()?)
+}
+
+/// The first number of `/proc/<pid>/schedstat`, nanoseconds, in seconds.
+fn on_processor(schedstat: &str) -> Option<f64> {
+    let nanoseconds: u64 = schedstat.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds as f64 / 1e9)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_of_this_thread() {
+        assert_eq!(on_processor("1500000000 12 3\n"), Some(1.5));
+        assert_eq!(on_processor("some"), None);
+        assert_eq!(on_processor(""), None);
+    }
 
     #[test]
     fn memory_of_this_process() {

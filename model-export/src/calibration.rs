@@ -1,23 +1,30 @@
 //! Calibration samples for quantization, cut from video the way the camera cuts its input.
+//!
+//! A streaming graph's sample is a frame with the states that the frames before it leave, so it is made
+//! by running the graph: [`record`].
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use inference::{snippet, stack};
-use model_bundle::manifest::{InputSpec, LocalSpec, SnippetSpec};
+use inference::{Graph, States, snippet, stack};
+use model_bundle::manifest::{InputSpec, LocalSpec, SnippetSpec, StreamSpec};
 use video::{Clip, Frame, Reader, Resizer};
+
+/// Frames that a streaming graph sees before the one of a sample, at least: the shifted blocks of
+/// `tsm-mobilenetv2` reach ten back.
+pub const WARM_UP: usize = 16;
 
 /// What the frames become.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Preprocessing {
-    /// The local network's input `stack`.
+    /// The local network's input `stack`, or its `frame` and states if it streams.
     Stack {
         /// The detector.
         local: LocalSpec,
         /// The picture and rate it works at.
         input: InputSpec,
     },
-    /// A backbone's input `snippet`.
+    /// A backbone's input `snippet`, or its `frame` and states if it streams.
     Snippet {
         /// How snippets are cut and normalised.
         snippet: SnippetSpec,
@@ -32,6 +39,12 @@ pub enum Error {
     /// A clip cannot be read.
     #[error("calibration clip {0}")]
     Video(#[from] video::Error),
+    /// A streaming graph cannot be run.
+    #[error("recording the states for calibration: {0}")]
+    Graph(#[from] inference::Error),
+    /// A streaming graph was not given to [`Samples::through`].
+    #[error("a graph that streams is calibrated with the states that it gives: give it, in fp32")]
+    NoGraph,
     /// There is nothing to sample.
     #[error("no clip to calibrate with")]
     NoClips,
@@ -42,12 +55,24 @@ impl Preprocessing {
     fn span(&self) -> (usize, usize) {
         match self {
             Self::Stack { local, .. } => {
-                let past = local.offsets.iter().copied().min().unwrap_or(0).min(0);
-                let future = local.offsets.iter().copied().max().unwrap_or(0).max(0);
-                let past = past.unsigned_abs() as usize;
-                (past + future.unsigned_abs() as usize + 1, past)
+                let (back, ahead) = reach(local);
+                match local.stream {
+                    None => (back + ahead + 1, back),
+                    Some(_) => ((back + ahead).max(WARM_UP) + 1, 0),
+                }
             }
-            Self::Snippet { snippet, .. } => (snippet.frames as usize, 0),
+            Self::Snippet { snippet, .. } => match snippet.stream {
+                None => (snippet.frames as usize, 0),
+                Some(_) => (WARM_UP + 1, 0),
+            },
+        }
+    }
+
+    /// How the graph streams, if it does.
+    fn stream(&self) -> Option<&StreamSpec> {
+        match self {
+            Self::Stack { local, .. } => local.stream.as_ref(),
+            Self::Snippet { snippet, .. } => snippet.stream.as_ref(),
         }
     }
 
@@ -90,12 +115,59 @@ impl Preprocessing {
             }
         }
     }
+
+    /// The input `frame` of a graph that streams.
+    fn frame(&self, frame: &Frame) -> Vec<f32> {
+        match self {
+            Self::Stack { .. } => frame.luma().into_iter().map(f32::from).collect(),
+            Self::Snippet { snippet: spec, .. } => {
+                let spec = SnippetSpec { frames: 1, ..spec.clone() };
+                let mut out = vec![0.0; snippet::len(&spec)];
+                snippet::fill_frame(&spec, 0, frame, &mut out);
+                out
+            }
+        }
+    }
+}
+
+/// Frames back and ahead that a local detector looks at.
+#[must_use]
+pub fn reach(local: &LocalSpec) -> (usize, usize) {
+    let past = local.offsets.iter().copied().min().unwrap_or(0).min(0);
+    let future = local.offsets.iter().copied().max().unwrap_or(0).max(0);
+    (past.unsigned_abs() as usize, future.unsigned_abs() as usize)
+}
+
+/// The inputs of a streaming graph's call with the last of some consecutive frames: that frame and
+/// the states that the frames before it leave.
+///
+/// # Errors
+/// Those of [`States::run`].
+pub fn record(
+    graph: &mut dyn Graph,
+    stream: &StreamSpec,
+    frames: Vec<Vec<f32>>,
+) -> Result<Vec<Vec<f32>>, inference::Error> {
+    let mut states = States::new(stream);
+    let mut frames = frames.into_iter().peekable();
+    let mut inputs = Vec::new();
+    while let Some(frame) = frames.next() {
+        if frames.peek().is_some() {
+            states.run(graph, &frame)?;
+        } else {
+            inputs.push(frame);
+        }
+    }
+    inputs.extend_from_slice(states.values());
+    Ok(inputs)
 }
 
 /// Samples from clips, spread evenly over the clips and over each clip. Read while iterated, so
-/// that only one sample is in memory.
+/// that only one sample is in memory. Each has a tensor for every input of the graph.
 pub struct Samples {
     preprocessing: Preprocessing,
+    /// The graph that gives the states.
+    graph: Option<Box<dyn Graph>>,
     /// Clips still to be opened, last first.
     clips: Vec<PathBuf>,
     left: usize,
@@ -124,7 +196,13 @@ impl Samples {
             return Err(Error::NoClips);
         }
         let clips = clips.iter().rev().map(|clip| clip.path.clone()).collect();
-        Ok(Self { preprocessing, clips, left: count, current: None })
+        Ok(Self { preprocessing, graph: None, clips, left: count, current: None })
+    }
+
+    /// With the fp32 graph that is calibrated, which a streaming one's states come from.
+    #[must_use]
+    pub fn through(self, graph: Box<dyn Graph>) -> Self {
+        Self { graph: Some(graph), ..self }
     }
 
     fn open(&self, path: &std::path::Path) -> Result<Open, Error> {
@@ -150,7 +228,7 @@ impl Samples {
     }
 
     /// The next sample, opening clips as needed; `None` at the end.
-    fn next_sample(&mut self) -> Result<Option<Vec<f32>>, Error> {
+    fn next_sample(&mut self) -> Result<Option<Vec<Vec<f32>>>, Error> {
         while self.left > 0 {
             if self.current.is_none() {
                 let Some(path) = self.clips.pop() else {
@@ -161,9 +239,15 @@ impl Samples {
             let Some(open) = &mut self.current else {
                 continue;
             };
-            if let Some(tensor) = open.next(&self.preprocessing)? {
+            if open.next(&self.preprocessing)? {
                 self.left -= 1;
-                return Ok(Some(tensor));
+                let window = &open.window;
+                let Some(stream) = self.preprocessing.stream() else {
+                    return Ok(Some(vec![self.preprocessing.tensor(window)]));
+                };
+                let frames = window.iter().map(|frame| self.preprocessing.frame(frame)).collect();
+                let graph = self.graph.as_deref_mut().ok_or(Error::NoGraph)?;
+                return Ok(Some(record(graph, stream, frames)?));
             }
             self.current = None;
         }
@@ -172,10 +256,10 @@ impl Samples {
 }
 
 impl Open {
-    /// The clip's next sample; `None` if it has no more.
-    fn next(&mut self, preprocessing: &Preprocessing) -> Result<Option<Vec<f32>>, Error> {
+    /// Fills the window with the frames of the clip's next sample; false if it has no more.
+    fn next(&mut self, preprocessing: &Preprocessing) -> Result<bool, Error> {
         if self.quota == 0 {
-            return Ok(None);
+            return Ok(false);
         }
         let (span, size) = (preprocessing.span().0, preprocessing.frame_size());
         let mut source = Frame::new(1, 1);
@@ -196,15 +280,15 @@ impl Open {
             if self.wait == 0 {
                 self.wait = self.spacing;
                 self.quota -= 1;
-                return Ok(Some(preprocessing.tensor(&self.window)));
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 }
 
 impl Iterator for Samples {
-    type Item = Result<Vec<f32>, Error>;
+    type Item = Result<Vec<Vec<f32>>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.next_sample();

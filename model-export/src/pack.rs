@@ -10,7 +10,7 @@ pub mod signing;
 
 use std::collections::BTreeMap;
 
-use inference::{Backend, BackendKind, BackendOptions, Engine};
+use inference::{Backend, BackendKind, BackendOptions, Engine, TensorInfo};
 use model_bundle::manifest::{Detectors, GoldenEntry, GoldenTensor, GraphEntry, SCHEMA};
 use model_bundle::{Bundle, BundleBuilder, Manifest, Trust};
 
@@ -67,12 +67,27 @@ pub struct GraphInput {
 pub struct GoldenInput {
     /// Name of the graph.
     pub graph: String,
+    /// A tensor for each of the graph's inputs, in their order: one, or a frame and the states.
+    pub inputs: Vec<InputTensor>,
+}
+
+/// What a graph is given for one of its inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputTensor {
     /// Name of the graph's input.
     pub name: String,
     /// Shape.
     pub shape: Vec<usize>,
     /// Values, row-major.
     pub values: Vec<f32>,
+}
+
+impl GoldenInput {
+    /// For a graph with one input.
+    pub fn single(graph: &str, name: &str, shape: Vec<usize>, values: Vec<f32>) -> Self {
+        let input = InputTensor { name: name.to_owned(), shape, values };
+        Self { graph: graph.to_owned(), inputs: vec![input] }
+    }
 }
 
 /// Largest accepted mean absolute difference of a golden output, divided by its mean absolute value.
@@ -169,58 +184,73 @@ fn run_golden(
     };
     let wrong = |problem: String| Error::Golden { graph: graph.name.clone(), problem };
     let mut loaded = backend.load(&graph.name, &graph.onnx).map_err(failed)?;
-    let ([port], [output_port]) = (loaded.inputs(), loaded.outputs()) else {
-        return Err(wrong("must have one input and one output".to_owned()));
-    };
-    let (port, output_port) = (port.clone(), output_port.clone());
+    let ports = (loaded.inputs().to_vec(), loaded.outputs().to_vec());
     let tolerance =
         if graph.precision == "int8" { input.tolerances.int8 } else { input.tolerances.fp32 };
     let mut entries = Vec::new();
     for golden in input.golden.iter().filter(|g| g.graph == graph.name) {
-        if port.name != golden.name || port.shape != golden.shape {
-            return Err(wrong(format!(
-                "takes `{}` {:?}, the golden input is `{}` {:?}",
-                port.name, port.shape, golden.name, golden.shape
-            )));
-        }
-        if golden.shape.iter().product::<usize>() != golden.values.len() {
-            return Err(wrong(format!(
-                "golden input of shape {:?} has {} values",
-                golden.shape,
-                golden.values.len()
-            )));
-        }
-        let mut outputs = vec![Vec::new()];
-        loaded.run(&[&golden.values], &mut outputs).map_err(failed)?;
-        let output = &outputs[0];
-        if !output.iter().all(|v| v.is_finite()) || output.iter().all(|v| *v == 0.0) {
+        fits(golden, &ports.0).map_err(wrong)?;
+        let values: Vec<&[f32]> = golden.inputs.iter().map(|i| i.values.as_slice()).collect();
+        let mut outputs = vec![Vec::new(); ports.1.len()];
+        loaded.run(&values, &mut outputs).map_err(failed)?;
+        let finite = outputs.iter().flatten().all(|v| v.is_finite());
+        if !finite || outputs.first().is_none_or(|output| output.iter().all(|v| *v == 0.0)) {
             // A relative tolerance says nothing of an output of zeros.
             return Err(wrong(format!(
                 "gives zeros or values that are not finite on {backend_name}"
             )));
         }
+        let outputs: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
+        let mut states = tensors(&ports.0, &values, builder)?;
+        let mut next = tensors(&ports.1, &outputs, builder)?;
         entries.push(GoldenEntry {
             graph: graph.name.clone(),
             backend: backend_name.to_owned(),
-            input: tensor(&golden.name, &golden.shape, &golden.values, builder)?,
-            output: tensor(&output_port.name, &output_port.shape, output, builder)?,
+            input: states.remove(0),
+            states,
+            output: next.remove(0),
+            next,
             tolerance,
         });
     }
     Ok(entries)
 }
 
-fn tensor(
-    name: &str,
-    shape: &[usize],
-    values: &[f32],
+/// Checks golden tensors against a graph's inputs, of which there is at least one then; the error
+/// says what does not fit.
+fn fits(golden: &GoldenInput, ports: &[TensorInfo]) -> Result<(), String> {
+    if golden.inputs.is_empty() || golden.inputs.len() != ports.len() {
+        let (found, wanted) = (golden.inputs.len(), ports.len());
+        return Err(format!("takes {wanted} tensors, there are {found} golden ones"));
+    }
+    for (InputTensor { name, shape, values }, port) in golden.inputs.iter().zip(ports) {
+        if port.name != *name || port.shape != *shape {
+            return Err(format!(
+                "takes `{}` {:?}, the golden input is `{name}` {shape:?}",
+                port.name, port.shape
+            ));
+        }
+        if shape.iter().product::<usize>() != values.len() {
+            return Err(format!("golden input of shape {shape:?} has {} values", values.len()));
+        }
+    }
+    Ok(())
+}
+
+fn tensors(
+    ports: &[TensorInfo],
+    values: &[&[f32]],
     builder: &mut BundleBuilder,
-) -> Result<GoldenTensor, Error> {
-    Ok(GoldenTensor {
-        name: name.to_owned(),
-        shape: shape.iter().map(|extent| *extent as u64).collect(),
-        blob: builder.add_tensor(values)?,
-    })
+) -> Result<Vec<GoldenTensor>, Error> {
+    let mut tensors = Vec::with_capacity(ports.len());
+    for (port, values) in ports.iter().zip(values) {
+        tensors.push(GoldenTensor {
+            name: port.name.clone(),
+            shape: port.shape.iter().map(|extent| *extent as u64).collect(),
+            blob: builder.add_tensor(values)?,
+        });
+    }
+    Ok(tensors)
 }
 
 /// Loads the bundle on each backend that it is complete for, golden vectors and all.

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use inference::{BackendKind, BackendOptions, Engine, open_backend};
+use model_bundle::manifest::{InitialState, StateSpec, StreamSpec};
 use model_bundle::{Bundle, PublicKey, Trust};
+use model_export::calibration::reach;
 use model_export::onnx::{self, GraphBuilder, Window};
 use model_export::pack::checkpoint::{Checkpoint, write_golden};
-use model_export::pack::{Error, GoldenInput, GraphInput, PackInput, SigningKey, Tolerances, pack};
+use model_export::pack::{
+    Error, GoldenInput, GraphInput, InputTensor, PackInput, SigningKey, Tolerances, pack,
+};
 use tempfile::TempDir;
 use video::Frame;
 
@@ -71,12 +75,8 @@ fn graph() -> Vec<u8> {
 }
 
 fn golden() -> GoldenInput {
-    GoldenInput {
-        graph: "local".into(),
-        name: "stack".into(),
-        shape: vec![1, 3, 16, 32],
-        values: (0..3 * 16 * 32).map(|i| (i % 7) as f32 * 0.1).collect(),
-    }
+    let values = (0..3 * 16 * 32).map(|i| (i % 7) as f32 * 0.1).collect();
+    GoldenInput::single("local", "stack", vec![1, 3, 16, 32], values)
 }
 
 /// A checkpoint directory and a key in a folder of their own.
@@ -164,7 +164,7 @@ fn packing_twice_gives_the_same_bytes_and_the_known_output() {
     assert_eq!((entry.output.name.as_str(), &entry.output.shape[..]), ("maps", &[1, 2, 4, 8][..]));
     assert_eq!(entry.tolerance, 1e-3);
     let found = bundle.tensor(&entry.output.blob);
-    let input = golden().values;
+    let input = golden().inputs.remove(0).values;
     for (k, map) in found.chunks(32).enumerate() {
         for (cell, value) in map.iter().enumerate() {
             let (y, x) = (cell / 8 * 4, cell % 8 * 4);
@@ -219,6 +219,74 @@ fn a_bundle_for_both_backends_holds_golden_vectors_of_each() {
     assert_eq!(bundle.manifest().graphs[0].blob, bundle.manifest().graphs[1].blob);
 }
 
+/// A graph that streams is proved with the states that it is given and those that it gives.
+#[test]
+fn golden_vectors_of_a_streaming_graph_have_its_states() {
+    let site = Site::new();
+    let mut input = site.input();
+    let local = input.detectors.local.as_mut().unwrap();
+    let (back, ahead) = reach(local);
+    let (frames, pixels) = (back + ahead, 16 * 32);
+    let ring = [1, frames, 16, 32];
+    local.stream = Some(StreamSpec {
+        states: vec![StateSpec {
+            input: "ring".into(),
+            output: "next_ring".into(),
+            shape: ring.map(|size| size as u32).into(),
+            initial: InitialState::FirstFrame,
+        }],
+    });
+    let mut graph = GraphBuilder::new("local");
+    let frame = graph.input("frame", &[1, 1, 16, 32]).unwrap();
+    let state = graph.input("ring", &ring).unwrap();
+    let all = graph.concat("all", &[&state, &frame], 1).unwrap();
+    let next = graph.slice("next", &all, 1, 1..frames + 1).unwrap();
+    let weight = vec![0.01; 2 * (frames + 1) * 16];
+    let weight = graph.constant("weight", &[2, frames + 1, 4, 4], &weight).unwrap();
+    let window = Window::new(&[4, 4]).strided(&[4, 4]);
+    let maps = graph.conv("conv", &all, &weight, None, &window).unwrap();
+    let model = graph.finish(&[(&maps, "maps"), (&next, "next_ring")]).unwrap();
+    input.graphs[0].onnx = onnx::to_bytes(&model);
+
+    let levels =
+        |from: usize, count: usize| (from..from + count).map(|i| (i % 251) as f32).collect();
+    let tensor = |name: &str, shape: &[usize], values: Vec<f32>| InputTensor {
+        name: name.into(),
+        shape: shape.to_vec(),
+        values,
+    };
+    let golden = GoldenInput {
+        graph: "local".into(),
+        inputs: vec![
+            tensor("frame", &[1, 1, 16, 32], levels(7, pixels)),
+            tensor("ring", &ring, levels(3, frames * pixels)),
+        ],
+    };
+    // Through the checkpoint's files.
+    let checkpoint = site.path("checkpoint");
+    write_golden(&checkpoint, &golden).unwrap();
+    input.golden = Checkpoint::read(&checkpoint).unwrap().golden;
+    assert_eq!(input.golden, [golden]);
+
+    let bytes = pack(&input, &site.key(), &BackendOptions::default()).unwrap();
+    let bundle = Bundle::from_bytes(bytes, &Trust::Embedded).unwrap();
+    let entry = &bundle.manifest().golden[0];
+    assert_eq!((entry.states.len(), entry.next[0].name.as_str()), (1, "next_ring"));
+    let [frame, ring] = [&input.golden[0].inputs[0].values, &input.golden[0].inputs[1].values];
+    assert_eq!(bundle.tensor(&entry.states[0].blob), *ring);
+    assert_eq!(bundle.tensor(&entry.next[0].blob), [&ring[pixels..], frame].concat());
+
+    // Without its states nothing is proved.
+    input.golden[0].inputs.pop();
+    let error = pack(&input, &site.key(), &BackendOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Golden { .. }), "{error}");
+    let header = checkpoint.join("golden/local.json");
+    let text = std::fs::read_to_string(&header).unwrap();
+    std::fs::write(&header, text.replace("\"ring\"", "\"ring\",\"more\":1")).unwrap();
+    let error = Checkpoint::read(&checkpoint).unwrap_err().to_string();
+    assert!(error.contains("local.json"), "{error}");
+}
+
 #[test]
 fn what_cannot_be_packed_is_named() {
     let site = Site::new();
@@ -230,11 +298,11 @@ fn what_cannot_be_packed_is_named() {
     };
     let error = fail(|i| i.graphs[0].onnx.truncate(40));
     assert!(matches!(error, Error::Graph { .. }), "{error}");
-    let error = fail(|i| i.golden[0].name = "other".into());
+    let error = fail(|i| i.golden[0].inputs[0].name = "other".into());
     assert!(matches!(error, Error::Golden { .. }), "{error}");
-    let error = fail(|i| i.golden[0].values.truncate(5));
+    let error = fail(|i| i.golden[0].inputs[0].values.truncate(5));
     assert!(matches!(error, Error::Golden { .. }), "{error}");
-    let error = fail(|i| i.golden[0].values.fill(f32::MAX));
+    let error = fail(|i| i.golden[0].inputs[0].values.fill(f32::MAX));
     assert!(matches!(error, Error::Golden { .. }), "{error}");
     let error = fail(|i| i.golden.clear());
     assert!(matches!(error, Error::Bundle(_)), "{error}");

@@ -45,6 +45,7 @@ fn stack(frame_rate: f64) -> Preprocessing {
             mean: 100.0,
             std: 50.0,
             diff_scale: 30.0,
+            stream: None,
             map_stride: 4,
             pool: 1,
             kinds: vec!["fast".into()],
@@ -59,7 +60,9 @@ fn samples(preprocessing: Preprocessing, count: usize) -> Vec<Vec<f32>> {
     let dir = tempfile::tempdir().unwrap();
     clips(dir.path());
     let clips = video::list_clips(dir.path()).unwrap();
-    Samples::new(&clips, preprocessing, count).unwrap().map(Result::unwrap).collect()
+    let samples = Samples::new(&clips, preprocessing, count).unwrap();
+    // A graph that does not stream has one input.
+    samples.map(|sample| <[Vec<f32>; 1]>::try_from(sample.unwrap()).unwrap()).map(|[x]| x).collect()
 }
 
 /// Channel values of a stack of constant frames around `centre`, `step` source frames apart.
@@ -118,6 +121,7 @@ fn snippets_are_normalised_and_resized() {
         height: 10,
         mean: [10.0, 20.0, 30.0],
         std: [1.0, 2.0, 4.0],
+        stream: None,
     };
     let found = samples(Preprocessing::Snippet { snippet: spec, frame_rate: None }, 2);
     assert_eq!(found.len(), 2);

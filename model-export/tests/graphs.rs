@@ -5,12 +5,13 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use model_bundle::manifest::{LocalSpec, ZScore};
 use model_export::{
-    graphs::{self, Cells, head, i3d, local, mobilenetv2},
+    graphs::{self, Cells, head, i3d, local, mobilenetv2, tsm_mobilenetv2},
     onnx,
     weights::{self, Weights},
 };
-use support::{assert_close, backends, fetched, golden, pattern, run};
+use support::{assert_close, backends, fetched, golden, pattern, run, stream};
 
 /// Largest accepted difference of `f32` networks that add in another order, relative to the largest
 /// value.
@@ -25,6 +26,66 @@ fn local_maps_are_pytorchs() {
         let outputs = run(&model, &*backend);
         assert_eq!(outputs[0].0, "maps");
         assert_close("maps", &outputs[0].1, expected, TOLERANCE);
+    }
+}
+
+/// The graph that keeps its frames itself gives the maps of the stacks that the camera would fill, one
+/// call a frame, also before and after the clip.
+#[test]
+fn streaming_local_maps_are_those_of_stacks() {
+    let golden = golden("local.safetensors");
+    let config = local::Config { width: 44, height: 36 };
+    let pixels = 44 * 36;
+    let levels: Vec<u8> = pattern(pixels * 9).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
+    let frames: Vec<&[u8]> = levels.chunks_exact(pixels).collect();
+    for offsets in [vec![-4, -2, 1, 3], vec![-3, -2, -1, -5], vec![1, 2, 3, 6]] {
+        let mut spec = local_spec(offsets);
+        spec.stream = Some(local::states(&config, &spec));
+        let stack = local::build(&golden, &config).unwrap();
+        let streaming = local::build_streaming(&golden, &config, &spec).unwrap();
+        let (back, ahead) = model_export::calibration::reach(&spec);
+        for backend in backends() {
+            let mut stack = backend.load("local", &onnx::to_bytes(&stack)).unwrap();
+            let mut streaming = backend.load("local", &onnx::to_bytes(&streaming)).unwrap();
+            assert_eq!(streaming.inputs()[1].shape, [1, back + ahead, 36, 44]);
+            let mut states = inference::States::new(spec.stream.as_ref().unwrap());
+            let mut outputs = vec![Vec::new()];
+            // After the clip's end its last frame is given again, until its maps have come.
+            for call in 0..frames.len() + ahead {
+                let newest: Vec<f32> =
+                    frames[call.min(frames.len() - 1)].iter().map(|&v| v.into()).collect();
+                let found = states.run(streaming.as_mut(), &newest).unwrap();
+                let Some(centre) = call.checked_sub(ahead) else {
+                    continue;
+                };
+                let around = std::iter::once(0).chain(spec.offsets.iter().copied()).map(|offset| {
+                    let at = centre as i64 + i64::from(offset);
+                    frames[at.clamp(0, frames.len() as i64 - 1) as usize]
+                });
+                let mut input = vec![0.0; inference::stack::len(&spec, 44, 36)];
+                inference::stack::fill(&spec, &around.collect::<Vec<_>>(), &mut input);
+                stack.run(&[&input], &mut outputs).unwrap();
+                assert_close("maps", found, &outputs[0], TOLERANCE);
+            }
+        }
+    }
+    let few = local::build_streaming(&golden, &config, &local_spec(vec![-1])).unwrap_err();
+    assert!(few.to_string().contains("1 offsets"), "{few}");
+}
+
+fn local_spec(offsets: Vec<i32>) -> LocalSpec {
+    LocalSpec {
+        graph: "local".into(),
+        offsets,
+        mean: 110.0,
+        std: 50.0,
+        diff_scale: 30.0,
+        stream: None,
+        map_stride: 4,
+        pool: 1,
+        kinds: vec!["a".into(), "b".into(), "c".into()],
+        z: ZScore { mean: 0.0, std: 1.0 },
+        weight: 1.0,
     }
 }
 
@@ -152,6 +213,147 @@ fn cells_of_mobilenetv2_are_what_it_averages() {
     assert_eq!(run(&early, &*backend)[0].1.len(), 7 * 7 * 32);
     let wrong = mobilenetv2::build(&weights, &config(cells("Mixed_3c", 1))).unwrap_err();
     assert!(wrong.to_string().contains("no layer Mixed_3c"), "{wrong}");
+}
+
+/// Frame by frame with its states, the graph gives what PyTorch gives for the whole clip at once.
+#[test]
+fn a_streaming_shift_is_the_shift_along_a_clip() {
+    let Some(weights) = fetched(mobilenetv2::WEIGHTS_FILE) else {
+        return;
+    };
+    let golden = golden("tsm_mobilenetv2.safetensors");
+    let (frames, width, height) = (5, 160, 128);
+    let expected = golden.tensor("features", &[frames, 1280]).unwrap();
+    let early = golden.tensor("early_mean", &[frames, 32]).unwrap();
+    let config = tsm_mobilenetv2::Config { width, height, cells: None };
+    let pooled = tsm_mobilenetv2::build(&weights, &config).unwrap();
+    let cells = Some(Cells { layer: "features.6".into(), pool: 32 });
+    let config = tsm_mobilenetv2::Config { cells, ..config };
+    let early_graph = tsm_mobilenetv2::build(&weights, &config).unwrap();
+    let clip = pattern(frames * 3 * height * width);
+    for backend in backends() {
+        let found = stream(&pooled, &*backend, &clip);
+        assert_close("features", &found.concat(), expected, TOLERANCE);
+        // Each frame by its own scale too, so that a small one is not hidden by a large one.
+        for (frame, expected) in found.iter().zip(expected.chunks(1280)) {
+            assert_close("a frame's features", frame, expected, TOLERANCE);
+        }
+        let found = stream(&early_graph, &*backend, &clip).concat();
+        assert_close("features.6", &found, early, TOLERANCE);
+    }
+    // The shift is there: without the frame before, the second frame gives something else.
+    let backend = backends().pop().expect("tract is always there");
+    let alone = stream(&pooled, &*backend, &clip[3 * height * width..][..3 * height * width]);
+    let difference = alone[0].iter().zip(&expected[1280..]).map(|(a, b)| (a - b).abs());
+    assert!(difference.fold(0.0, f32::max) > 0.1);
+}
+
+/// Names and shapes of what the shifted blocks keep.
+#[test]
+fn the_shifted_blocks_have_states() {
+    let Some(weights) = fetched(mobilenetv2::WEIGHTS_FILE) else {
+        return;
+    };
+    let config = tsm_mobilenetv2::Config::default();
+    let model = tsm_mobilenetv2::build(&weights, &config).unwrap();
+    let backend = backends().pop().expect("tract is always there");
+    let graph = backend.load("tsm", &onnx::to_bytes(&model)).unwrap();
+    let states = |infos: &[inference::TensorInfo]| -> Vec<(String, Vec<usize>)> {
+        let states = infos[1..].iter();
+        states.map(|i| (i.name.rsplit('.').next().unwrap().to_owned(), i.shape.clone())).collect()
+    };
+    let found = states(graph.inputs());
+    assert_eq!(found, states(graph.outputs()));
+    assert!(graph.inputs()[1].name == "state.3" && graph.outputs()[1].name == "next.3");
+    let shapes: Vec<_> = found.iter().map(|(name, s)| (name.as_str(), s[3], s[2])).collect();
+    let expected = [
+        ("3", 3, 40),
+        ("5", 4, 20),
+        ("6", 4, 20),
+        ("8", 8, 10),
+        ("9", 8, 10),
+        ("10", 8, 10),
+        ("12", 12, 10),
+        ("13", 12, 10),
+        ("15", 20, 5),
+        ("16", 20, 5),
+    ];
+    assert_eq!(shapes, expected);
+}
+
+/// The manifest's description of the states is the graph's, for odd sizes and early layers too.
+#[test]
+fn the_states_are_described_as_they_are() {
+    let Some(weights) = fetched(mobilenetv2::WEIGHTS_FILE) else {
+        return;
+    };
+    let backend = backends().pop().expect("tract is always there");
+    for (width, height, layer) in [(160, 160, None), (90, 61, None), (72, 49, Some("features.8"))] {
+        let cells = layer.map(|layer| Cells { layer: layer.into(), pool: 1 });
+        let config = tsm_mobilenetv2::Config { width, height, cells };
+        let model = tsm_mobilenetv2::build(&weights, &config).unwrap();
+        let graph = backend.load("tsm", &onnx::to_bytes(&model)).unwrap();
+        let spec = tsm_mobilenetv2::states(&config);
+        assert_eq!(spec.states.len(), if layer.is_some() { 4 } else { 10 });
+        // Names, shapes and order are checked when the graph is first called.
+        let frame = vec![0.5; graph.inputs()[0].len()];
+        let mut graph = graph;
+        inference::States::new(&spec).run(graph.as_mut(), &frame).unwrap();
+    }
+}
+
+/// A student's last layer is `W f + b` of the features without it.
+#[test]
+fn a_student_ends_with_its_projection() {
+    let Some(weights) = fetched(mobilenetv2::WEIGHTS_FILE) else {
+        return;
+    };
+    let (outputs, inputs) = (7, 1280);
+    let config = tsm_mobilenetv2::Config { width: 64, height: 64, cells: None };
+    let mut tensors: BTreeMap<_, _> =
+        weights.iter().map(|(name, array)| (name.to_owned(), array.clone())).collect();
+    let (weight, bias) = (pattern(outputs * inputs), pattern(outputs));
+    let array = |shape: &[usize], data: &[f32]| weights::Array {
+        shape: shape.to_vec(),
+        data: data.to_vec(),
+    };
+    tensors.insert("projection.weight".into(), array(&[outputs, inputs], &weight));
+    tensors.insert("projection.bias".into(), array(&[outputs], &bias));
+    let student = Weights::new("student.safetensors", tensors.clone());
+    assert_eq!(tsm_mobilenetv2::feature_size(&student), outputs);
+    assert_eq!(tsm_mobilenetv2::feature_size(&weights), inputs);
+    let model = tsm_mobilenetv2::build(&student, &config).unwrap();
+    let plain = tsm_mobilenetv2::build(&weights, &config).unwrap();
+    let frame = pattern(3 * 64 * 64);
+    for backend in backends() {
+        let features = &stream(&plain, &*backend, &frame)[0];
+        let row = |o: usize| weight[o * inputs..][..inputs].iter().zip(features);
+        let expected: Vec<f32> =
+            (0..outputs).map(|o| row(o).map(|(w, f)| w * f).sum::<f32>() + bias[o]).collect();
+        let found = &stream(&model, &*backend, &frame)[0];
+        assert_close("features", found, &expected, TOLERANCE);
+    }
+    tensors.remove("projection.bias");
+    let broken = tsm_mobilenetv2::build(&Weights::new("student.safetensors", tensors), &config);
+    let text = broken.unwrap_err().to_string();
+    assert!(text.contains("projection.bias") && text.contains("student.safetensors"), "{text}");
+}
+
+/// A second of video at 25 frames a second costs the light backbone at most an eighth of I3D.
+#[test]
+fn the_light_backbone_costs_an_eighth_of_i3d() {
+    let (Some(light), Some(heavy)) =
+        (fetched(mobilenetv2::WEIGHTS_FILE), fetched(i3d::WEIGHTS_FILE))
+    else {
+        return;
+    };
+    let light = tsm_mobilenetv2::build(&light, &tsm_mobilenetv2::Config::default()).unwrap();
+    let config = i3d::Config::default();
+    let heavy = i3d::build(&heavy, &config).unwrap();
+    let light = onnx::multiply_adds(&light).unwrap() as f64 * 25.0;
+    let heavy = onnx::multiply_adds(&heavy).unwrap() as f64 * 25.0 / config.frames as f64;
+    eprintln!("multiply-adds a second: {light:.3e} of {heavy:.3e}, 1/{:.1}", heavy / light);
+    assert!(light * 8.0 <= heavy);
 }
 
 /// Every cell is scored as if it were alone.

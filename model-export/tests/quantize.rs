@@ -6,12 +6,15 @@
 
 use std::sync::OnceLock;
 
-use inference::{Backend, BackendKind, BackendOptions, open_backend};
+use inference::{Backend, BackendKind, BackendOptions, States, open_backend};
+use model_export::calibration::{WARM_UP, record};
+use model_export::graphs::tsm_mobilenetv2;
 use model_export::onnx::ModelProto;
 use model_export::quantize::{
     Error, Flavour, Method, Options, Quantized, Ranges, calibrate, emit, quantize,
     quantize_flavours, tensorrt_rules,
 };
+use model_export::weights::Weights;
 use prost::Message as _;
 
 mod net;
@@ -84,6 +87,64 @@ fn check(name: &str, model: &ModelProto, length: usize, flavour: Flavour, least_
     }
     if flavour == Flavour::S8S8 {
         assert_eq!(tensorrt_rules::check(&quantized).unwrap(), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// The light backbone, quantized with the states that it gives, keeps its features over a clip although
+/// its states are rounded in every call.
+#[test]
+fn a_graph_with_states_keeps_its_features() {
+    let (Some(backend), Ok(weights)) = (ort(), Weights::fetched(tsm_mobilenetv2::WEIGHTS_FILE))
+    else {
+        eprintln!("skipped: no ONNX Runtime or no weights (cargo xtask weights)");
+        return;
+    };
+    let (width, height) = (96, 64);
+    let config = tsm_mobilenetv2::Config { width, height, cells: None };
+    let (model, spec) =
+        (tsm_mobilenetv2::build(&weights, &config).unwrap(), tsm_mobilenetv2::states(&config));
+    // A pattern that wanders over the picture.
+    let frame = |clip: usize, t: usize| -> Vec<f32> {
+        let value = |i: usize| {
+            let (x, y) = ((i % width + t * (1 + clip)) as f32, (i / width % height) as f32);
+            (x * 0.11 * (clip as f32 + 1.0)).sin() + (y * 0.17 + clip as f32).cos()
+        };
+        (0..3 * width * height).map(value).collect()
+    };
+    let mut graph = backend.load("tsm", &model.encode_to_vec()).unwrap();
+    let samples: Vec<_> = (0..8)
+        .map(|clip| {
+            let frames = (0..=WARM_UP).map(|t| frame(clip, t)).collect();
+            record(graph.as_mut(), &spec, frames).unwrap()
+        })
+        .collect();
+    assert_eq!(samples[0].len(), 11);
+    assert!(samples.iter().flatten().all(|tensor| tensor.iter().any(|v| *v != 0.0)));
+    for flavour in [Flavour::U8S8, Flavour::S8S8] {
+        let options = Options { flavour, layer_errors: false, ..Options::default() };
+        let quantized =
+            quantize(&model, &mut samples.iter().cloned(), &options, backend).unwrap().model;
+        if flavour == Flavour::S8S8 {
+            assert_eq!(tensorrt_rules::check(&quantized).unwrap(), Vec::<String>::new());
+        }
+        let mut int8 = backend.load("tsm", &quantized.encode_to_vec()).unwrap();
+        let (mut a, mut b) = (States::new(&spec), States::new(&spec));
+        let mut cosines = Vec::new();
+        for t in 0..40 {
+            let picture = frame(9, t);
+            let expected = a.run(graph.as_mut(), &picture).unwrap();
+            let found = b.run(int8.as_mut(), &picture).unwrap();
+            let dot = |x: &[f32], y: &[f32]| -> f64 {
+                x.iter().zip(y).map(|(x, y)| f64::from(x * y)).sum()
+            };
+            cosines
+                .push(dot(expected, found) / (dot(expected, expected) * dot(found, found)).sqrt());
+        }
+        let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+        // No worse at the end than at the start: the error does not add up.
+        let (early, late) = (cosines[4..20].iter().sum::<f64>(), cosines[24..].iter().sum::<f64>());
+        eprintln!("{flavour:?}: cosine {mean:.4}");
+        assert!(mean > 0.97 && late > early - 0.2, "{flavour:?}: {cosines:?}");
     }
 }
 

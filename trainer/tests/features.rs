@@ -9,10 +9,11 @@ use std::process::Output;
 
 use common::{failed, names, succeeded, trainer};
 use inference::{BackendKind, BackendOptions, best_backend};
-use model_export::graphs::{Cells, mobilenetv2};
+use model_bundle::manifest::SnippetSpec;
+use model_export::graphs::{Cells, mobilenetv2, tsm_mobilenetv2};
 use model_export::onnx;
 use model_export::weights::Weights;
-use trainer::features::Extractor;
+use trainer::features::{Extractor, extract::of_video};
 use trainer::footage;
 use trainer::npy;
 use video::{Frame, list_clips};
@@ -56,13 +57,14 @@ fn features_are_those_of_training_and_made_once() {
     assert_eq!(npy::read(&out.join("b.npy")).unwrap().shape, [1, mobilenetv2::FEATURE_SIZE]);
 
     // The same from the library, as `trainer train` computes them.
-    let spec = model_bundle::manifest::SnippetSpec {
+    let spec = SnippetSpec {
         frames: 16,
         stride: 16,
         width: 224,
         height: 224,
         mean: mobilenetv2::MEAN,
         std: mobilenetv2::STD,
+        stream: None,
     };
     let graph = mobilenetv2::Config::default();
     let bytes = onnx::to_bytes(&mobilenetv2::build(&weights, &graph).unwrap());
@@ -94,6 +96,69 @@ fn features_are_those_of_training_and_made_once() {
     failed(&features("mobilenetv2", &input, &out, &[]), 3, &["c.mp4"]);
     assert_eq!(names(&out), ["a.npy", "b.npy", "features.json"]);
     failed(&features("mobilenetv2", &folder.path().join("none"), &out, &[]), 2, &["none"]);
+}
+
+/// A student's file says how large its input is and how long its features are.
+#[test]
+fn a_student_streams_with_its_own_weights() {
+    let Ok(weights) = Weights::fetched(mobilenetv2::WEIGHTS_FILE) else {
+        println!("skipped: the weights of mobilenetv2 are not at hand (cargo xtask weights)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("clips"), folder.path().join("out"));
+    film(&input.join("a"), 20);
+    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = weights
+        .iter()
+        .map(|(name, array)| (name.to_owned(), array.shape.clone(), bytes(&array.data)))
+        .collect();
+    // Feature i is value i of the features without a projection, plus i.
+    let diagonal: Vec<f32> =
+        (0..3 * 1280).map(|i| if i % 1280 == i / 1280 { 1.0 } else { 0.0 }).collect();
+    tensors.push(("projection.weight".into(), vec![3, 1280], bytes(&diagonal)));
+    tensors.push(("projection.bias".into(), vec![3], bytes(&[0.0, 1.0, 2.0])));
+    let views = tensors.iter().map(|(name, shape, data)| {
+        let kind = safetensors::Dtype::F32;
+        let view = safetensors::tensor::TensorView::new(kind, shape.clone(), data);
+        (name.clone(), view.unwrap())
+    });
+    let notes = [("width", "96"), ("height", "64")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let student = folder.path().join("student.safetensors");
+    let file = safetensors::serialize(views, Some(notes.into())).unwrap();
+    std::fs::write(&student, file).unwrap();
+    let file = student.display().to_string();
+    succeeded(&features("tsm-mobilenetv2", &input, &out, &["--weights", &file]));
+    let found = npy::read(&out.join("a.npy")).unwrap();
+    assert_eq!(found.shape, [2, 3]);
+
+    // The same by the camera's building block, without the projection.
+    let (width, height) = (96, 64);
+    let config = tsm_mobilenetv2::Config { width, height, cells: None };
+    let spec = SnippetSpec {
+        frames: 16,
+        stride: 16,
+        width: width as u32,
+        height: height as u32,
+        mean: tsm_mobilenetv2::MEAN,
+        std: tsm_mobilenetv2::STD,
+        stream: Some(tsm_mobilenetv2::states(&config)),
+    };
+    let model = tsm_mobilenetv2::build(&weights, &config).unwrap();
+    let backend = best_backend(&[BackendKind::Ort, BackendKind::Tract], &BackendOptions::default());
+    let mut graph = backend.unwrap().load("backbone", &onnx::to_bytes(&model)).unwrap();
+    let clip = &list_clips(&input).unwrap()[0];
+    let size = footage::input_spec(96, 64, 240);
+    let whole = of_video(graph.as_mut(), &spec, clip, &size).unwrap().unwrap();
+    for (snippet, found) in found.values.chunks_exact(3).enumerate() {
+        for (i, value) in found.iter().enumerate() {
+            let expected = whole[snippet * 1280 + i] + i as f32;
+            assert!((value - expected).abs() < 1e-3, "{value} {expected}");
+        }
+    }
+    let none = folder.path().join("none.safetensors").display().to_string();
+    let other = folder.path().join("other");
+    failed(&features("tsm-mobilenetv2", &input, &other, &["--weights", &none]), 1, &["none.safe"]);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The loaded detectors of one model on one backend.
 
 use model_bundle::Bundle;
+use model_bundle::detectors::{Port, graph_roles};
 use model_bundle::manifest::Detectors;
 use video::Frame;
 
 use crate::golden::{self, describe};
 use crate::stream::{Outlets, Stream, latency};
-use crate::{Backend, Error, FrameScore, Graph, RawScores, ScoreMap};
+use crate::{Backend, Error, FrameScore, Graph, RawScores, ScoreMap, TensorInfo};
 
 /// The loaded detectors of one model on one backend; shared by all streams of a process, which take
 /// turns.
@@ -33,7 +34,8 @@ impl Engine {
         let manifest = bundle.manifest();
         let kind = backend.kind();
         let mut graphs = Vec::new();
-        for name in names(&manifest.detectors) {
+        for role in graph_roles(&manifest.detectors) {
+            let name = role.name.as_str();
             let onnx = bundle.graph(name, kind.name()).ok_or_else(|| Error::NoGraph {
                 graph: name.into(),
                 for_backend: format!(" for backend {kind}"),
@@ -54,55 +56,26 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Detectors`] if the description is not valid, [`Error::NoGraph`], [`Error::Shape`]
-    /// if a graph does not have the one input and the one output that the description says.
+    /// if a graph does not have the inputs and outputs that the description says.
     pub fn from_graphs(
         detectors: Detectors,
         mut graphs: Vec<(String, Box<dyn Graph>)>,
     ) -> Result<Self, Error> {
         model_bundle::detectors::validate(&detectors)?;
-        let mut take = |name: &str, input: &[u32], output: &[u32]| {
-            let at = graphs
-                .iter()
-                .position(|(n, _)| n == name)
-                .ok_or_else(|| Error::NoGraph { graph: name.into(), for_backend: String::new() })?;
+        let mut loaded = Vec::new();
+        for role in graph_roles(&detectors) {
+            let missing =
+                || Error::NoGraph { graph: role.name.clone(), for_backend: String::new() };
+            let at = graphs.iter().position(|(n, _)| *n == role.name).ok_or_else(missing)?;
             let graph = graphs.swap_remove(at).1;
-            for (what, infos, shape) in
-                [("input", graph.inputs(), input), ("output", graph.outputs(), output)]
-            {
-                let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
-                if infos.len() != 1 || infos[0].shape != shape {
-                    return Err(Error::Shape {
-                        graph: name.into(),
-                        tensor: what.into(),
-                        found: describe(infos),
-                        expected: format!("{shape:?}"),
-                    });
-                }
-            }
-            Ok(graph)
-        };
-        let (width, height) = (detectors.input.width, detectors.input.height);
-        let local = match &detectors.local {
-            Some(spec) => {
-                let (channels, stride) = (1 + spec.offsets.len() as u32, spec.map_stride);
-                let maps = [1, spec.kinds.len() as u32, height / stride, width / stride];
-                Some(take(&spec.graph, &[1, channels, height, width], &maps)?)
-            }
-            None => None,
-        };
-        let semantic = match &detectors.semantic {
-            Some(spec) => {
-                let snippet = [1, 3, spec.snippet.frames, spec.snippet.height, spec.snippet.width];
-                let (cells, size) = (spec.cells(), spec.feature_size);
-                let pooled = [1, size];
-                let apart = [1, cells, size];
-                let features = if spec.grid.is_some() { &apart[..] } else { &pooled };
-                let backbone = take(&spec.backbone, &snippet, features)?;
-                let window = [cells, spec.window, size];
-                Some((backbone, take(&spec.head, &window, &[cells, spec.window])?))
-            }
-            None => None,
-        };
+            check(&role.name, "input", graph.inputs(), &role.inputs)?;
+            check(&role.name, "output", graph.outputs(), &role.outputs)?;
+            loaded.push(graph);
+        }
+        // In the order of the roles: local, backbone, head.
+        let mut loaded = loaded.into_iter();
+        let local = detectors.local.as_ref().and_then(|_| loaded.next());
+        let semantic = detectors.semantic.as_ref().and_then(|_| loaded.next().zip(loaded.next()));
         Ok(Self { detectors, graphs: Graphs { local, semantic } })
     }
 
@@ -213,14 +186,27 @@ impl Engine {
     }
 }
 
-/// Names of the graphs that the detectors refer to.
-fn names(detectors: &Detectors) -> Vec<&str> {
-    let mut names = Vec::new();
-    if let Some(spec) = &detectors.local {
-        names.push(spec.graph.as_str());
+/// Checks a graph's inputs or outputs: the shape of the only one, names and shapes of several.
+fn check(graph: &str, what: &str, found: &[TensorInfo], wanted: &[Port]) -> Result<(), Error> {
+    let fits = found.len() == wanted.len()
+        && found.iter().zip(wanted).all(|(info, (name, shape))| {
+            (wanted.len() == 1 || info.name == *name) && info.shape.iter().eq(&sizes(shape))
+        });
+    if fits {
+        return Ok(());
     }
-    if let Some(spec) = &detectors.semantic {
-        names.extend([spec.backbone.as_str(), spec.head.as_str()]);
-    }
-    names
+    let expected = match wanted {
+        [(_, shape)] => format!("{shape:?}"),
+        wanted => describe(
+            &wanted
+                .iter()
+                .map(|(name, shape)| TensorInfo { name: name.clone(), shape: sizes(shape) })
+                .collect::<Vec<_>>(),
+        ),
+    };
+    Err(Error::Shape { graph: graph.into(), tensor: what.into(), found: describe(found), expected })
+}
+
+fn sizes(shape: &[u64]) -> Vec<usize> {
+    shape.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect()
 }

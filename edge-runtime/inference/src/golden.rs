@@ -12,24 +12,30 @@ pub(crate) fn check(
     graph: &mut dyn Graph,
     backend: BackendKind,
 ) -> Result<(), Error> {
-    matches(&entry.graph, "input", &entry.input, graph.inputs())?;
-    matches(&entry.graph, "output", &entry.output, graph.outputs())?;
-    let input = bundle.tensor(&entry.input.blob);
-    let expected = bundle.tensor(&entry.output.blob);
-    let mut outputs = vec![Vec::new()];
-    graph.run(&[&input], &mut outputs)?;
-    let measured = difference(&outputs[0], &expected);
-    // Also refuses a difference that is not a number.
-    if measured <= entry.tolerance {
-        log::debug!("golden {} on {backend}: {measured:.2e}", entry.graph);
-        return Ok(());
+    let inputs: Vec<&GoldenTensor> = std::iter::once(&entry.input).chain(&entry.states).collect();
+    let outputs: Vec<&GoldenTensor> = std::iter::once(&entry.output).chain(&entry.next).collect();
+    matches(&entry.graph, "input", &inputs, graph.inputs())?;
+    matches(&entry.graph, "output", &outputs, graph.outputs())?;
+    let values: Vec<Vec<f32>> = inputs.iter().map(|tensor| bundle.tensor(&tensor.blob)).collect();
+    let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+    let mut found = vec![Vec::new(); outputs.len()];
+    graph.run(&values, &mut found)?;
+    let mut largest = 0.0f64;
+    for (found, expected) in found.iter().zip(outputs) {
+        let measured = difference(found, &bundle.tensor(&expected.blob));
+        // Also refuses a difference that is not a number.
+        if measured.is_nan() || measured > entry.tolerance {
+            return Err(Error::Golden {
+                graph: entry.graph.clone(),
+                backend: backend.name(),
+                measured,
+                tolerance: entry.tolerance,
+            });
+        }
+        largest = largest.max(measured);
     }
-    Err(Error::Golden {
-        graph: entry.graph.clone(),
-        backend: backend.name(),
-        measured,
-        tolerance: entry.tolerance,
-    })
+    log::debug!("golden {} on {backend}: {largest:.2e}", entry.graph);
+    Ok(())
 }
 
 /// Mean absolute difference divided by the mean absolute expected value; by one if that is zero.
@@ -44,24 +50,27 @@ fn difference(found: &[f32], expected: &[f32]) -> f64 {
     if size > 0.0 { off / size } else { off / found.len() as f64 }
 }
 
-/// Checks that a golden tensor is the graph's one input or output.
+/// Checks that golden tensors are the graph's inputs or outputs.
 fn matches(
     graph: &str,
     what: &str,
-    golden: &GoldenTensor,
+    golden: &[&GoldenTensor],
     infos: &[TensorInfo],
 ) -> Result<(), Error> {
-    let shape: Vec<usize> =
-        golden.shape.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
-    match infos {
-        [info] if info.name == golden.name && info.shape == shape => Ok(()),
-        infos => Err(Error::Shape {
-            graph: graph.into(),
-            tensor: what.into(),
-            found: describe(infos),
-            expected: format!("`{}` {shape:?}", golden.name),
-        }),
+    let size = |n: &u64| usize::try_from(*n).unwrap_or(usize::MAX);
+    let expected: Vec<TensorInfo> = golden
+        .iter()
+        .map(|g| TensorInfo { name: g.name.clone(), shape: g.shape.iter().map(size).collect() })
+        .collect();
+    if infos == expected {
+        return Ok(());
     }
+    Err(Error::Shape {
+        graph: graph.into(),
+        tensor: what.into(),
+        found: describe(infos),
+        expected: describe(&expected),
+    })
 }
 
 /// Names and shapes, for messages.

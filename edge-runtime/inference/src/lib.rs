@@ -23,6 +23,7 @@ mod semantic;
 pub mod smoothing;
 pub mod snippet;
 pub mod stack;
+mod states;
 mod stream;
 mod track;
 mod tract_backend;
@@ -36,6 +37,7 @@ pub use error::Error;
 pub use fusion::fuse;
 pub use score::{FrameScore, RawScores, Region, ScoreMap};
 pub use snippet::SnippetFeatures;
+pub use states::States;
 pub use stream::Stream;
 
 pub use model_bundle::manifest::Detectors;

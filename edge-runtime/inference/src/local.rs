@@ -6,7 +6,7 @@ use crate::luma::LumaRing;
 use crate::maps::MapReader;
 use crate::stack::{self, MAX_FRAMES};
 use crate::track::Track;
-use crate::{Error, Graph, Region, ScoreMap};
+use crate::{Error, Graph, Region, ScoreMap, States};
 
 /// Takes maps as they are computed; `None` if nobody asked for them, and then nothing is computed.
 pub(crate) type MapOutlet<'a> = Option<&'a mut dyn FnMut(&ScoreMap<'_>)>;
@@ -21,9 +21,8 @@ pub(crate) struct Hit {
 /// Runs the local network as soon as the frames ahead that it looks at are there. Frames before the
 /// stream's first or after its last are replaced by that one.
 pub(crate) struct LocalStage {
+    network: Network,
     spec: LocalSpec,
-    stack: Vec<f32>,
-    outputs: Vec<Vec<f32>>,
     maps: MapReader,
     /// Width and height of a map.
     cells: (usize, usize),
@@ -40,9 +39,8 @@ impl LocalStage {
         let cells = (width / stride, height / stride);
         let nowhere = Region { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
         Self {
+            network: Network::new(spec, width, height),
             spec: spec.clone(),
-            stack: vec![0.0; stack::len(spec, width, height)],
-            outputs: vec![Vec::new()],
             maps: MapReader::new(cells.0, cells.1, spec.pool as usize),
             cells,
             strongest: Vec::new(),
@@ -68,10 +66,7 @@ impl LocalStage {
         graph: &mut dyn Graph,
         outlet: &mut MapOutlet<'_>,
     ) -> Result<(), Error> {
-        match lumas.newest().checked_sub(lookahead(&self.spec)) {
-            Some(_) => self.run_next(lumas, graph, outlet),
-            None => Ok(()),
-        }
+        self.step(lumas, graph, outlet, false)
     }
 
     /// Takes up the frames that waited for frames after the stream's end.
@@ -82,7 +77,7 @@ impl LocalStage {
         outlet: &mut MapOutlet<'_>,
     ) -> Result<(), Error> {
         while self.track.known() <= lumas.newest() {
-            self.run_next(lumas, graph, outlet)?;
+            self.step(lumas, graph, outlet, true)?;
         }
         Ok(())
     }
@@ -92,28 +87,26 @@ impl LocalStage {
         self.hits[(frame % self.hits.len() as u64) as usize]
     }
 
-    fn run_next(
+    /// Reads the maps of the next frame, if they can be had.
+    fn step(
         &mut self,
         lumas: &LumaRing,
         graph: &mut dyn Graph,
         outlet: &mut MapOutlet<'_>,
+        ended: bool,
     ) -> Result<(), Error> {
         let centre = self.track.known();
-        let mut frames: heapless::Vec<&[u8], MAX_FRAMES> = heapless::Vec::new();
-        for offset in std::iter::once(0).chain(self.spec.offsets.iter().copied()) {
-            let frame = centre.saturating_add_signed(offset.into()).min(lumas.newest());
-            frames.push(lumas.get(frame)).map_err(|_| too_many(&self.spec))?;
-        }
-        stack::fill(&self.spec, &frames, &mut self.stack);
-        graph.run(&[&self.stack], &mut self.outputs)?;
-        let peak = self.maps.peak(&self.outputs[0]);
+        let Some(maps) = self.network.maps(&self.spec, lumas, graph, centre, ended)? else {
+            return Ok(());
+        };
+        let peak = self.maps.peak(maps);
         if let Some(peak) = &peak {
             let slot = (centre % self.hits.len() as u64) as usize;
             self.hits[slot] = Hit { kind: peak.kind as u16, region: self.maps.region(peak) };
         }
         self.track.push(peak.map_or(f64::NAN, |peak| peak.value.into()))?;
         if let Some(outlet) = outlet {
-            self.maps.strongest(&self.outputs[0], &mut self.strongest);
+            self.maps.strongest(maps, &mut self.strongest);
             for value in &mut self.strongest {
                 *value = ((f64::from(*value) - self.spec.z.mean) / self.spec.z.std) as f32;
             }
@@ -121,6 +114,65 @@ impl LocalStage {
             outlet(&ScoreMap { frame: centre, width, height, z: &self.strongest });
         }
         Ok(())
+    }
+}
+
+/// What the graph is called with.
+enum Network {
+    /// The stack of a frame and those around it.
+    Stack { stack: Vec<f32>, outputs: Vec<Vec<f32>> },
+    /// The newest frame; the graph keeps those before it.
+    Streaming { frame: Vec<f32>, states: States, calls: u64 },
+}
+
+impl Network {
+    fn new(spec: &LocalSpec, width: usize, height: usize) -> Self {
+        match &spec.stream {
+            None => Self::Stack {
+                stack: vec![0.0; stack::len(spec, width, height)],
+                outputs: vec![Vec::new()],
+            },
+            Some(stream) => Self::Streaming {
+                frame: vec![0.0; width * height],
+                states: States::new(stream),
+                calls: 0,
+            },
+        }
+    }
+
+    /// The maps of frame `centre`; `None` if more frames must come, or more calls be made, first. A
+    /// streaming graph is called exactly once, after the stream's end with the last frame again.
+    fn maps(
+        &mut self,
+        spec: &LocalSpec,
+        lumas: &LumaRing,
+        graph: &mut dyn Graph,
+        centre: u64,
+        ended: bool,
+    ) -> Result<Option<&[f32]>, Error> {
+        let newest = lumas.newest();
+        match self {
+            Self::Stack { stack, outputs } => {
+                if centre + lookahead(spec) > newest && !ended {
+                    return Ok(None);
+                }
+                let mut frames: heapless::Vec<&[u8], MAX_FRAMES> = heapless::Vec::new();
+                for offset in std::iter::once(0).chain(spec.offsets.iter().copied()) {
+                    let frame = centre.saturating_add_signed(offset.into()).min(newest);
+                    frames.push(lumas.get(frame)).map_err(|_| too_many(spec))?;
+                }
+                stack::fill(spec, &frames, stack);
+                graph.run(&[stack], outputs)?;
+                Ok(Some(&outputs[0]))
+            }
+            Self::Streaming { frame, states, calls } => {
+                let levels = lumas.get((*calls).min(newest));
+                frame.iter_mut().zip(levels).for_each(|(value, &level)| *value = level.into());
+                let maps = states.run(graph, frame)?;
+                *calls += 1;
+                Ok((*calls > lookahead(spec)).then_some(maps))
+            }
+        }
     }
 }
 

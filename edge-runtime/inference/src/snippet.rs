@@ -3,9 +3,9 @@
 use model_bundle::manifest::SnippetSpec;
 use video::{Frame, Resizer};
 
-use crate::{Error, Graph};
+use crate::{Error, Graph, States};
 
-/// Number of values of a snippet: `3 * frames * height * width`.
+/// Number of values of a snippet as a whole: `3 * frames * height * width`.
 pub fn len(spec: &SnippetSpec) -> usize {
     3 * spec.frames as usize * spec.height as usize * spec.width as usize
 }
@@ -44,32 +44,57 @@ fn repeat_last(spec: &SnippetSpec, filled: usize, out: &mut [f32]) {
 /// Cuts a stream of frames into snippets and computes their features.
 ///
 /// Snippet s covers model frames `s * stride` to `s * stride + frames - 1`. Each frame is resized
-/// once and written straight into the tensors of the snippets that it belongs to.
+/// once. A backbone that takes whole snippets has it written straight into the tensors of the
+/// snippets that it belongs to; one that streams is called with every frame once, and a snippet's
+/// features are the mean of those of its frames.
 pub struct SnippetFeatures {
     spec: SnippetSpec,
     resizer: Resizer,
     resized: Frame,
-    /// Tensors of the snippets being filled, addressed by snippet.
-    tensors: Vec<Vec<f32>>,
+    form: Form,
     /// Frames taken up so far.
     frames: u64,
     /// The next snippet to complete.
     next: u64,
-    outputs: Vec<Vec<f32>>,
+}
+
+/// What becomes of a resized frame.
+enum Form {
+    Whole {
+        /// Tensors of the snippets being filled, addressed by snippet.
+        tensors: Vec<Vec<f32>>,
+        outputs: Vec<Vec<f32>>,
+    },
+    Streaming {
+        /// How the graph's input is filled: a snippet of one frame.
+        spec: SnippetSpec,
+        frame: Vec<f32>,
+        states: States,
+        /// Sums over the frames so far of the snippets being filled, addressed by snippet.
+        sums: Vec<Vec<f32>>,
+    },
 }
 
 impl SnippetFeatures {
     /// For snippets of this specification.
     pub fn new(spec: &SnippetSpec) -> Self {
-        let open = spec.frames.div_ceil(spec.stride.max(1)) as usize;
+        let spec = SnippetSpec { stride: spec.stride.max(1), ..spec.clone() };
+        let open = spec.frames.div_ceil(spec.stride) as usize;
+        let form = match &spec.stream {
+            None => Form::Whole { tensors: vec![vec![0.0; len(&spec)]; open], outputs: Vec::new() },
+            Some(stream) => {
+                let single = SnippetSpec { frames: 1, ..spec.clone() };
+                let (frame, states) = (vec![0.0; len(&single)], States::new(stream));
+                Form::Streaming { spec: single, frame, states, sums: vec![Vec::new(); open] }
+            }
+        };
         Self {
-            spec: SnippetSpec { stride: spec.stride.max(1), ..spec.clone() },
             resizer: Resizer::new(),
             resized: Frame::new(spec.width as usize, spec.height as usize),
-            tensors: vec![vec![0.0; len(spec)]; open],
+            form,
             frames: 0,
             next: 0,
-            outputs: Vec::new(),
+            spec,
         }
     }
 
@@ -79,10 +104,11 @@ impl SnippetFeatures {
     }
 
     /// Takes up the next model frame, of any size. The features (the graph's first output, flat)
-    /// if it completes a snippet. `backbone` has one input `[1, 3, frames, height, width]`.
+    /// if it completes a snippet. `backbone` has one input `[1, 3, frames, height, width]`, or, if it
+    /// streams, `[1, 3, height, width]` and its states.
     ///
     /// # Errors
-    /// Those of [`Graph::run`], and [`Error::Frame`] for an empty frame.
+    /// Those of [`Graph::run`] and [`States::run`], and [`Error::Frame`] for an empty frame.
     pub fn push(
         &mut self,
         backbone: &mut dyn Graph,
@@ -91,20 +117,40 @@ impl SnippetFeatures {
         self.resizer.resize(frame, &mut self.resized)?;
         let (length, stride) = (self.spec.frames as u64, self.spec.stride as u64);
         let first = (self.frames + 1).saturating_sub(length).div_ceil(stride);
-        for snippet in first..=self.frames / stride {
-            let index = (self.frames - snippet * stride) as usize;
-            let slot = (snippet % self.tensors.len() as u64) as usize;
-            fill_frame(&self.spec, index, &self.resized, &mut self.tensors[slot]);
+        let snippets = first..=self.frames / stride;
+        match &mut self.form {
+            Form::Whole { tensors, .. } => {
+                for snippet in snippets {
+                    let index = (self.frames - snippet * stride) as usize;
+                    let slot = (snippet % tensors.len() as u64) as usize;
+                    fill_frame(&self.spec, index, &self.resized, &mut tensors[slot]);
+                }
+            }
+            Form::Streaming { spec, frame, states, sums } => {
+                fill_frame(spec, 0, &self.resized, frame);
+                let features = states.run(backbone, frame)?;
+                for snippet in snippets {
+                    let slot = (snippet % sums.len() as u64) as usize;
+                    let sum = &mut sums[slot];
+                    if self.frames == snippet * stride {
+                        sum.clear();
+                        sum.extend_from_slice(features);
+                    } else {
+                        sum.iter_mut().zip(features).for_each(|(sum, value)| *sum += value);
+                    }
+                }
+            }
         }
         self.frames += 1;
         if self.next * stride + length == self.frames {
-            return self.run(backbone).map(Some);
+            return self.complete(backbone, length).map(Some);
         }
         Ok(None)
     }
 
-    /// At the end of a stream: the features of the next snippet that the end cut short, completed
-    /// by repeating the last frame; `None` when there are no more.
+    /// At the end of a stream: the features of the next snippet that the end cut short; `None` when
+    /// there are no more. A whole snippet is completed by repeating the last frame, the mean of a
+    /// streaming backbone is over the frames that there are.
     ///
     /// # Errors
     /// Those of [`Graph::run`].
@@ -113,16 +159,31 @@ impl SnippetFeatures {
         if start >= self.frames {
             return Ok(None);
         }
-        let slot = (self.next % self.tensors.len() as u64) as usize;
-        repeat_last(&self.spec, (self.frames - start) as usize, &mut self.tensors[slot]);
-        self.run(backbone).map(Some)
+        let filled = self.frames - start;
+        if let Form::Whole { tensors, .. } = &mut self.form {
+            let slot = (self.next % tensors.len() as u64) as usize;
+            repeat_last(&self.spec, filled as usize, &mut tensors[slot]);
+        }
+        self.complete(backbone, filled).map(Some)
     }
 
-    fn run(&mut self, backbone: &mut dyn Graph) -> Result<&[f32], Error> {
-        let slot = (self.next % self.tensors.len() as u64) as usize;
-        self.outputs.resize_with(backbone.outputs().len(), Vec::new);
-        backbone.run(&[&self.tensors[slot]], &mut self.outputs)?;
+    /// The features of the next snippet, of which there are `frames` frames.
+    fn complete(&mut self, backbone: &mut dyn Graph, frames: u64) -> Result<&[f32], Error> {
+        let next = self.next;
         self.next += 1;
-        Ok(self.outputs.first().map_or(&[], Vec::as_slice))
+        match &mut self.form {
+            Form::Whole { tensors, outputs } => {
+                let slot = (next % tensors.len() as u64) as usize;
+                outputs.resize_with(backbone.outputs().len(), Vec::new);
+                backbone.run(&[&tensors[slot]], outputs)?;
+                Ok(outputs.first().map_or(&[], Vec::as_slice))
+            }
+            Form::Streaming { sums, .. } => {
+                let slot = (next % sums.len() as u64) as usize;
+                let share = 1.0 / frames as f32;
+                sums[slot].iter_mut().for_each(|value| *value *= share);
+                Ok(&sums[slot])
+            }
+        }
     }
 }

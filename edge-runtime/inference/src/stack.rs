@@ -47,6 +47,7 @@ mod tests {
             mean: 110.0,
             std: 50.0,
             diff_scale: 30.0,
+            stream: None,
             map_stride: 1,
             pool: 1,
             kinds: vec!["a".into()],

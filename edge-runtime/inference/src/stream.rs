@@ -126,7 +126,9 @@ impl Stream {
             self.emission.emit(outlets.scores);
             return Ok(());
         }
-        self.take_luma(frame)?;
+        if self.local.is_some() || self.motion.is_some() {
+            self.take_luma(frame)?;
+        }
         self.frames += 1;
         if let (Some(stage), Some(graph)) = (&mut self.local, &mut graphs.local) {
             stage.advance(&self.lumas, graph.as_mut(), &mut outlets.maps)?;

@@ -28,7 +28,9 @@ fn bundle(off: f32, tolerance: f64) -> Bundle {
         graph: "local".into(),
         backend: "tract".into(),
         input: tensor("stack", builder.add_tensor(&input).unwrap()),
+        states: vec![],
         output: tensor("maps", builder.add_tensor(&output).unwrap()),
+        next: vec![],
         tolerance,
     };
     let manifest = Manifest {

@@ -69,6 +69,9 @@ struct Report {
     frames: u32,
     seconds: f64,
     frames_per_second: f64,
+    /// Mean milliseconds of a frame that this thread ran on a processor: with one thread for the backend
+    /// all of the work, whatever else the machine does.
+    processor_ms: Option<f64>,
     /// Over all frames.
     frame_ms: Percentiles,
     /// Resident memory after a tenth of the frames, and at the end.
@@ -85,7 +88,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         ort_library: arguments.ort_library.clone(),
     })?;
     warn_of_origin(&model, "a measurement needs no more");
-    let (mut times, memory_early) = measure(arguments, &mut model)?;
+    let Measured { mut times, processor, memory_early } = measure(arguments, &mut model)?;
     let seconds = times.iter().sum::<f64>() / 1000.0;
     times.sort_by(f64::total_cmp);
     let rank = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
@@ -97,6 +100,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         frames: arguments.frames,
         seconds,
         frames_per_second: f64::from(arguments.frames) / seconds.max(1e-9),
+        processor_ms: processor.map(|seconds| seconds * 1000.0 / f64::from(arguments.frames)),
         frame_ms: Percentiles { p50: rank(50), p90: rank(90), p99: rank(99), max: rank(100) },
         memory_early_bytes: memory_early,
         memory_bytes: vitals::resident_memory(),
@@ -109,13 +113,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mib = |bytes: Option<u64>| bytes.map_or(f64::NAN, |b| b as f64 / f64::from(1 << 20));
     print(&format!(
         "{} frames of {}x{} in {:.2} s: {:.1} frames per second\n\
-         a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest)\n\
+         a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest), \
+         {:.2} ms on a processor of this thread (mean)\n\
          memory {:.1} MiB after a tenth of them, {:.1} MiB at the end\n{}, {}",
         report.frames,
         report.width,
         report.height,
         report.seconds,
         report.frames_per_second,
+        report.processor_ms.unwrap_or(f64::NAN),
         mib(report.memory_early_bytes),
         mib(report.memory_bytes),
         report.backend,
@@ -124,8 +130,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Milliseconds of each frame, and the memory after a tenth of them.
-fn measure(arguments: &Arguments, model: &mut Model) -> Result<(Vec<f64>, Option<u64>), Error> {
+struct Measured {
+    /// Milliseconds of each frame.
+    times: Vec<f64>,
+    /// Seconds of all frames on a processor.
+    processor: Option<f64>,
+    /// Memory after a tenth of the frames.
+    memory_early: Option<u64>,
+}
+
+fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> {
     let (width, height) = (usize::from(arguments.width), usize::from(arguments.height));
     let rate = f64::from(arguments.rate);
     let events = &model.bundle.manifest().detectors.events;
@@ -148,7 +162,7 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<(Vec<f64>, Option
     let mut yuyv = still.clone();
     let mut frame = Frame::default();
     let mut times = Vec::with_capacity(arguments.frames as usize);
-    let mut memory_early = None;
+    let (mut processor, mut memory_early) = (Some(0.0), None);
     for number in 0..arguments.frames {
         move_square(&mut yuyv, &still, stride, height, number as usize);
         let stream = f64::from(number) / rate;
@@ -156,16 +170,19 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<(Vec<f64>, Option
         let stamp = Stamp { stream, wall_ms, uptime_ms: wall_ms };
         let mut context =
             Context { outputs: &mut outputs, identity: &identity, ids: &mut ids, clock: &clock };
+        let before = vitals::thread_time();
         let start = Instant::now();
         to_rgb(PixelFormat::Yuyv, &yuyv, width, height, stride, &mut frame)
             .map_err(Error::Failed)?;
         camera.frame(engine, &frame, stamp, &mut context)?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
+        let ran = vitals::thread_time().zip(before).map(|(after, before)| after - before);
+        processor = processor.zip(ran).map(|(sum, ran)| sum + ran);
         if number + 1 == arguments.frames / 10 {
             memory_early = vitals::resident_memory();
         }
     }
-    Ok((times, memory_early))
+    Ok(Measured { times, processor, memory_early })
 }
 
 /// A picture with structure.

@@ -10,6 +10,8 @@ use crate::{Error, Frame};
 
 /// Bits of a weight's fraction.
 const WEIGHT_BITS: u32 = 14;
+/// A weight of one.
+const ONE: i16 = 1 << WEIGHT_BITS;
 /// Bits of fraction kept between the two passes; 255 << 8 still fits 16 bits.
 const MIDDLE_BITS: u32 = 8;
 
@@ -19,7 +21,8 @@ struct Axis {
     source: usize,
     /// First source pixel and range of weights of each destination pixel.
     spans: Vec<(usize, std::ops::Range<usize>)>,
-    weights: Vec<u32>,
+    /// Between 0 and 1, which is [`ONE`].
+    weights: Vec<i16>,
 }
 
 impl Axis {
@@ -40,11 +43,10 @@ impl Axis {
             let total: f64 = (first..last).map(weight).sum();
             let start = self.weights.len();
             // Rounding the running sum, not each weight, makes the weights sum to exactly one.
-            let one = (1u32 << WEIGHT_BITS) as f64;
             let (mut sum, mut given) = (0.0, 0);
             for x in first..last {
                 sum += weight(x) / total;
-                let upto = (sum * one).round() as u32;
+                let upto = (sum * f64::from(ONE)).round() as i16;
                 self.weights.push(upto - given);
                 given = upto;
             }
@@ -58,7 +60,7 @@ impl Axis {
 pub struct Resizer {
     rows: Axis,
     columns: Axis,
-    sums: Vec<u32>,
+    sums: Vec<i32>,
     middle: Vec<u16>,
 }
 
@@ -98,12 +100,9 @@ impl Resizer {
         {
             let half = 1 << (WEIGHT_BITS - MIDDLE_BITS - 1);
             self.sums.fill(half);
-            for (k, &weight) in self.rows.weights[range.clone()].iter().enumerate() {
-                let row = &src.rgb()[(first_row + k) * stride..][..stride];
-                for (sum, &level) in self.sums.iter_mut().zip(row) {
-                    *sum += level as u32 * weight;
-                }
-            }
+            let weights = &self.rows.weights[range.clone()];
+            let rows = &src.rgb()[first_row * stride..][..weights.len() * stride];
+            add_rows(&mut self.sums, rows, weights);
             for (m, &sum) in self.middle.iter_mut().zip(&self.sums) {
                 *m = (sum >> (WEIGHT_BITS - MIDDLE_BITS)) as u16;
             }
@@ -114,7 +113,7 @@ impl Resizer {
                 let mut sums = [half; 3];
                 for (levels, &weight) in source.chunks_exact(3).zip(weights) {
                     for c in 0..3 {
-                        sums[c] += levels[c] as u32 * weight;
+                        sums[c] += levels[c] as u32 * weight as u32;
                     }
                 }
                 for c in 0..3 {
@@ -126,9 +125,64 @@ impl Resizer {
     }
 }
 
+/// Adds rows, each as long as `sums`, times their weights. Nearly all of the time is spent here, and
+/// with the instructions that every x86-64 processor has it is four times as much.
+fn add_rows(sums: &mut [i32], rows: &[u8], weights: &[i16]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has what the function is compiled for.
+        unsafe { add_rows_avx2(sums, rows, weights) };
+        return;
+    }
+    add_rows_portable(sums, rows, weights);
+}
+
+/// [`add_rows_portable`] compiled for AVX2: the same integers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn add_rows_avx2(sums: &mut [i32], rows: &[u8], weights: &[i16]) {
+    add_rows_portable(sums, rows, weights);
+}
+
+#[inline(always)]
+fn add_rows_portable(sums: &mut [i32], rows: &[u8], weights: &[i16]) {
+    let stride = sums.len();
+    // Two rows at once: half the traffic, and a multiply-add of pairs where there is one.
+    for (rows, weights) in rows.chunks(2 * stride).zip(weights.chunks(2)) {
+        let (a, b) = rows.split_at(stride);
+        // The last row of an odd number is taken once more, with a weight of 0.
+        let b = if b.is_empty() { a } else { b };
+        let weight = |k: usize| i32::from(weights.get(k).copied().unwrap_or(0));
+        let (first, second) = (weight(0), weight(1));
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += i32::from(a) * first + i32::from(b) * second;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_processor_adds_the_same() {
+        let level = |i: usize| (i * 97 % 251) as u8;
+        for (stride, count) in [(1, 1), (7, 3), (48, 4), (1920, 5)] {
+            let rows: Vec<u8> = (0..stride * count).map(level).collect();
+            let weights: Vec<i16> = (0..count).map(|k| ONE >> k).collect();
+            let (mut found, mut portable) = (vec![32; stride], vec![32; stride]);
+            add_rows(&mut found, &rows, &weights);
+            add_rows_portable(&mut portable, &rows, &weights);
+            let expected: Vec<i32> = (0..stride)
+                .map(|x| {
+                    32 + (0..count)
+                        .map(|k| i32::from(rows[k * stride + x]) * (1 << 14 >> k))
+                        .sum::<i32>()
+                })
+                .collect();
+            assert_eq!((&found, &portable), (&expected, &expected));
+        }
+    }
 
     fn resized(src: &Frame, width: usize, height: usize) -> Frame {
         let mut dst = Frame::new(width, height);

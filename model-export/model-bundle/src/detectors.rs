@@ -3,8 +3,9 @@
 use crate::Error;
 use crate::manifest::{
     Calibration, Detectors, EventSpec, InputSpec, LocalSpec, MotionSpec, SemanticSpec,
-    SmoothingSpec, SnippetSpec, ZScore,
+    SmoothingSpec, SnippetSpec, StreamSpec, ZScore,
 };
+use crate::states::{self, stream_spec};
 use crate::text::{is_label, is_name};
 use crate::validate::{all_differ, check};
 
@@ -84,6 +85,9 @@ fn local_spec(spec: &LocalSpec, input: &InputSpec) -> Result<(), Error> {
         at("kinds"),
         "must be 1 to 64 different names",
     )?;
+    if let Some(stream) = &spec.stream {
+        stream_spec(stream, &[1, 1, input.height, input.width], "detectors.local.stream")?;
+    }
     z_score(&spec.z, "detectors.local")?;
     weight(spec.weight, "detectors.local")
 }
@@ -120,13 +124,16 @@ fn semantic_spec(spec: &SemanticSpec) -> Result<(), Error> {
             "must have at most 2^26 values: cells times window times feature_size",
         )?;
     }
-    let SnippetSpec { frames, stride, width, height, mean, std } = &spec.snippet;
+    let SnippetSpec { frames, stride, width, height, mean, std, stream } = &spec.snippet;
     check((1..=256).contains(frames), at("snippet.frames"), "must be 1 to 256")?;
     check((1..=*frames).contains(stride), at("snippet.stride"), "must be 1 to snippet.frames")?;
     check((8..=2048).contains(width), at("snippet.width"), "must be 8 to 2048")?;
     check((8..=2048).contains(height), at("snippet.height"), "must be 8 to 2048")?;
     check(mean.iter().all(|m| m.is_finite()), at("snippet.mean"), "must be finite")?;
     check(std.iter().all(|s| is_divisor(*s)), at("snippet.std"), "must be finite and above 0")?;
+    if let Some(stream) = stream {
+        stream_spec(stream, &[1, 3, *height, *width], &at("snippet.stream"))?;
+    }
     z_score(&spec.z, "detectors.semantic")?;
     weight(spec.weight, "detectors.semantic")?;
     excess_over(spec.excess_over, "detectors.semantic")
@@ -176,43 +183,78 @@ fn events(spec: &EventSpec) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the detectors want of a graph: its name and its one input and output.
-pub(crate) struct Role {
-    pub(crate) name: String,
-    pub(crate) input: (&'static str, Vec<u64>),
-    pub(crate) output: (&'static str, Vec<u64>),
+/// What the detectors want of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// Its inputs in their order: name and shape. All but the first are states.
+    pub inputs: Vec<Port>,
+    /// Its outputs in their order; all but the first are states for the next call.
+    pub outputs: Vec<Port>,
+}
+
+/// Name and shape of a graph's input or output.
+pub type Port = (String, Vec<u64>);
+
+impl Role {
+    /// A graph that takes `whole`, or, if it streams, `frame` and its states.
+    fn new(
+        name: &str,
+        whole: (&str, Vec<u64>),
+        frame: Vec<u64>,
+        output: (&str, Vec<u64>),
+        stream: Option<&StreamSpec>,
+    ) -> Self {
+        let port = |(name, shape): (&str, Vec<u64>)| (name.to_owned(), shape);
+        let input = if stream.is_some() { ("frame", frame) } else { whole };
+        let (mut inputs, mut outputs) = (vec![port(input)], vec![port(output)]);
+        if let Some(stream) = stream {
+            let (taken, given) = states::ports(stream);
+            inputs.extend(taken);
+            outputs.extend(given);
+        }
+        Self { name: name.to_owned(), inputs, outputs }
+    }
 }
 
 /// The graphs that the detectors refer to. For specs whose ranges have been checked, or not: no
 /// arithmetic here can fail.
-pub(crate) fn graph_roles(detectors: &Detectors) -> Vec<Role> {
+pub fn graph_roles(detectors: &Detectors) -> Vec<Role> {
     let mut roles = Vec::new();
     let (width, height) = (u64::from(detectors.input.width), u64::from(detectors.input.height));
     if let Some(spec) = &detectors.local {
         let stride = u64::from(spec.map_stride.max(1));
         let channels = 1 + spec.offsets.len() as u64;
         let kinds = spec.kinds.len() as u64;
-        roles.push(Role {
-            name: spec.graph.clone(),
-            input: ("stack", vec![1, channels, height, width]),
-            output: ("maps", vec![1, kinds, height / stride, width / stride]),
-        });
+        roles.push(Role::new(
+            &spec.graph,
+            ("stack", vec![1, channels, height, width]),
+            vec![1, 1, height, width],
+            ("maps", vec![1, kinds, height / stride, width / stride]),
+            spec.stream.as_ref(),
+        ));
     }
     if let Some(spec) = &detectors.semantic {
         let [frames, height, width] =
             [spec.snippet.frames, spec.snippet.height, spec.snippet.width].map(u64::from);
         let [cells, window, size] = [spec.cells(), spec.window, spec.feature_size].map(u64::from);
         let features = if spec.grid.is_some() { vec![1, cells, size] } else { vec![1, size] };
-        roles.push(Role {
-            name: spec.backbone.clone(),
-            input: ("snippet", vec![1, 3, frames, height, width]),
-            output: ("features", features),
-        });
-        roles.push(Role {
-            name: spec.head.clone(),
-            input: ("features", vec![cells, window, size]),
-            output: ("scores", vec![cells, window]),
-        });
+        roles.push(Role::new(
+            &spec.backbone,
+            ("snippet", vec![1, 3, frames, height, width]),
+            vec![1, 3, height, width],
+            ("features", features),
+            spec.snippet.stream.as_ref(),
+        ));
+        let whole = ("features", vec![cells, window, size]);
+        roles.push(Role::new(
+            &spec.head,
+            whole.clone(),
+            whole.1,
+            ("scores", vec![cells, window]),
+            None,
+        ));
     }
     roles
 }

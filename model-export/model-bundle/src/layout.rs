@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::container::MAX_FILE_SIZE;
-use crate::manifest::{BlobRef, Manifest};
+use crate::manifest::{BlobRef, GoldenTensor, Manifest};
 use crate::validate::check;
 
 /// A blob and the manifest entry that it belongs to.
@@ -18,17 +18,28 @@ pub struct NamedBlob<'a> {
 
 /// Every blob of the manifest, after checking that together they cover `available` bytes exactly:
 /// no byte outside a blob, no byte in two, except that entries may share a whole blob.
-pub fn blob_layout(manifest: &Manifest, available: u64) -> Result<Vec<NamedBlob<'_>>, Error> {
+pub fn blob_layout<'a>(
+    manifest: &'a Manifest,
+    available: u64,
+) -> Result<Vec<NamedBlob<'a>>, Error> {
     let mut blobs = Vec::with_capacity(manifest.graphs.len() + 2 * manifest.golden.len());
     for (i, graph) in manifest.graphs.iter().enumerate() {
         let name = format!("graphs[{i}] ({} for {})", graph.name, graph.backend);
         blobs.push(NamedBlob { name, reference: &graph.blob, is_tensor: false });
     }
     for (i, entry) in manifest.golden.iter().enumerate() {
-        let name = format!("golden[{i}].input");
-        blobs.push(NamedBlob { name, reference: &entry.input.blob, is_tensor: true });
-        let name = format!("golden[{i}].output");
-        blobs.push(NamedBlob { name, reference: &entry.output.blob, is_tensor: true });
+        let mut tensor = |name: &str, tensor: &'a GoldenTensor| {
+            let name = format!("golden[{i}].{name}");
+            blobs.push(NamedBlob { name, reference: &tensor.blob, is_tensor: true });
+        };
+        tensor("input", &entry.input);
+        for (i, state) in entry.states.iter().enumerate() {
+            tensor(&format!("states[{i}]"), state);
+        }
+        tensor("output", &entry.output);
+        for (i, state) in entry.next.iter().enumerate() {
+            tensor(&format!("next[{i}]"), state);
+        }
     }
     let mut order: Vec<&NamedBlob<'_>> = blobs.iter().collect();
     order.sort_by_key(|blob| (blob.reference.offset, blob.reference.size));

@@ -15,6 +15,7 @@ pub mod key;
 pub mod layout;
 pub mod manifest;
 pub mod signature;
+pub mod states;
 mod text;
 pub mod validate;
 

@@ -85,6 +85,49 @@ pub struct ZScore {
     pub std: f64,
 }
 
+/// A graph that streams: one call a frame, with states that go out of one call and into the next.
+///
+/// Its first input is `frame`, the newest frame; then come the states, in this order. Its outputs are
+/// the one that it would have without states, then the new states, in the same order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSpec {
+    /// The states; none if a call needs nothing of the one before.
+    pub states: Vec<StateSpec>,
+}
+
+/// What a streaming graph keeps from one call to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateSpec {
+    /// Name of the graph's input that takes it.
+    pub input: String,
+    /// Name of the graph's output that gives it for the next call.
+    pub output: String,
+    /// Its shape.
+    pub shape: Vec<u32>,
+    /// What it is at a stream's first frame.
+    #[serde(default, skip_serializing_if = "InitialState::is_zero")]
+    pub initial: InitialState,
+}
+
+/// What a state is at a stream's first frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitialState {
+    /// All values 0.
+    #[default]
+    Zero,
+    /// The first `frame`, as often as it goes into the state's channels (its second axis).
+    FirstFrame,
+}
+
+impl InitialState {
+    fn is_zero(&self) -> bool {
+        *self == Self::Zero
+    }
+}
+
 /// The local detector: a fully convolutional network on a stack of luma frames.
 ///
 /// Input channel 0 is `(f_t - mean) / std`; channel i is `(f_{t+offsets[i-1]} - f_t) / diff_scale`.
@@ -94,7 +137,9 @@ pub struct ZScore {
 #[serde(deny_unknown_fields)]
 pub struct LocalSpec {
     /// Name of the graph; input `stack` `[1, 1 + offsets, height, width]`, output `maps`
-    /// `[1, kinds, height / map_stride, width / map_stride]`.
+    /// `[1, kinds, height / map_stride, width / map_stride]`. One that streams takes `frame`
+    /// `[1, 1, height, width]`, the luma levels 0 to 255 of the newest frame, instead; its maps are
+    /// those of the frame as far back as the largest positive offset.
     pub graph: String,
     /// Offsets in model frames of the difference channels; negative is the past.
     pub offsets: Vec<i32>,
@@ -104,6 +149,9 @@ pub struct LocalSpec {
     pub std: f32,
     /// Divisor of the differences.
     pub diff_scale: f32,
+    /// If given, the graph streams and makes the stack itself, from frames that it keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamSpec>,
     /// Input pixels for each map cell, along each axis.
     pub map_stride: u32,
     /// Edge of the box over which logits are averaged, in cells, odd.
@@ -144,7 +192,9 @@ pub struct MotionSpec {
 #[serde(deny_unknown_fields)]
 pub struct SemanticSpec {
     /// Name of the backbone graph; input `snippet` `[1, 3, frames, height, width]`, output
-    /// `features` `[1, feature_size]`, with a grid `[1, cells, feature_size]`, row by row.
+    /// `features` `[1, feature_size]`, with a grid `[1, cells, feature_size]`, row by row. One that
+    /// streams takes `frame` `[1, 3, height, width]` instead, and a snippet's features are the mean of
+    /// those of its frames.
     pub backbone: String,
     /// Name of the head graph; input `features` `[1, window, feature_size]`, output `scores`
     /// `[1, window]`; with a grid there are `cells` instead of the 1.
@@ -201,6 +251,9 @@ pub struct SnippetSpec {
     pub mean: [f32; 3],
     /// Divisor of each RGB channel.
     pub std: [f32; 3],
+    /// If given, the backbone streams: it takes every model frame once, alone, whatever the snippets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamSpec>,
 }
 
 /// Temporal smoothing of each detector's z-score: a Gaussian over `radius` frames before and after,
@@ -273,7 +326,7 @@ pub struct BlobRef {
     pub sha256: String,
 }
 
-/// One input of a graph and the outputs that the host computed for it.
+/// One input of a graph, with its states if it streams, and the outputs that the host computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenEntry {
@@ -283,9 +336,15 @@ pub struct GoldenEntry {
     pub backend: String,
     /// Input tensor.
     pub input: GoldenTensor,
+    /// Input tensors of the states, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<GoldenTensor>,
     /// Expected output tensor.
     pub output: GoldenTensor,
-    /// Largest accepted mean absolute difference of the output, divided by the mean absolute
+    /// Expected output tensors of the states, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<GoldenTensor>,
+    /// Largest accepted mean absolute difference of an output, divided by the mean absolute
     /// expected output.
     pub tolerance: f64,
 }

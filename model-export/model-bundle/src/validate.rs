@@ -3,7 +3,7 @@
 //! Everything after this may rely on it: no later code meets a zero stride, an infinite weight or
 //! a graph that is not there. Run on verified bytes only, and again before signing.
 
-use crate::detectors::{self, Role};
+use crate::detectors::{self, Port, Role};
 use crate::manifest::{GoldenEntry, GoldenTensor, Manifest, SCHEMA};
 use crate::text::{is_label, is_name, is_version};
 use crate::{Error, check_limit};
@@ -102,7 +102,7 @@ fn golden(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
     check_limit("golden count", manifest.golden.len() as u64, MAX_GOLDEN as u64)?;
     for (i, entry) in manifest.golden.iter().enumerate() {
         let at = |name: &str| format!("golden[{i}].{name}");
-        let GoldenEntry { graph, backend, input, output, tolerance } = entry;
+        let GoldenEntry { graph, backend, input, states, output, next, tolerance } = entry;
         check(
             manifest.graphs.iter().any(|g| g.name == *graph && g.backend == *backend),
             at("graph"),
@@ -115,8 +115,8 @@ fn golden(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
         )?;
         // A graph of the bundle has a role, checked before.
         if let Some(role) = roles.iter().find(|role| role.name == *graph) {
-            golden_tensor(input, &role.input, &at("input"))?;
-            golden_tensor(output, &role.output, &at("output"))?;
+            golden_tensors((input, "input"), (states, "states"), &role.inputs, &at)?;
+            golden_tensors((output, "output"), (next, "next"), &role.outputs, &at)?;
         }
     }
     for (i, graph) in manifest.graphs.iter().enumerate() {
@@ -129,11 +129,26 @@ fn golden(manifest: &Manifest, roles: &[Role]) -> Result<(), Error> {
     Ok(())
 }
 
-fn golden_tensor(
-    tensor: &GoldenTensor,
-    (name, shape): &(&str, Vec<u64>),
-    at: &str,
+/// Checks the tensors of an entry against a graph's inputs or outputs; all but the first are states.
+fn golden_tensors(
+    (first, name): (&GoldenTensor, &str),
+    (states, names): (&[GoldenTensor], &str),
+    ports: &[Port],
+    at: &dyn Fn(&str) -> String,
 ) -> Result<(), Error> {
+    // A role has at least one input and one output.
+    let Some((port, ports)) = ports.split_first() else {
+        return Ok(());
+    };
+    golden_tensor(first, port, &at(name))?;
+    check(states.len() == ports.len(), at(names), format!("must be {} tensors", ports.len()))?;
+    for (i, (tensor, port)) in states.iter().zip(ports).enumerate() {
+        golden_tensor(tensor, port, &at(&format!("{names}[{i}]")))?;
+    }
+    Ok(())
+}
+
+fn golden_tensor(tensor: &GoldenTensor, (name, shape): &Port, at: &str) -> Result<(), Error> {
     check(tensor.name == *name, format!("{at}.name"), format!("must be `{name}`"))?;
     check(tensor.shape == *shape, format!("{at}.shape"), format!("must be {shape:?}"))?;
     let size = shape.iter().try_fold(4u64, |size, extent| size.checked_mul(*extent));

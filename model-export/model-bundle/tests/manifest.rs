@@ -1,10 +1,12 @@
 //! One wrong field at a time: each is refused, and the message names the field.
 
+#![allow(clippy::unwrap_used, reason = "test code outside a test function")]
+
 mod common;
 
-use common::{minimal, sample};
-use model_bundle::manifest::GridSpec;
-use model_bundle::{Error, Manifest};
+use common::{minimal, sample, streaming};
+use model_bundle::manifest::{GridSpec, InitialState, StateSpec};
+use model_bundle::{Bundle, Error, Manifest, Trust};
 
 /// The field that the writer complains of after `change`.
 fn refused_field(change: impl FnOnce(&mut Manifest)) -> String {
@@ -111,6 +113,85 @@ fn semantic() {
         "detectors.semantic.snippet.mean":
             |m| m.detectors.semantic.as_mut().unwrap().snippet.mean[2] = f32::NAN;
     }
+}
+
+/// The field that the writer complains of after `change` of a bundle whose graphs stream.
+fn refused_stream(change: impl FnOnce(&mut Manifest)) -> String {
+    let (builder, mut manifest) = streaming();
+    change(&mut manifest);
+    match builder.payload(&manifest) {
+        Err(Error::BadManifest { field, .. }) => field,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The states of the backbone.
+fn states(manifest: &mut Manifest) -> &mut Vec<StateSpec> {
+    let semantic = manifest.detectors.semantic.as_mut().unwrap();
+    &mut semantic.snippet.stream.as_mut().unwrap().states
+}
+
+fn change(change: impl Fn(&mut Manifest) + 'static) -> Box<dyn Fn(&mut Manifest)> {
+    Box::new(change)
+}
+
+#[test]
+fn streaming_graphs_have_states() {
+    let (builder, manifest) = streaming();
+    let payload = builder.payload(&manifest).unwrap();
+    let keys = common::key_pair();
+    let bytes = common::finish(&payload, &keys);
+    let bundle = Bundle::from_bytes(bytes, &Trust::Embedded).unwrap();
+    assert_eq!(*bundle.manifest(), manifest);
+    let at = "detectors.semantic.snippet.stream.states";
+    for (field, change) in [
+        ("[1].input", change(|m| states(m)[1].input.clear())),
+        ("[0].output", change(|m| states(m)[0].output = "a b".into())),
+        ("[0].shape", change(|m| states(m)[0].shape.clear())),
+        ("[0].shape", change(|m| states(m)[0].shape[2] = 0)),
+        ("[0].shape", change(|m| states(m)[0].initial = InitialState::FirstFrame)),
+        ("", change(|m| states(m)[0].shape = vec![u32::MAX; 8])),
+        ("", change(|m| states(m)[1].input = "state.3".into())),
+        ("", change(|m| states(m)[1].output = "features".into())),
+        ("", change(|m| states(m)[1].output = "state.3".into())),
+        ("", change(|m| *states(m) = vec![states(m)[0].clone(); 33])),
+    ] {
+        assert_eq!(refused_stream(change), format!("{at}{field}"));
+    }
+    let local = |m: &mut Manifest, shape: [u32; 4]| {
+        let stream = m.detectors.local.as_mut().unwrap().stream.as_mut().unwrap();
+        stream.states[0].shape = shape.into();
+    };
+    let field = refused_stream(|m| local(m, [1, 6, 16, 31]));
+    assert_eq!(field, "detectors.local.stream.states[0].shape");
+    // The golden entries must have the states, too.
+    for (field, change) in [
+        ("golden[2].states", change(|m| drop(m.golden[2].states.pop()))),
+        ("golden[2].states[0].name", change(|m| m.golden[2].states.swap(0, 1))),
+        ("golden[2].next[1].shape", change(|m| m.golden[2].next[1].shape[1] = 3)),
+        ("golden[0].next", change(|m| m.golden[0].next.clear())),
+        ("golden[0].input.name", change(|m| m.detectors.local.as_mut().unwrap().stream = None)),
+    ] {
+        assert_eq!(refused_stream(change), field);
+    }
+    assert_eq!(
+        refused_field(|m| {
+            m.golden[2].states = vec![m.golden[2].input.clone()];
+        }),
+        "golden[2].states"
+    );
+}
+
+/// What is not said is not written: a bundle without streams is what it was before there were any.
+#[test]
+fn a_bundle_without_streams_says_nothing_of_them() {
+    let (_, manifest) = sample();
+    let text = serde_json::to_string(&manifest).unwrap();
+    assert!(!text.contains("stream") && !text.contains("states") && !text.contains("next"));
+    let (_, manifest) = streaming();
+    let text = serde_json::to_string(&manifest).unwrap();
+    assert!(text.contains("\"initial\":\"first-frame\"") && !text.contains("zero"), "{text}");
+    assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
 }
 
 #[test]

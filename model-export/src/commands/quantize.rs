@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use inference::{Backend, BackendKind, BackendOptions, best_backend};
-use model_bundle::manifest::SnippetSpec;
+use inference::{BackendKind, BackendOptions, Graph, TensorInfo, best_backend};
+use model_bundle::manifest::{InitialState, LocalSpec, SnippetSpec, StateSpec, StreamSpec};
 use model_export::calibration::{Preprocessing, Samples};
 use model_export::onnx;
 use model_export::pack::checkpoint::read_detectors;
@@ -17,7 +17,8 @@ use super::{Usage, print, write_file};
 /// Quantize an fp32 ONNX graph to INT8 (QDQ form), calibrated on video
 ///
 /// The frames become the graph's input the way the camera makes it: a `stack` needs --config, a
-/// `snippet` needs --config or --backbone.
+/// `snippet` needs --config or --backbone. So does the `frame` of a graph that streams, whose states
+/// are recorded while it runs over the frames before.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  model-export quantize i3d.onnx --backbone i3d --calibration \
                         normal/ --out i3d.int8.onnx\n  model-export quantize local.onnx --config \
@@ -90,9 +91,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => vec![BackendKind::Ort, BackendKind::Tract],
     };
     let backend = best_backend(&kinds, &BackendOptions { threads: 0, ..Default::default() })?;
-    let preprocessing = preprocessing(args, backend.as_ref(), &bytes)?;
+    let graph = backend.load("model", &bytes)?;
+    let preprocessing = preprocessing(args, graph.as_ref())?;
     let clips = video::list_clips(&args.calibration)?;
-    let samples = Samples::new(&clips, preprocessing, args.samples)?;
+    let samples = Samples::new(&clips, preprocessing, args.samples)?.through(graph);
 
     let options = Options {
         flavour: match args.flavour {
@@ -114,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut failure = None;
     let mut inputs = samples
         .map_while(|sample| match sample {
-            Ok(tensor) => Some(vec![tensor]),
+            Ok(tensors) => Some(tensors),
             Err(error) => {
                 failure = Some(error);
                 None
@@ -141,30 +143,41 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// How frames become the input of this graph.
-fn preprocessing(
-    args: &Args,
-    backend: &dyn Backend,
-    bytes: &[u8],
-) -> anyhow::Result<Preprocessing> {
-    let graph = backend.load("model", bytes)?;
+/// How frames become the inputs of this graph.
+fn preprocessing(args: &Args, graph: &dyn Graph) -> anyhow::Result<Preprocessing> {
     let usage = |message: String| Err(Usage(message).into());
-    let [input] = graph.inputs() else {
-        return usage(format!("{} must have one input", args.model.display()));
+    let Some((input, states)) = graph.inputs().split_first() else {
+        return usage(format!("{} has no input", args.model.display()));
     };
+    let stream = (input.name == "frame").then(|| stream(states, graph.outputs()));
+    if stream.is_none() && !states.is_empty() {
+        return usage(format!("{} must have one input", args.model.display()));
+    }
     let detectors = args.config.as_deref().map(read_detectors).transpose()?;
     let chosen = match (input.name.as_str(), &input.shape[..], detectors) {
-        ("stack", _, Some(detectors)) => {
-            detectors.local.map(|local| Preprocessing::Stack { local, input: detectors.input })
+        ("stack", _, Some(detectors)) | ("frame", &[1, 1, _, _], Some(detectors)) => {
+            let of_this_form = |local: &LocalSpec| local.stream == stream;
+            let local = detectors.local.filter(of_this_form);
+            local.map(|local| Preprocessing::Stack { local, input: detectors.input })
         }
-        ("snippet", _, Some(detectors)) => detectors.semantic.map(|semantic| {
-            let frame_rate = Some(detectors.input.frame_rate);
-            Preprocessing::Snippet { snippet: semantic.snippet, frame_rate }
-        }),
+        ("snippet", _, Some(detectors)) | ("frame", &[1, 3, _, _], Some(detectors)) => detectors
+            .semantic
+            .filter(|semantic| semantic.snippet.stream == stream)
+            .map(|semantic| {
+                let frame_rate = Some(detectors.input.frame_rate);
+                Preprocessing::Snippet { snippet: semantic.snippet, frame_rate }
+            }),
         ("snippet", &[1, 3, frames, height, width], None) => args.backbone.map(|backbone| {
             let (mean, std) = backbone.normalisation();
             let [frames, width, height] = [frames, width, height].map(|n| n as u32);
-            let snippet = SnippetSpec { frames, stride: frames, width, height, mean, std };
+            let snippet =
+                SnippetSpec { frames, stride: frames, width, height, mean, std, stream: None };
+            Preprocessing::Snippet { snippet, frame_rate: None }
+        }),
+        ("frame", &[1, 3, height, width], None) => args.backbone.map(|backbone| {
+            let (mean, std) = backbone.normalisation();
+            let [width, height] = [width, height].map(|n| n as u32);
+            let snippet = SnippetSpec { frames: 1, stride: 1, width, height, mean, std, stream };
             Preprocessing::Snippet { snippet, frame_rate: None }
         }),
         _ => None,
@@ -172,11 +185,22 @@ fn preprocessing(
     let Some(chosen) = chosen else {
         return usage(format!(
             "nothing says how frames become input `{}` {:?}: give --config with that detector, or \
-             --backbone for a `snippet`",
+             --backbone for a `snippet` or a colour `frame`",
             input.name, input.shape
         ));
     };
     Ok(chosen)
+}
+
+/// The states of a streaming graph, zero at a stream's start.
+fn stream(states: &[TensorInfo], outputs: &[TensorInfo]) -> StreamSpec {
+    let states = states.iter().zip(outputs.iter().skip(1)).map(|(input, output)| StateSpec {
+        input: input.name.clone(),
+        output: output.name.clone(),
+        shape: input.shape.iter().map(|&size| size as u32).collect(),
+        initial: InitialState::Zero,
+    });
+    StreamSpec { states: states.collect() }
 }
 
 fn summary(out: &Path, report: &Report) -> String {

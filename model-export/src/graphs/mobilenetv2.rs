@@ -74,6 +74,19 @@ pub fn layer(name: &str) -> Option<(usize, usize)> {
     }
 }
 
+/// The blocks up to the layer `end`, or all, that add their input: index, channels, and input pixels
+/// for one of their places along each axis.
+pub(super) fn adding_blocks(end: Option<&str>) -> Vec<(usize, usize, usize)> {
+    let blocks = GROUPS.iter().map(|group| group.2).sum::<usize>();
+    let last = end.and_then(|end| end.strip_prefix("features.")?.parse().ok()).unwrap_or(blocks);
+    let at = |index: usize| layer(&format!("features.{index}"));
+    (1..=blocks.min(last))
+        .filter_map(|index| Some((index, at(index - 1)?, at(index)?)))
+        .filter(|(_, before, after)| before == after)
+        .map(|(index, _, (channels, stride))| (index, channels, stride))
+        .collect()
+}
+
 /// Builds the graph: input `snippet` `[1, 3, frames, height, width]`, RGB normalised by [`MEAN`]
 /// and [`STD`]; output `features` `[1, 1280]`, or `[1, cells, c]` of a layer.
 ///
@@ -82,83 +95,106 @@ pub fn layer(name: &str) -> Option<(usize, usize)> {
 /// zero or the layer unknown.
 pub fn build(weights: &Weights, config: &Config) -> Result<ModelProto, Error> {
     let Config { frames, width, height, ref cells } = *config;
-    if let Some(cells) = cells.as_ref().filter(|cells| layer(&cells.layer).is_none()) {
-        let reason = format!("no layer {}; there are features.0 to features.18", cells.layer);
-        return Err(Error::Config { graph: "mobilenetv2", reason });
-    }
-    if [frames, width, height].contains(&0) {
-        let reason = format!("a snippet of {frames} frames of {width}x{height} is empty");
-        return Err(Error::Config { graph: "mobilenetv2", reason });
-    }
-    let mut net = Net { graph: GraphBuilder::new("mobilenetv2"), weights };
+    let name = "mobilenetv2";
+    check(name, &[frames, width, height], cells.as_ref())?;
+    let mut net = Net { graph: GraphBuilder::new(name), weights };
     let snippet = net.graph.input("snippet", &[1, 3, frames, height, width])?;
     // Frames become the batch: [1, 3, t, h, w] -> [t, 3, h, w].
     let x = net.graph.transpose("frames/transpose", &snippet, &[0, 2, 1, 3, 4])?;
     let x = net.graph.reshape("frames", &x, &[frames, 3, height, width])?;
-
-    let half = Window::new(&[3, 3]).strided(&[2, 2]).padded(1);
-    let x = net.conv("features.0.0", "features.0.1", &x, STEM, &half)?;
-    let mut x = net.graph.relu6("features.0/relu6", &x)?;
-    let mut index = 0;
-    let ends =
-        |index: usize| cells.as_ref().filter(|cells| cells.layer == format!("features.{index}"));
-    if let Some(cells) = ends(index) {
-        return net.cells(cells, &x);
-    }
-    for (expansion, channels, blocks, stride) in GROUPS {
-        for block in 0..blocks {
-            index += 1;
-            let stride = if block == 0 { stride } else { 1 };
-            x = net.block(&format!("features.{index}"), &x, expansion, channels, stride)?;
-            if let Some(cells) = ends(index) {
-                return net.cells(cells, &x);
-            }
-        }
-    }
-    let name = format!("features.{}", index + 1);
-    let one = Window::new(&[1, 1]);
-    let x = net.conv(&format!("{name}.0"), &format!("{name}.1"), &x, FEATURE_SIZE, &one)?;
-    let x = net.graph.relu6(&format!("{name}/relu6"), &x)?;
-    if let Some(cells) = ends(index + 1) {
-        return net.cells(cells, &x);
-    }
-
-    // [t, 1280, h / 32, w / 32] -> [t, 1280] -> [1280] -> [1, 1280]
-    let x = net.graph.spatial_mean("pool", &x)?;
-    let x = net.graph.mean("pool/frames", &x, &[0])?;
-    let features = net.graph.reshape("pool/batch", &x, &[1, FEATURE_SIZE])?;
+    let end = cells.as_ref().map(|cells| cells.layer.as_str());
+    let x = net.trunk(&x, end, &mut |_, _, x| Ok(x.clone()))?; // [t, c, h, w]
+    let features = if let Some(cells) = cells {
+        let map = net.graph.mean("cells/frames", &x, &[0])?; // [c, h, w]
+        let shape = [&[1], map.shape()].concat();
+        let map = net.graph.reshape("cells/batch", &map, &shape)?;
+        cells.output(&mut net.graph, &map)?
+    } else {
+        // [t, 1280, h / 32, w / 32] -> [t, 1280] -> [1280] -> [1, 1280]
+        let x = net.graph.spatial_mean("pool", &x)?;
+        let x = net.graph.mean("pool/frames", &x, &[0])?;
+        net.graph.reshape("pool/batch", &x, &[1, FEATURE_SIZE])?
+    };
     Ok(net.graph.finish(&[(&features, "features")])?)
 }
 
-struct Net<'a> {
-    graph: GraphBuilder,
-    weights: &'a Weights,
+/// Refuses sizes of zero and cells of a layer that there is not.
+pub(super) fn check(
+    graph: &'static str,
+    sizes: &[usize],
+    cells: Option<&Cells>,
+) -> Result<(), Error> {
+    if let Some(cells) = cells.filter(|cells| layer(&cells.layer).is_none()) {
+        let reason = format!("no layer {}; there are features.0 to features.18", cells.layer);
+        return Err(Error::Config { graph, reason });
+    }
+    if sizes.contains(&0) {
+        return Err(Error::Config { graph, reason: format!("an input of {sizes:?} is empty") });
+    }
+    Ok(())
+}
+
+/// What the filtering branch of a block that adds its input reads instead of that input; called with
+/// the graph, the block's index (torchvision's `features.INDEX`) and the input `[n, c, h, w]`.
+pub(super) type Branch<'a> =
+    dyn FnMut(&mut GraphBuilder, usize, &Value) -> Result<Value, Error> + 'a;
+
+/// The network under construction.
+pub(super) struct Net<'a> {
+    pub(super) graph: GraphBuilder,
+    pub(super) weights: &'a Weights,
 }
 
 impl Net<'_> {
-    /// The graph that ends with the cells of `x` `[t, c, h, w]`.
-    fn cells(mut self, cells: &Cells, x: &Value) -> Result<ModelProto, Error> {
-        let map = self.graph.mean("cells/frames", x, &[0])?; // [c, h, w]
-        let shape = [&[1], map.shape()].concat();
-        let map = self.graph.reshape("cells/batch", &map, &shape)?;
-        let features = cells.output(&mut self.graph, &map)?;
-        Ok(self.graph.finish(&[(&features, "features")])?)
+    /// The convolutions, from frames `[n, 3, h, w]` to the map of the layer `end`, or of the last one
+    /// `[n, 1280, h / 32, w / 32]`.
+    pub(super) fn trunk(
+        &mut self,
+        frames: &Value,
+        end: Option<&str>,
+        branch: &mut Branch<'_>,
+    ) -> Result<Value, Error> {
+        let half = Window::new(&[3, 3]).strided(&[2, 2]).padded(1);
+        let x = self.conv("features.0.0", "features.0.1", frames, STEM, &half)?;
+        let mut x = self.graph.relu6("features.0/relu6", &x)?;
+        let mut index = 0;
+        let ends = |index: usize| end.is_some_and(|end| end == format!("features.{index}"));
+        if ends(index) {
+            return Ok(x);
+        }
+        for (expansion, channels, blocks, first) in GROUPS {
+            for block in 0..blocks {
+                index += 1;
+                let stride = if block == 0 { first } else { 1 };
+                x = self.block(index, &x, expansion, channels, stride, branch)?;
+                if ends(index) {
+                    return Ok(x);
+                }
+            }
+        }
+        let name = format!("features.{}", index + 1);
+        let one = Window::new(&[1, 1]);
+        let x = self.conv(&format!("{name}.0"), &format!("{name}.1"), &x, FEATURE_SIZE, &one)?;
+        Ok(self.graph.relu6(&format!("{name}/relu6"), &x)?)
     }
 
     /// An inverted residual: expand, filter each channel, project; added to its input where the
-    /// shapes are equal.
+    /// shapes are equal, and then what is expanded is what `branch` gives.
     fn block(
         &mut self,
-        name: &str,
+        index: usize,
         x: &Value,
         expansion: usize,
         channels: usize,
         stride: usize,
+        branch: &mut Branch<'_>,
     ) -> Result<Value, Error> {
+        let name = format!("features.{index}");
         let inputs = x.shape()[1];
         let hidden = inputs * expansion;
+        let adds = stride == 1 && inputs == channels;
+        let mut y = if adds { branch(&mut self.graph, index, x)? } else { x.clone() };
         // torchvision leaves the expansion out where it is 1, which moves the rest forward.
-        let mut y = x.clone();
         let mut part = 0;
         if expansion != 1 {
             let conv = format!("{name}.conv.0");
@@ -174,7 +210,7 @@ impl Net<'_> {
         let (conv, norm) = (part + 1, part + 2);
         let (conv, norm) = (format!("{name}.conv.{conv}"), format!("{name}.conv.{norm}"));
         y = self.conv(&conv, &norm, &y, channels, &Window::new(&[1, 1]))?;
-        if stride == 1 && inputs == channels {
+        if adds {
             y = self.graph.add(&format!("{name}/sum"), x, &y)?;
         }
         Ok(y)

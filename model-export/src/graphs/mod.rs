@@ -7,6 +7,7 @@ pub mod head;
 pub mod i3d;
 pub mod local;
 pub mod mobilenetv2;
+pub mod tsm_mobilenetv2;
 
 use crate::onnx::{GraphBuilder, Value, Window};
 use crate::{onnx, weights};

@@ -8,6 +8,7 @@
 //!
 //! Operators and their attributes follow the ONNX operator specification, opset [`OPSET`].
 
+mod cost;
 mod ops;
 mod window;
 
@@ -20,6 +21,7 @@ use tract_onnx::pb::{
     tensor_shape_proto, type_proto,
 };
 
+pub use cost::multiply_adds;
 pub use tract_onnx::pb::ModelProto;
 pub use window::Window;
 

@@ -231,6 +231,30 @@ impl GraphBuilder {
         self.node("Concat", name, parts, vec![int("axis", axis as i64)], &shape)
     }
 
+    /// Indices `start..end` along `axis`.
+    ///
+    /// # Errors
+    /// See the module.
+    pub fn slice(
+        &mut self,
+        name: &str,
+        x: &Value,
+        axis: usize,
+        range: std::ops::Range<usize>,
+    ) -> Result<Value, Error> {
+        let size = x.shape().get(axis).copied().unwrap_or(0);
+        if range.is_empty() || range.end > size {
+            let reason = format!("no {range:?} along axis {axis} of input {:?}", x.shape());
+            return Err(shape_error(name, reason));
+        }
+        let starts = self.integers(&format!("{name}.start"), &[range.start as i64])?;
+        let ends = self.integers(&format!("{name}.end"), &[range.end as i64])?;
+        let axes = self.integers(&format!("{name}.axis"), &[axis as i64])?;
+        let mut shape = x.shape().to_vec();
+        shape[axis] = range.len();
+        self.node("Slice", name, &[x, &starts, &ends, &axes], vec![], &shape)
+    }
+
     /// The same values in row-major order under another shape.
     ///
     /// # Errors
@@ -306,6 +330,7 @@ mod tests {
         assert_eq!(graph.pad("p", &x, &[(0, 0), (1, 2), (0, 1)]).unwrap().shape(), [2, 6, 5]);
         assert_eq!(graph.mean("a", &x, &[0, 2]).unwrap().shape(), [3]);
         assert_eq!(graph.reshape("r", &x, &[6, 4]).unwrap().shape(), [6, 4]);
+        assert_eq!(graph.slice("l", &x, 1, 1..3).unwrap().shape(), [2, 2, 4]);
         let row = graph.constant("row", &[4], &[0.0; 4]).unwrap();
         assert_eq!(graph.add("s", &x, &row).unwrap().shape(), [2, 3, 4]);
     }
@@ -321,6 +346,9 @@ mod tests {
         assert!(graph.concat("c", &[&x, &row], 0).is_err());
         assert!(graph.concat("c", &[], 0).is_err());
         assert!(graph.reshape("r", &x, &[5, 5]).is_err());
+        assert!(graph.slice("l", &x, 1, 1..4).is_err());
+        assert!(graph.slice("l", &x, 1, 2..2).is_err());
+        assert!(graph.slice("l", &x, 3, 0..1).is_err());
         assert!(graph.transpose("t", &x, &[0, 0, 1]).is_err());
         assert!(graph.mean("a", &x, &[3]).is_err());
         assert!(graph.softmax("f", &x, 3).is_err());

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `config.toml` | `[detectors]` ([`Detectors`]) and `[provenance]`; other tables are not read |
 //! | `graphs/NAME.BACKEND.PRECISION.onnx` | a graph, for example `graphs/local.ort.int8.onnx` |
-//! | `golden/NAME.json` | name and shape of the graph's golden input |
-//! | `golden/NAME.input.bin` | its values, little-endian `f32`, row-major |
+//! | `golden/NAME.json` | name and shape of the graph's golden input, and of its states if it streams |
+//! | `golden/NAME.input.bin` | their values one after the other, little-endian `f32`, row-major |
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use model_bundle::validate::PRECISIONS;
 use serde::{Deserialize, Serialize};
 
 use super::signing::io;
-use super::{Error, GoldenInput, GraphInput};
+use super::{Error, GoldenInput, GraphInput, InputTensor};
 
 /// What a checkpoint holds for packing.
 #[derive(Debug, Clone)]
@@ -43,6 +43,15 @@ struct Config {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GoldenHeader {
+    name: String,
+    shape: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    states: Vec<GoldenState>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoldenState {
     name: String,
     shape: Vec<usize>,
 }
@@ -82,12 +91,23 @@ fn read_config(path: &Path) -> Result<Config, Error> {
 pub fn write_golden(dir: &Path, golden: &GoldenInput) -> Result<(), Error> {
     let dir = dir.join("golden");
     std::fs::create_dir_all(&dir).map_err(io("write", &dir))?;
-    let header = GoldenHeader { name: golden.name.clone(), shape: golden.shape.clone() };
+    let tensors = golden.inputs.iter();
+    let mut states: Vec<GoldenState> =
+        tensors.map(|t| GoldenState { name: t.name.clone(), shape: t.shape.clone() }).collect();
+    if states.is_empty() {
+        return Err(wrong(
+            &dir,
+            format!("graph {} has no golden input to be written", golden.graph),
+        ));
+    }
+    let GoldenState { name, shape } = states.remove(0);
+    let header = GoldenHeader { name, shape, states };
     let path = dir.join(format!("{}.json", golden.graph));
     let text = serde_json::to_string(&header).map_err(|e| wrong(&path, e.to_string()))?;
     std::fs::write(&path, text).map_err(io("write", &path))?;
     let path = dir.join(format!("{}.input.bin", golden.graph));
-    let bytes: Vec<u8> = golden.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let values = golden.inputs.iter().flat_map(|tensor| &tensor.values);
+    let bytes: Vec<u8> = values.flat_map(|v| v.to_le_bytes()).collect();
     std::fs::write(&path, bytes).map_err(io("write", &path))
 }
 
@@ -130,14 +150,25 @@ fn read_golden(dir: &Path, graph: &str) -> Result<GoldenInput, Error> {
         serde_json::from_str(&text).map_err(|e| wrong(&path, e.to_string()))?;
     let path = dir.join(format!("{graph}.input.bin"));
     let bytes = std::fs::read(&path).map_err(io("read", &path))?;
-    let needed = header.shape.iter().try_fold(4usize, |size, extent| size.checked_mul(*extent));
-    if needed != Some(bytes.len()) {
-        let problem =
-            format!("has {} bytes, which is not 4 a value of {:?}", bytes.len(), header.shape);
+    let count = |shape: &[usize]| shape.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
+    let shapes: Vec<&[usize]> = std::iter::once(header.shape.as_slice())
+        .chain(header.states.iter().map(|state| state.shape.as_slice()))
+        .collect();
+    let counts: Option<Vec<usize>> = shapes.iter().map(|shape| count(shape)).collect();
+    let needed = |counts: &[usize]| {
+        counts.iter().try_fold(0usize, |sum, n| sum.checked_add(n.checked_mul(4)?))
+    };
+    let Some(counts) = counts.filter(|counts| needed(counts) == Some(bytes.len())) else {
+        let problem = format!("has {} bytes, which is not 4 a value of {shapes:?}", bytes.len());
         return Err(wrong(&path, problem));
-    }
-    let values = bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c)).collect();
-    Ok(GoldenInput { graph: graph.to_owned(), name: header.name, shape: header.shape, values })
+    };
+    let mut values = bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c));
+    let first = GoldenState { name: header.name, shape: header.shape };
+    let inputs = std::iter::once(first).chain(header.states).zip(counts).map(|(tensor, count)| {
+        let values = values.by_ref().take(count).collect();
+        InputTensor { name: tensor.name, shape: tensor.shape, values }
+    });
+    Ok(GoldenInput { graph: graph.to_owned(), inputs: inputs.collect() })
 }
 
 fn wrong(path: &Path, problem: impl Into<String>) -> Error {

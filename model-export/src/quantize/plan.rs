@@ -70,7 +70,7 @@ const HEAD: &[&str] = &[
 ];
 
 /// Operators that only move data.
-const MOVES: &[&str] = &["Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"];
+const MOVES: &[&str] = &["Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice"];
 
 /// Plans the quantization of a graph.
 pub(super) fn plan(index: &Index<'_>, options: &Options) -> Result<Plan, Error> {

@@ -69,6 +69,16 @@ pub enum Error {
         /// Shape the network needs.
         expected: Vec<usize>,
     },
+    /// A note beside the tensors is not what it should be.
+    #[error("weights {file}: metadata {key} is {text:?}, it must be a whole number above 0")]
+    Metadata {
+        /// The file.
+        file: String,
+        /// Name of the note.
+        key: String,
+        /// What it says.
+        text: String,
+    },
     /// A tensor holds a NaN or an infinity.
     #[error("tensor {tensor} of weights {file} is not finite at element {element}: fetch it anew")]
     NotFinite {
@@ -95,12 +105,19 @@ pub struct Array {
 pub struct Weights {
     source: String,
     tensors: BTreeMap<String, Array>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Weights {
     /// Weights made in memory; `source` stands for the file name in errors.
     pub fn new(source: &str, tensors: BTreeMap<String, Array>) -> Self {
-        Self { source: source.to_owned(), tensors }
+        Self { source: source.to_owned(), tensors, metadata: BTreeMap::new() }
+    }
+
+    /// The same with notes beside the tensors, as a safetensors file has them.
+    #[must_use]
+    pub fn with_metadata(self, metadata: BTreeMap<String, String>) -> Self {
+        Self { metadata, ..self }
     }
 
     /// Reads a weights file, whichever of the known kinds it is.
@@ -127,15 +144,16 @@ impl Weights {
     /// [`Error::Format`] if they are damaged or of another kind.
     pub fn from_bytes(source: &str, bytes: &[u8]) -> Result<Self, Error> {
         let tensors = match bytes {
+            _ if begins_like_safetensors(bytes) => return Self::of_safetensors(source, bytes),
             [0x80, ..] if torch::recognises(bytes) => torch::read(bytes),
             [0x80, ..] => numpy::read(bytes),
             [b'P', b'K', ..] => {
                 Err("a zip archive, as PyTorch writes now: save it as safetensors".to_owned())
             }
-            _ => from_safetensors(bytes),
+            _ => return Self::of_safetensors(source, bytes),
         };
         let format = |reason| Error::Format { file: source.to_owned(), reason };
-        Ok(Self { source: source.to_owned(), tensors: tensors.map_err(format)? })
+        Ok(Self::new(source, tensors.map_err(format)?))
     }
 
     /// Reads a safetensors file.
@@ -145,11 +163,13 @@ impl Weights {
     pub fn from_safetensors(path: &Path) -> Result<Self, Error> {
         let bytes =
             std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
-        let file = path.display().to_string();
-        match from_safetensors(&bytes) {
-            Ok(tensors) => Ok(Self { source: file, tensors }),
-            Err(reason) => Err(Error::Format { file, reason }),
-        }
+        Self::of_safetensors(&path.display().to_string(), &bytes)
+    }
+
+    fn of_safetensors(source: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let format = |reason| Error::Format { file: source.to_owned(), reason };
+        let (tensors, metadata) = from_safetensors(bytes).map_err(format)?;
+        Ok(Self::new(source, tensors).with_metadata(metadata))
     }
 
     /// File the weights come from.
@@ -160,6 +180,28 @@ impl Weights {
     /// A tensor by name.
     pub fn get(&self, name: &str) -> Option<&Array> {
         self.tensors.get(name)
+    }
+
+    /// A note beside the tensors: a safetensors file's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// A note that is a whole number above zero; `None` if there is no such note.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`] if it is anything else.
+    pub fn number(&self, key: &str) -> Result<Option<usize>, Error> {
+        let Some(text) = self.metadata(key) else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(number) if number > 0 => Ok(Some(number)),
+            _ => {
+                let (file, key) = (self.source.clone(), key.to_owned());
+                Err(Error::Metadata { file, key, text: text.to_owned() })
+            }
+        }
     }
 
     /// All tensors in the order of their names.
@@ -205,12 +247,27 @@ impl Weights {
     }
 }
 
-/// Tensors of a safetensors file. Those that are not `f32` are counters and are left out if
+/// Whether the bytes begin with the length of a header inside them, and that header with a brace. The
+/// length alone may begin like a pickle, with 0x80.
+fn begins_like_safetensors(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return false;
+    };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= rest.len() as u64
+}
+
+/// Tensors and notes of a safetensors file.
+type Contents = (BTreeMap<String, Array>, BTreeMap<String, String>);
+
+/// What a safetensors file holds. Tensors that are not `f32` are counters and are left out if
 /// integers, refused if floats.
-fn from_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
+fn from_safetensors(bytes: &[u8]) -> Result<Contents, String> {
     use safetensors::{Dtype, SafeTensors};
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|error| format!("neither safetensors nor a pickle of weights ({error})"))?;
+    let unknown = |error| format!("neither safetensors nor a pickle of weights ({error})");
+    let file = SafeTensors::deserialize(bytes).map_err(unknown)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(unknown)?;
+    let notes = header.metadata().iter().flatten();
+    let notes = notes.map(|(key, value)| (key.clone(), value.clone())).collect();
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         match view.dtype() {
@@ -222,7 +279,7 @@ fn from_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
             other => return Err(format!("tensor {name} is {other:?}, only F32 can be read")),
         }
     }
-    Ok(tensors)
+    Ok((tensors, notes))
 }
 
 /// Little-endian `f32`; a rest of less than four bytes is left out.
@@ -262,10 +319,28 @@ mod tests {
         let data: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         let view = TensorView::new(Dtype::F32, vec![1, 2], &data).unwrap();
         let count = TensorView::new(Dtype::I64, vec![1], &[0; 8]).unwrap();
-        let bytes = serialize([("w", view), ("steps", count)], None).unwrap();
+        let notes = [("width", "96"), ("height", "-1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let bytes = serialize([("w", view), ("steps", count)], Some(notes.into())).unwrap();
         let read = Weights::from_bytes("f", &bytes).unwrap();
+        assert_eq!(
+            (read.number("width").unwrap(), read.number("depth").unwrap()),
+            (Some(96), None)
+        );
+        let text = read.number("height").unwrap_err().to_string();
+        assert!(text.contains("height") && text.contains("-1"), "{text}");
         assert_eq!(read.tensor("w", &[1, 2]).unwrap(), [1.5, -2.0]);
         assert!(read.get("steps").is_none());
+    }
+
+    #[test]
+    fn a_header_as_long_as_a_pickle_begins_is_no_pickle() {
+        use safetensors::{Dtype, serialize, tensor::TensorView};
+        let view = || TensorView::new(Dtype::F32, vec![1], &[0, 0, 0x80, 0x3f]).unwrap();
+        // Headers are padded to eight bytes: one of these lengths begins with 0x80.
+        let files = (1..260).map(|n| serialize([("w".repeat(n), view())], None).unwrap());
+        let file = files.into_iter().find(|file| file[0] == 0x80).unwrap();
+        let read = Weights::from_bytes("f", &file).unwrap();
+        assert_eq!(read.iter().map(|(_, array)| array.data.clone()).collect::<Vec<_>>(), [[1.0]]);
     }
 
     #[test]

@@ -59,6 +59,25 @@ pub fn run(model: &ModelProto, backend: &dyn Backend) -> Vec<(String, Vec<f32>)>
     graph.outputs().iter().map(|info| info.name.clone()).zip(outputs).collect()
 }
 
+/// Runs a graph with states over the frames of a clip, zero before the first; the first output of each
+/// frame.
+pub fn stream(model: &ModelProto, backend: &dyn Backend, clip: &[f32]) -> Vec<Vec<f32>> {
+    let mut graph = backend.load("test", &onnx::to_bytes(model)).unwrap();
+    let mut states: Vec<Vec<f32>> =
+        graph.inputs()[1..].iter().map(|info| vec![0.0; info.len()]).collect();
+    let mut outputs = vec![Vec::new(); graph.outputs().len()];
+    let size = graph.inputs()[0].len();
+    assert!(clip.len().is_multiple_of(size));
+    let step = |frame: &[f32]| {
+        let inputs: Vec<&[f32]> =
+            std::iter::once(frame).chain(states.iter().map(Vec::as_slice)).collect();
+        graph.run(&inputs, &mut outputs).unwrap();
+        states = outputs[1..].to_vec();
+        outputs[0].clone()
+    };
+    clip.chunks_exact(size).map(step).collect()
+}
+
 /// Fails if an output is further from the golden tensor than `tolerance`, relative to the largest
 /// golden value.
 pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {

@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 
 use crate::common::{command, onnx_runtime, outcome, weights};
 
-/// The smallest training that takes every step of a real one.
+/// The smallest training that takes every step of a real one. Its graphs stream: what they keep from
+/// frame to frame goes through features, calibration, quantization, bundle and camera program.
 const TRAIN: &str = r#"
+local_streams = true
 held_out = 0.3
 pseudo_clips = 4
 pseudo_validation_clips = 2
@@ -22,7 +24,7 @@ save_every = 5
 crop = { width = 96, height = 64 }
 
 [semantic]
-backbone = "mobilenetv2"
+backbone = "tsm-mobilenetv2"
 window = 4
 
 [semantic.detector]

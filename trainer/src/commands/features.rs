@@ -6,10 +6,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use inference::{Backend, BackendKind, Graph};
 use model_bundle::manifest::{Detectors, InputSpec, SnippetSpec};
-use model_export::graphs::{self, Cells, i3d, mobilenetv2};
+use model_export::graphs::{self, Cells};
 use model_export::onnx;
 use model_export::pack::checkpoint::read_detectors;
-use model_export::weights::Weights;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use trainer::features::Error;
@@ -37,7 +36,10 @@ const KIND_FILE: &str = "features.json";
 pub struct FeaturesArgs {
     /// Published backbone, in fp32.
     #[arg(long, value_enum, value_name = "NAME", required_unless_present = "checkpoint")]
-    backbone: Option<BackboneName>,
+    backbone: Option<Backbone>,
+    /// Weights file instead of the published ones, such as a distilled student's.
+    #[arg(long, value_name = "FILE", requires = "backbone")]
+    weights: Option<PathBuf>,
     /// A trained checkpoint instead: the very graph and frame size that its camera has, INT8 with
     /// ONNX Runtime.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["backbone", "cells", "stride", "input_height", "rate"])]
@@ -53,7 +55,7 @@ pub struct FeaturesArgs {
     #[arg(long)]
     cells: bool,
     /// The network's layer that the cells are of: an endpoint of i3d (default Mixed_5c), or features.0
-    /// to features.18 of mobilenetv2 (default features.18).
+    /// to features.18 of the others (default features.18).
     #[arg(long, value_name = "NAME", requires = "cells")]
     endpoint: Option<String>,
     /// Model frames from one snippet to the next.
@@ -68,16 +70,6 @@ pub struct FeaturesArgs {
     /// ONNX Runtime's library, if it is not in the usual places; without it tract computes, in fp32.
     #[arg(long, value_name = "FILE")]
     ort_library: Option<PathBuf>,
-}
-
-/// A backbone by its name on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum BackboneName {
-    /// Inception-I3D RGB, Kinetics-400: 1024 values.
-    I3d,
-    /// MobileNetV2, ImageNet, averaged over a snippet's frames: 1280 values.
-    #[value(name = "mobilenetv2")]
-    MobileNetV2,
 }
 
 /// What decides over features, besides the video.
@@ -155,34 +147,18 @@ fn one(
     Ok(of_video(graph, &source.spec, clip, &input)??)
 }
 
-/// The published backbone, built as training builds it.
-fn of_backbone(args: &FeaturesArgs, name: BackboneName) -> Result<Source> {
-    let (backbone, text) = match name {
-        BackboneName::I3d => (Backbone::I3d, "i3d"),
-        BackboneName::MobileNetV2 => (Backbone::MobileNetV2, "mobilenetv2"),
+/// The published backbone, or one with other weights, built as training builds it.
+fn of_backbone(args: &FeaturesArgs, backbone: Backbone) -> Result<Source> {
+    let file = args.weights.as_deref();
+    let layer = args.endpoint.clone().unwrap_or_else(|| backbone.last_layer().into());
+    let name = match args.cells {
+        true => format!("{}/{layer}", backbone.name()),
+        false => backbone.name().to_owned(),
     };
-    let spec = backbone.snippet(args.stride);
-    let (frames, width, height) = (spec.frames as usize, spec.width as usize, spec.height as usize);
-    let last = match backbone {
-        Backbone::I3d => "Mixed_5c",
-        Backbone::MobileNetV2 => "features.18",
-    };
-    let layer = args.endpoint.clone().unwrap_or_else(|| last.into());
-    let name = if args.cells { format!("{text}/{layer}") } else { text.into() };
     let cells = args.cells.then_some(Cells { layer, pool: 1 });
-    let model = match backbone {
-        Backbone::I3d => {
-            let weights = Weights::fetched(i3d::WEIGHTS_FILE)?;
-            let features = cells.is_none();
-            let size = i3d::Config { frames, width, height, ..i3d::Config::default() };
-            i3d::build(&weights, &i3d::Config { features, cells, ..size })
-        }
-        Backbone::MobileNetV2 => {
-            let weights = Weights::fetched(mobilenetv2::WEIGHTS_FILE)?;
-            mobilenetv2::build(&weights, &mobilenetv2::Config { frames, width, height, cells })
-        }
-    };
-    let model = model.map_err(|error| match error {
+    let weights = backbone.weights(file)?;
+    let spec = backbone.streaming(&backbone.snippet(args.stride, file)?, cells.as_ref());
+    let model = backbone.model(&weights, &spec, cells).map_err(|error| match error {
         graphs::Error::Weights(error) => anyhow::Error::new(error),
         graphs::Error::Config { .. } => Usage(error.to_string()).into(),
         graphs::Error::Graph(_) => anyhow::Error::new(error),

@@ -57,7 +57,15 @@ mod tests {
     }
 
     fn spec(frames: u32, stride: u32) -> SnippetSpec {
-        SnippetSpec { frames, stride, width: 8, height: 8, mean: [0.0; 3], std: [1.0; 3] }
+        SnippetSpec {
+            frames,
+            stride,
+            width: 8,
+            height: 8,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            stream: None,
+        }
     }
 
     #[test]

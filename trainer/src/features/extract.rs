@@ -183,6 +183,7 @@ mod tests {
             height: 4,
             mean: [0.0; 3],
             std: [1.0; 3],
+            stream: None,
         };
         let runs = std::sync::Arc::default();
         let graph = Mean {

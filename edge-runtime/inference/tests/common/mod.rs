@@ -3,8 +3,8 @@
 
 use inference::{Detectors, Error, FrameScore, Graph, RawScores, TensorInfo};
 use model_bundle::manifest::{
-    Calibration, EventSpec, InputSpec, LocalSpec, MotionSpec, SemanticSpec, SmoothingSpec,
-    SnippetSpec, ZScore,
+    Calibration, EventSpec, InitialState, InputSpec, LocalSpec, MotionSpec, SemanticSpec,
+    SmoothingSpec, SnippetSpec, StateSpec, StreamSpec, ZScore,
 };
 use prost::Message;
 use tract_onnx::pb;
@@ -46,6 +46,56 @@ impl<F: FnMut(&[f32], &mut [f32]) + Send> Graph for FakeGraph<F> {
     }
 }
 
+/// A graph of one input `frame` and one state that is computed by a Rust function of both: it writes the
+/// output and the next state.
+pub struct FakeStream<F> {
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+    compute: F,
+}
+
+impl<F: FnMut(&[f32], &[f32], &mut [f32], &mut [f32]) + Send + 'static> FakeStream<F> {
+    pub fn boxed(
+        frame: &[usize],
+        (output, name): (&[usize], &str),
+        state: &[usize],
+        compute: F,
+    ) -> Box<dyn Graph> {
+        let info =
+            |name: &str, shape: &[usize]| TensorInfo { name: name.into(), shape: shape.to_vec() };
+        Box::new(Self {
+            inputs: vec![info("frame", frame), info("state", state)],
+            outputs: vec![info(name, output), info("next", state)],
+            compute,
+        })
+    }
+}
+
+impl<F: FnMut(&[f32], &[f32], &mut [f32], &mut [f32]) + Send> Graph for FakeStream<F> {
+    fn inputs(&self) -> &[TensorInfo] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<(), Error> {
+        for (output, info) in outputs.iter_mut().zip(&self.outputs) {
+            output.resize(info.len(), 0.0);
+        }
+        let [output, next] = outputs else { panic!("an output and a state") };
+        (self.compute)(inputs[0], inputs[1], output, next);
+        Ok(())
+    }
+}
+
+/// The description of [`FakeStream`]'s state.
+pub fn one_state(shape: &[u32], initial: InitialState) -> StreamSpec {
+    let (input, output) = ("state".into(), "next".into());
+    StreamSpec { states: vec![StateSpec { input, output, shape: shape.to_vec(), initial }] }
+}
+
 const IDENTITY: ZScore = ZScore { mean: 0.0, std: 1.0 };
 
 /// Detectors without a detector: input 32x16 at 10 frames per second, no smoothing, no lag.
@@ -79,6 +129,7 @@ pub fn local() -> LocalSpec {
         mean: 0.0,
         std: 1.0,
         diff_scale: 1.0,
+        stream: None,
         map_stride: 4,
         pool: 1,
         kinds: vec!["fast".into(), "bike".into()],
@@ -92,7 +143,15 @@ pub fn semantic(frames: u32, stride: u32) -> SemanticSpec {
     SemanticSpec {
         backbone: "backbone".into(),
         head: "head".into(),
-        snippet: SnippetSpec { frames, stride, width: 8, height: 8, mean: [0.0; 3], std: [1.0; 3] },
+        snippet: SnippetSpec {
+            frames,
+            stride,
+            width: 8,
+            height: 8,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            stream: None,
+        },
         feature_size: 1,
         window: 3,
         grid: None,

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use minisign::KeyPair;
 use model_bundle::manifest::{
-    Calibration, Detectors, EventSpec, GoldenEntry, GoldenTensor, GraphEntry, InputSpec, LocalSpec,
-    MotionSpec, SCHEMA, SemanticSpec, SmoothingSpec, SnippetSpec, ZScore,
+    Calibration, Detectors, EventSpec, GoldenEntry, GoldenTensor, GraphEntry, InitialState,
+    InputSpec, LocalSpec, MotionSpec, SCHEMA, SemanticSpec, SmoothingSpec, SnippetSpec, StateSpec,
+    StreamSpec, ZScore,
 };
 use model_bundle::{BundleBuilder, Manifest, Payload, PublicKey};
 
@@ -35,6 +36,7 @@ pub fn detectors() -> Detectors {
             mean: 110.0,
             std: 50.0,
             diff_scale: 30.0,
+            stream: None,
             map_stride: 4,
             pool: 3,
             kinds: vec!["fast".into(), "bike".into()],
@@ -58,6 +60,7 @@ pub fn detectors() -> Detectors {
                 height: 8,
                 mean: [127.5; 3],
                 std: [127.5; 3],
+                stream: None,
             },
             feature_size: 4,
             window: 3,
@@ -91,17 +94,59 @@ fn tensor(builder: &mut BundleBuilder, name: &str, shape: &[u64]) -> GoldenTenso
     }
 }
 
+fn states_of(
+    builder: &mut BundleBuilder,
+    states: &[StateSpec],
+    name: fn(&StateSpec) -> &String,
+) -> Vec<GoldenTensor> {
+    let shape = |state: &StateSpec| state.shape.iter().map(|&n| n.into()).collect::<Vec<u64>>();
+    states.iter().map(|state| tensor(builder, name(state), &shape(state))).collect()
+}
+
 /// A builder with its blobs and the manifest that fits them. The graphs are not ONNX: this crate
 /// does not look inside.
 pub fn sample() -> (BundleBuilder, Manifest) {
+    bundle(detectors())
+}
+
+/// As [`sample`], with a backbone and a local graph that stream.
+pub fn streaming() -> (BundleBuilder, Manifest) {
+    let mut detectors = detectors();
+    let state = |name: &str, shape: &[u32], initial| StateSpec {
+        input: format!("state.{name}"),
+        output: format!("next.{name}"),
+        shape: shape.to_vec(),
+        initial,
+    };
+    detectors.local.as_mut().unwrap().stream =
+        Some(StreamSpec { states: vec![state("ring", &[1, 6, 16, 32], InitialState::FirstFrame)] });
+    detectors.semantic.as_mut().unwrap().snippet.stream = Some(StreamSpec {
+        states: vec![
+            state("3", &[1, 2, 4, 4], InitialState::Zero),
+            state("5", &[1, 4, 2, 2], InitialState::Zero),
+        ],
+    });
+    bundle(detectors)
+}
+
+fn bundle(detectors: Detectors) -> (BundleBuilder, Manifest) {
     let mut builder = BundleBuilder::new();
     let (mut graphs, mut golden) = (Vec::new(), Vec::new());
-    let wanted: [(&str, Port, Port); 3] = [
-        ("local", ("stack", &[1, 3, 16, 32]), ("maps", &[1, 2, 4, 8])),
-        ("backbone", ("snippet", &[1, 3, 2, 8, 8]), ("features", &[1, 4])),
-        ("head", ("features", &[1, 3, 4]), ("scores", &[1, 3])),
+    let local = detectors.local.as_ref().and_then(|local| local.stream.clone());
+    let semantic = detectors.semantic.as_ref();
+    let backbone = semantic.and_then(|semantic| semantic.snippet.stream.clone());
+    let or = |stream: &Option<StreamSpec>, whole: Port, frame: Port| {
+        if stream.is_some() { frame } else { whole }
+    };
+    let stack = or(&local, ("stack", &[1, 3, 16, 32]), ("frame", &[1, 1, 16, 32]));
+    let snippet = or(&backbone, ("snippet", &[1, 3, 2, 8, 8]), ("frame", &[1, 3, 8, 8]));
+    let wanted: [(&str, Port, Port, Option<StreamSpec>); 3] = [
+        ("local", stack, ("maps", &[1, 2, 4, 8]), local),
+        ("backbone", snippet, ("features", &[1, 4]), backbone),
+        ("head", ("features", &[1, 3, 4]), ("scores", &[1, 3]), None),
     ];
-    for (name, input, output) in wanted {
+    for (name, input, output, stream) in wanted {
+        let states = stream.map_or(Vec::new(), |stream| stream.states);
         for (backend, precision) in [("ort", "int8"), ("tract", "fp32")] {
             // The head is the same file for both backends, and stored once.
             let bytes = if name == "head" { "head".into() } else { format!("{name} {backend}") };
@@ -115,7 +160,9 @@ pub fn sample() -> (BundleBuilder, Manifest) {
                 graph: name.into(),
                 backend: backend.into(),
                 input: tensor(&mut builder, input.0, input.1),
+                states: states_of(&mut builder, &states, |state| &state.input),
                 output: tensor(&mut builder, output.0, output.1),
+                next: states_of(&mut builder, &states, |state| &state.output),
                 tolerance: 0.05,
             });
         }
@@ -126,7 +173,7 @@ pub fn sample() -> (BundleBuilder, Manifest) {
         version: "1.2.3".into(),
         security_epoch: 3,
         device_classes: vec!["orin-nano".into(), "generic-linux".into()],
-        detectors: detectors(),
+        detectors,
         graphs,
         golden,
         provenance: BTreeMap::from([("seed".into(), "7".into())]),

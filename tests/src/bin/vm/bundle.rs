@@ -37,7 +37,7 @@ pub fn make(out: &Path) -> Result<(PathBuf, PathBuf)> {
     let shape = vec![1, CHANNELS, HEIGHT, WIDTH];
     let mut noise = Noise(7);
     let values = (0..shape.iter().product()).map(|_| noise.next()).collect();
-    let golden = GoldenInput { graph: "local".into(), name: "stack".into(), shape, values };
+    let golden = GoldenInput::single("local", "stack", shape, values);
     checkpoint::write_golden(&checkpoint, &golden)?;
 
     let keys = out.join("model");
@@ -68,6 +68,7 @@ fn detectors() -> Detectors {
             mean: 128.0,
             std: 64.0,
             diff_scale: 32.0,
+            stream: None,
             map_stride: local::MAP_STRIDE as u32,
             pool: 1,
             kinds: vec!["left".into(), "right".into()],

@@ -2,18 +2,25 @@
 //! the machine and on what else it does.
 
 mod chaos;
+mod local;
+mod student;
 mod train;
 
 use crate::shell::Failure;
+
+/// The benchmarks there are.
+const NAMES: &str = "chaos, local, student, train";
 
 /// `cargo xtask bench NAME [OPTIONS]`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     match args.split_first() {
         Some((name, rest)) if name == "train" => train::run(rest),
         Some((name, rest)) if name == "chaos" => chaos::run(rest),
+        Some((name, rest)) if name == "local" => local::run(rest),
+        Some((name, rest)) if name == "student" => student::run(rest),
         Some((name, _)) => {
-            Err(Failure::usage(format!("bench: no benchmark '{name}'; there are: chaos, train")))
+            Err(Failure::usage(format!("bench: no benchmark '{name}'; there are: {NAMES}")))
         }
-        None => Err(Failure::usage("bench: say which one; there are: chaos, train")),
+        None => Err(Failure::usage(format!("bench: say which one; there are: {NAMES}"))),
     }
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use model_bundle::manifest::Detectors;
-use model_export::pack::GoldenInput;
+use inference::Backend;
+use model_bundle::manifest::{Detectors, StreamSpec};
+use model_export::calibration::{reach, record};
 use model_export::pack::checkpoint::write_golden;
+use model_export::pack::{GoldenInput, InputTensor};
 use serde::Serialize;
 use trainer::synthesis::PseudoClip;
 use video::{Frame, encode_jpeg};
@@ -27,6 +29,8 @@ pub struct Content<'a> {
     pub graphs: &'a [Exported],
     pub local: &'a HashMap<String, Tensor>,
     pub detector: &'a BTreeMap<String, Tensor>,
+    /// What runs the graphs that stream, for the states of their golden inputs.
+    pub backend: &'a dyn Backend,
     /// The clip on which INT8 and fp32 are compared.
     pub golden: &'a PseudoClip,
 }
@@ -78,15 +82,19 @@ fn golden(content: &Content<'_>) -> Result<()> {
     let luma: Vec<Vec<u8>> = clip.frames.iter().map(Frame::luma).collect();
     if let Some(spec) = &content.detectors.local {
         let shape = vec![1, 1 + spec.offsets.len(), input.height as usize, input.width as usize];
-        write_golden(
-            folder,
-            &GoldenInput {
-                graph: spec.graph.clone(),
-                name: "stack".into(),
-                shape,
-                values: local_stack(spec, &luma, centre),
-            },
-        )?;
+        let golden = match &spec.stream {
+            None => {
+                GoldenInput::single(&spec.graph, "stack", shape, local_stack(spec, &luma, centre))
+            }
+            Some(stream) => {
+                let (back, ahead) = reach(spec);
+                let last = (centre + ahead).min(luma.len().saturating_sub(1));
+                let frames = luma[last.saturating_sub(back + ahead)..=last].iter();
+                let frames = frames.map(|luma| luma.iter().map(|&v| v.into()).collect());
+                recorded(content, &spec.graph, stream, frames.collect())?
+            }
+        };
+        write_golden(folder, &golden)?;
     }
     if let Some(spec) = &content.detectors.semantic {
         let (frames, width, height) = (
@@ -96,29 +104,26 @@ fn golden(content: &Content<'_>) -> Result<()> {
         );
         let first = centre.min(clip.frames.len().saturating_sub(frames));
         let last = (first + frames).min(clip.frames.len());
-        write_golden(
-            folder,
-            &GoldenInput {
-                graph: spec.backbone.clone(),
-                name: "snippet".into(),
-                shape: vec![1, 3, frames, height, width],
-                values: semantic::tensor(&spec.snippet, &clip.frames[first..last]),
-            },
-        )?;
+        let shown = &clip.frames[first..last];
+        let golden = match &spec.snippet.stream {
+            None => {
+                let shape = vec![1, 3, frames, height, width];
+                let values = semantic::tensor(&spec.snippet, shown);
+                GoldenInput::single(&spec.backbone, "snippet", shape, values)
+            }
+            Some(stream) => {
+                let frames = semantic::frame_tensors(&spec.snippet, shown);
+                recorded(content, &spec.backbone, stream, frames)?
+            }
+        };
+        write_golden(folder, &golden)?;
         let (cells, window) = (spec.cells() as usize, spec.window as usize);
         let size = spec.feature_size as usize;
         // Features are averages of rectified values: small and not negative.
         let values =
             (0..cells * window * size).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();
-        write_golden(
-            folder,
-            &GoldenInput {
-                graph: spec.head.clone(),
-                name: "features".into(),
-                shape: vec![cells, window, size],
-                values,
-            },
-        )?;
+        let shape = vec![cells, window, size];
+        write_golden(folder, &GoldenInput::single(&spec.head, "features", shape, values))?;
     }
     let pictures = folder.join("golden/clip");
     if pictures.exists() {
@@ -132,6 +137,28 @@ fn golden(content: &Content<'_>) -> Result<()> {
             .with_context(|| path.display().to_string())?;
     }
     Ok(())
+}
+
+/// The golden input of a graph that streams: the last of these frames with the states that those
+/// before it leave in the fp32 graph.
+fn recorded(
+    content: &Content<'_>,
+    name: &str,
+    stream: &StreamSpec,
+    frames: Vec<Vec<f32>>,
+) -> Result<GoldenInput> {
+    let Some(exported) = content.graphs.iter().find(|graph| graph.name == name) else {
+        anyhow::bail!("graph {name} was not exported");
+    };
+    let mut graph = content.backend.load(name, &exported.fp32)?;
+    let values = record(graph.as_mut(), stream, frames)
+        .with_context(|| format!("recording the states of graph {name}"))?;
+    let inputs = graph.inputs().iter().zip(values).map(|(info, values)| InputTensor {
+        name: info.name.clone(),
+        shape: info.shape.clone(),
+        values,
+    });
+    Ok(GoldenInput { graph: name.to_owned(), inputs: inputs.collect() })
 }
 
 /// Writes a picture.

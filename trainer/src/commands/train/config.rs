@@ -1,18 +1,19 @@
 //! Configuration of a training run: `train.toml`, every field optional.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use model_bundle::manifest::{
     Calibration, Detectors, EventSpec, GridSpec, InputSpec, MotionSpec, SmoothingSpec, SnippetSpec,
     ZScore,
 };
-use model_export::graphs::{Cells, i3d, mobilenetv2};
+use model_export::graphs::Cells;
 use serde::{Deserialize, Serialize};
 use trainer::detector::{DetectorConfig, ModelSize, Spans, TermWeights};
 use trainer::local::LocalConfig;
 use trainer::synthesis::CompositeConfig;
 
+pub use super::backbone::Backbone;
 use crate::commands::{Usage, toml_problem};
 
 /// Configuration of a training run.
@@ -36,6 +37,9 @@ pub struct TrainConfig {
     pub composite: CompositeConfig,
     /// The local detector; `kinds` is filled in from the synthesizer.
     pub local: LocalConfig,
+    /// Whether the local detector's graph keeps the frames that it looks at itself, one call a frame,
+    /// instead of taking a stack of them. Default false: the same scores, more slowly.
+    pub local_streams: bool,
     /// The semantic detector.
     pub semantic: SemanticConfig,
     /// Weights of the detectors in the fused score. They are fixed before any test is looked at.
@@ -50,8 +54,11 @@ pub struct TrainConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SemanticConfig {
-    /// `i3d` or `mobilenetv2`. Default `i3d`.
+    /// `i3d`, `mobilenetv2` or `tsm-mobilenetv2`. Default `i3d`.
     pub backbone: Backbone,
+    /// The backbone's weights, such as those of a distilled student; default, the published ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
     /// Snippets that the camera's head looks at together. Default 32.
     pub window: usize,
     /// Model frames from one snippet to the next. Default 16, the snippet's length.
@@ -142,16 +149,11 @@ impl SemanticConfig {
 
     /// The layer that the cells are of, its channels, and its stride in input pixels.
     fn layer(&self) -> Result<(String, usize, usize), String> {
-        let name = match (self.grid.layer.as_str(), self.backbone) {
-            ("", Backbone::I3d) => "Mixed_3c",
-            ("", Backbone::MobileNetV2) => "features.6",
-            (name, _) => name,
+        let name = match self.grid.layer.as_str() {
+            "" => self.backbone.early_layer(),
+            name => name,
         };
-        let found = match self.backbone {
-            Backbone::I3d => i3d::endpoint(name),
-            Backbone::MobileNetV2 => mobilenetv2::layer(name),
-        };
-        match found {
+        match self.backbone.layer(name) {
             Some((channels, stride)) => Ok((name.to_owned(), channels, stride)),
             None => Err(format!("semantic.grid.layer: the backbone has no layer {name}")),
         }
@@ -163,9 +165,11 @@ impl SemanticConfig {
     /// # Errors
     /// If the backbone does not have the layer, or the cells are too many or too large for the picture.
     pub fn plan(&self, input: &InputSpec) -> Result<Plan, String> {
-        let snippet = self.backbone.snippet(self.stride);
+        let weights = self.weights.as_deref();
+        let snippet = self.backbone.snippet(self.stride, weights).map_err(|e| e.to_string())?;
         if self.bags == Bags::Pooled {
-            let feature_size = self.backbone.feature_size();
+            let feature_size = self.feature_size()?;
+            let snippet = self.backbone.streaming(&snippet, None);
             return Ok(Plan { snippet, feature_size, cells: None });
         }
         let (layer, feature_size, stride) = self.layer()?;
@@ -182,53 +186,30 @@ impl SemanticConfig {
             Ok((count, side as u32))
         };
         let ((columns, width), (rows, height)) = (count(input.width)?, count(input.height)?);
+        let (snippet, cells) = (SnippetSpec { width, height, ..snippet }, Cells { layer, pool });
         Ok(Plan {
-            snippet: SnippetSpec { width, height, ..snippet },
+            snippet: self.backbone.streaming(&snippet, Some(&cells)),
             feature_size,
-            cells: Some((Cells { layer, pool }, GridSpec { columns, rows })),
+            cells: Some((cells, GridSpec { columns, rows })),
         })
+    }
+
+    /// Length of a pooled feature vector.
+    fn feature_size(&self) -> Result<usize, String> {
+        self.backbone.feature_size(self.weights.as_deref()).map_err(|e| e.to_string())
     }
 
     /// The detector's configuration with the size of the features that it will get.
     ///
     /// # Errors
-    /// If the backbone does not have the layer.
+    /// If the backbone does not have the layer, or its weights cannot be read.
     pub fn detector(&self) -> Result<DetectorConfig, String> {
         let feature_size = match self.bags {
-            Bags::Pooled => self.backbone.feature_size(),
+            Bags::Pooled => self.feature_size()?,
             Bags::Cells => self.layer()?.1,
         };
         let model = ModelSize { feature_size, ..self.detector.model.clone() };
         Ok(DetectorConfig { model, ..self.detector.clone() })
-    }
-}
-
-/// A backbone whose weights `cargo xtask weights` fetches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backbone {
-    /// Inception-I3D RGB, Kinetics-400.
-    I3d,
-    /// MobileNetV2, ImageNet, averaged over the frames of a snippet.
-    MobileNetV2,
-}
-
-impl Backbone {
-    /// Length of a feature vector.
-    pub fn feature_size(self) -> usize {
-        match self {
-            Self::I3d => i3d::FEATURE_SIZE,
-            Self::MobileNetV2 => mobilenetv2::FEATURE_SIZE,
-        }
-    }
-
-    /// How snippets are cut and normalised: 16 frames of 224×224, as the weights were trained.
-    pub fn snippet(self, stride: u32) -> SnippetSpec {
-        let (mean, std) = match self {
-            Self::I3d => (i3d::MEAN, i3d::STD),
-            Self::MobileNetV2 => (mobilenetv2::MEAN, mobilenetv2::STD),
-        };
-        SnippetSpec { frames: 16, stride, width: 224, height: 224, mean, std }
     }
 }
 
@@ -258,6 +239,7 @@ impl Default for SemanticConfig {
     fn default() -> Self {
         Self {
             backbone: Backbone::I3d,
+            weights: None,
             window: 32,
             stride: 16,
             bags: Bags::Pooled,
@@ -285,6 +267,7 @@ impl Default for TrainConfig {
             pseudo_validation_clips: 8,
             composite: CompositeConfig::default(),
             local: LocalConfig::default(),
+            local_streams: false,
             semantic: SemanticConfig::default(),
             fusion: Fusion::default(),
             // A Gaussian of 5 frames, cut at two and a half deviations; the local detector looks 4
@@ -449,6 +432,11 @@ mod tests {
         assert_eq!(plan.cells.unwrap().1, GridSpec { columns: 11, rows: 8 });
         assert_eq!((plan.feature_size, config.detector().unwrap().model.feature_size), (32, 32));
         assert!(config.plan(&input(15, 240)).unwrap_err().contains("semantic.grid"));
+        config.backbone = Backbone::TsmMobileNetV2;
+        let plan = config.plan(&input(360, 240)).unwrap();
+        let states = plan.snippet.stream.unwrap().states;
+        // Blocks 3, 5 and 6; the last is on the layer's own places.
+        assert_eq!((states.len(), &states[2].shape), (3, &vec![1, 16, 22, 4]));
         let pooled = SemanticConfig::default().plan(&input(360, 240)).unwrap();
         assert_eq!((pooled.cells, pooled.feature_size, pooled.snippet.width), (None, 1024, 224));
     }
@@ -462,6 +450,8 @@ mod tests {
         assert!(message("held_out = 0.9").contains("held_out must be 0.01 to 0.5"));
         assert!(message("false_alarms_per_hour = 0.0").contains("false_alarms_per_hour"));
         assert!(message("[local]\nsteps = 0").contains("steps"));
+        let student = "[semantic]\nbackbone = \"tsm-mobilenetv2\"\nweights = \"no.safetensors\"";
+        assert!(message(student).contains("no.safetensors"));
         assert!(message("[semantic]\nbags = \"cell\"").starts_with("line 2: "));
         let layer = message("[semantic]\nbags = \"cells\"\ngrid = { layer = \"features.6\" }");
         assert!(layer.contains("semantic.grid.layer") && layer.contains("features.6"), "{layer}");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use inference::{Backend, BackendKind, Graph};
+use model_export::graphs;
 use model_export::onnx::{self, ModelProto};
 use model_export::quantize::{Method, Options, quantize};
 use model_export::weights::{Array, Weights};
@@ -18,18 +19,19 @@ pub struct Exported {
 }
 
 impl Exported {
-    /// Quantizes a model with calibration samples of its one input.
+    /// Quantizes a model with calibration samples, each a tensor for every input.
     pub fn quantized(
         name: &'static str,
         model: &ModelProto,
-        samples: &mut dyn Iterator<Item = Vec<f32>>,
+        samples: &mut dyn Iterator<Item = Vec<Vec<f32>>>,
         method: Method,
         backend: &dyn Backend,
     ) -> Result<Self> {
         let fp32 = onnx::to_bytes(model);
-        let options = Options { method, layer_errors: false, ..Options::default() };
-        let mut samples = samples.map(|sample| vec![sample]);
-        let quantized = quantize(model, &mut samples, &options, backend)
+        // What makes the stack inside a local graph that streams: luma levels stay what they are.
+        let keep_float = vec![graphs::local::STACK_NODES.to_owned()];
+        let options = Options { method, keep_float, layer_errors: false, ..Options::default() };
+        let quantized = quantize(model, samples, &options, backend)
             .with_context(|| format!("quantizing graph {name}"))?;
         for output in &quantized.report.outputs {
             log::info!(

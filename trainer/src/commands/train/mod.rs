@@ -1,5 +1,6 @@
 //! `trainer train`: from normal videos to a checkpoint.
 
+mod backbone;
 mod calibrate;
 mod checkpoint;
 pub(super) mod config;
@@ -20,6 +21,9 @@ use candle_core::Device;
 use clap::Args;
 use inference::{Backend, BackendKind, BackendOptions, Engine, best_backend, open_backend, stack};
 use model_bundle::manifest::{Calibration, Detectors, LocalSpec, MotionSpec, ZScore};
+use model_export::calibration::{reach, record};
+use model_export::graphs::local as local_graph;
+use model_export::onnx::{self, ModelProto};
 use model_export::quantize::Method;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -200,6 +204,7 @@ fn train(
         graphs: &exported,
         local: &trained.tensors,
         detector: &detector.tensors,
+        backend,
         golden: &validation[0].1,
     })?;
     let clips: Vec<PseudoClip> = validation.into_iter().map(|(_, clip)| clip).take(4).collect();
@@ -254,7 +259,8 @@ pub(super) fn local_spec(local: &LocalConfig, weight: f64) -> LocalSpec {
         mean: local.mean,
         std: local.std,
         diff_scale: local.diff_scale,
-        map_stride: model_export::graphs::local::MAP_STRIDE as u32,
+        stream: None,
+        map_stride: local_graph::MAP_STRIDE as u32,
         pool: 3,
         kinds: local.kinds.clone(),
         z: ZScore { mean: 0.0, std: 1.0 },
@@ -281,24 +287,46 @@ fn export_local(
     footage: [&[LumaClip]; 2],
     backend: &dyn Backend,
 ) -> Result<(Exported, LocalSpec)> {
-    let spec = local_spec(local, config.fusion.local);
+    let mut spec = local_spec(local, config.fusion.local);
     let size = footage[0].first().map_or((0, 0), |clip| (clip.width, clip.height));
-    let size = model_export::graphs::local::Config { width: size.0, height: size.1 };
+    let size = local_graph::Config { width: size.0, height: size.1 };
     let weights = weights("local detector", &trained.tensors)?;
-    let model = model_export::graphs::local::build(&weights, &size)?;
-    let reach = 1 + 2 * local.offsets.iter().map(|o| o.unsigned_abs() as usize).max().unwrap_or(0);
-    let mut samples = footage.into_iter().flat_map(|clips| {
-        let lengths: Vec<usize> = clips.iter().map(|clip| clip.frames.len()).collect();
-        let starts = semantic::spread(&lengths, reach, CALIBRATION_STACKS);
-        let spec = &spec;
-        starts
-            .into_iter()
-            .map(move |(clip, first)| local_stack(spec, &clips[clip].frames, first + reach / 2))
-    });
     // The rare extreme is the very thing this network is for: ranges that give it up for a finer
     // step elsewhere (least squared error, percentiles) cost several logits at the peak of an event,
     // the whole range a tenth of one.
-    let exported = Exported::quantized("local", &model, &mut samples, Method::MinMax, backend)?;
+    let quantized = |model: &ModelProto, samples: &mut dyn Iterator<Item = _>| {
+        Exported::quantized("local", model, samples, Method::MinMax, backend)
+    };
+    let (back, ahead) = reach(&spec);
+    let starts = |length: usize| {
+        footage.into_iter().flat_map(move |clips| {
+            let lengths: Vec<usize> = clips.iter().map(|clip| clip.frames.len()).collect();
+            let starts = semantic::spread(&lengths, length, CALIBRATION_STACKS);
+            starts.into_iter().map(move |(clip, first)| (&clips[clip].frames, first))
+        })
+    };
+    if !config.local_streams {
+        let model = local_graph::build(&weights, &size)?;
+        let around = 1 + 2 * back.max(ahead);
+        let mut samples =
+            starts(around).map(|(luma, first)| vec![local_stack(&spec, luma, first + around / 2)]);
+        let exported = quantized(&model, &mut samples)?;
+        drop(samples);
+        return Ok((exported, spec));
+    }
+    let stream = local_graph::states(&size, &spec);
+    let model = local_graph::build_streaming(&weights, &size, &spec)?;
+    let mut graph = backend.load("local", &onnx::to_bytes(&model))?;
+    let samples: Vec<_> = starts(back + ahead + 1)
+        .map(|(luma, first)| {
+            let frames = luma[first..=first + back + ahead].iter();
+            let frames = frames.map(|luma| luma.iter().map(|&v| v.into()).collect());
+            record(graph.as_mut(), &stream, frames.collect())
+        })
+        .collect::<Result<_, _>>()
+        .context("recording the frames of the local detector")?;
+    let exported = quantized(&model, &mut samples.into_iter())?;
+    spec.stream = Some(stream);
     Ok((exported, spec))
 }
 
@@ -317,7 +345,12 @@ pub(super) fn local_stack(spec: &LocalSpec, luma: &[Vec<u8>], centre: usize) -> 
 
 /// What tells runs apart: training resumes only what was the same in every respect.
 fn identity(config: &TrainConfig, seed: u64, footage: &str) -> Result<String> {
-    let text = format!("{}\n{seed}\n{footage}", toml::to_string(config)?);
+    let mut text = format!("{}\n{seed}\n{footage}", toml::to_string(config)?);
+    if let Some(file) = &config.semantic.weights {
+        // Another file may have come to the same place.
+        let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+        text.extend(Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")));
+    }
     let hash = Sha256::digest(text.as_bytes());
     Ok(hash.iter().take(8).map(|b| format!("{b:02x}")).collect())
 }

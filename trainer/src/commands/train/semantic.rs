@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use inference::{Backend, snippet};
 use model_bundle::manifest::{InputSpec, SemanticSpec, SnippetSpec, ZScore};
-use model_export::graphs;
+use model_export::calibration::{WARM_UP, record};
 use model_export::quantize::Method;
-use model_export::weights::Weights;
+use model_export::{graphs, onnx};
 use trainer::detector::{self, Bag, TrainedDetector};
 use trainer::features::{Extractor, changed};
 use trainer::synthesis::{NormalClip, PseudoClip};
 use video::{Frame, Resizer};
 
-use super::config::{Backbone, Plan, TrainConfig};
+use super::config::{Plan, SemanticConfig, TrainConfig};
 use super::go_on;
 use super::graphs::{Exported, weights};
 use super::metrics::Metrics;
@@ -46,7 +46,7 @@ impl Features {
         stop: &AtomicBool,
     ) -> Result<Self> {
         let plan = config.semantic.plan(input).map_err(Usage)?;
-        let backbone = build(config.semantic.backbone, &plan, normals, backend)?;
+        let backbone = build(&config.semantic, &plan, normals, backend)?;
         let (_, graph) = backbone.load(backend)?;
         let bytes = backbone.bytes(backend.kind());
         let spec = plan.snippet.clone();
@@ -79,42 +79,43 @@ impl Features {
 }
 
 fn build(
-    backbone: Backbone,
+    config: &SemanticConfig,
     plan: &Plan,
     normals: &[NormalClip],
     backend: &dyn Backend,
 ) -> Result<Exported> {
     let spec = &plan.snippet;
-    let (frames, width, height) = (spec.frames as usize, spec.width as usize, spec.height as usize);
     let cells = plan.cells.as_ref().map(|(cells, _)| cells.clone());
-    let model = match backbone {
-        Backbone::I3d => {
-            let weights = Weights::fetched(graphs::i3d::WEIGHTS_FILE)?;
-            let features = cells.is_none();
-            let config = graphs::i3d::Config {
-                frames,
-                width,
-                height,
-                features,
-                cells,
-                ..Default::default()
-            };
-            graphs::i3d::build(&weights, &config)?
-        }
-        Backbone::MobileNetV2 => {
-            let weights = Weights::fetched(graphs::mobilenetv2::WEIGHTS_FILE)?;
-            let config = graphs::mobilenetv2::Config { frames, width, height, cells };
-            graphs::mobilenetv2::build(&weights, &config)?
-        }
-    };
+    let weights = config.backbone.weights(config.weights.as_deref())?;
+    let model = config.backbone.model(&weights, spec, cells)?;
     let lengths: Vec<usize> = normals.iter().map(|clip| clip.frames.len()).collect();
-    let starts = spread(&lengths, spec.frames as usize, CALIBRATION_SNIPPETS);
+    let Some(stream) = &spec.stream else {
+        let starts = spread(&lengths, spec.frames as usize, CALIBRATION_SNIPPETS);
+        let progress = Progress::new("quantizing the backbone", starts.len());
+        let mut samples = starts.into_iter().map(|(clip, first)| {
+            progress.step();
+            vec![tensor(spec, &normals[clip].frames[first..first + spec.frames as usize])]
+        });
+        return Exported::quantized("backbone", &model, &mut samples, Method::Best, backend);
+    };
+    // As many frames in all, each behind the frames that its states come from.
+    let count = CALIBRATION_SNIPPETS * spec.frames as usize;
+    let starts = spread(&lengths, WARM_UP + 1, count);
     let progress = Progress::new("quantizing the backbone", starts.len());
-    let mut samples = starts.into_iter().map(|(clip, first)| {
+    let mut graph = backend.load("backbone", &onnx::to_bytes(&model))?;
+    let mut failed = None;
+    let mut samples = starts.into_iter().map_while(|(clip, first)| {
         progress.step();
-        tensor(spec, &normals[clip].frames[first..first + spec.frames as usize])
+        let frames = &normals[clip].frames[first..=first + WARM_UP];
+        let sample = record(graph.as_mut(), stream, frame_tensors(spec, frames));
+        sample.map_err(|error| failed = Some(error)).ok()
     });
-    Exported::quantized("backbone", &model, &mut samples, Method::Best, backend)
+    let exported = Exported::quantized("backbone", &model, &mut samples, Method::Best, backend);
+    drop(samples);
+    match failed {
+        Some(error) => Err(error).context("recording the backbone's states"),
+        None => exported,
+    }
 }
 
 /// Up to `count` (clip, first frame) evenly spread over clips of the given numbers of frames, each
@@ -150,6 +151,12 @@ pub fn tensor(spec: &SnippetSpec, frames: &[Frame]) -> Vec<f32> {
         }
     }
     out
+}
+
+/// The tensors `[3, height, width]` of single frames, as a streaming backbone takes them.
+pub fn frame_tensors(spec: &SnippetSpec, frames: &[Frame]) -> Vec<Vec<f32>> {
+    let single = SnippetSpec { frames: 1, ..spec.clone() };
+    frames.iter().map(|frame| tensor(&single, std::slice::from_ref(frame))).collect()
 }
 
 /// The figures of a step, in the order of [`figures`].
@@ -271,7 +278,7 @@ pub fn export(
         weight: config.fusion.semantic,
         excess_over: Some(config.fusion.excess_over),
     };
-    Ok((Exported { name: "head", fp32: model_export::onnx::to_bytes(&model), int8: None }, spec))
+    Ok((Exported { name: "head", fp32: onnx::to_bytes(&model), int8: None }, spec))
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ fn without_jitter_a_crop_is_the_camera_s_stack_maybe_mirrored_with_its_labels() 
         mean: config.mean,
         std: config.std,
         diff_scale: config.diff_scale,
+        stream: None,
         map_stride: 4,
         pool: 3,
         kinds: config.kinds.clone(),
