@@ -2,6 +2,8 @@
 //! the machine and on what else it does.
 
 mod chaos;
+mod python;
+mod quantize;
 mod train;
 
 use crate::shell::Failure;
@@ -11,9 +13,10 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     match args.split_first() {
         Some((name, rest)) if name == "train" => train::run(rest),
         Some((name, rest)) if name == "chaos" => chaos::run(rest),
-        Some((name, _)) => {
-            Err(Failure::usage(format!("bench: no benchmark '{name}'; there are: chaos, train")))
-        }
-        None => Err(Failure::usage("bench: say which one; there are: chaos, train")),
+        Some((name, rest)) if name == "quantize" => quantize::run(rest),
+        Some((name, _)) => Err(Failure::usage(format!(
+            "bench: no benchmark '{name}'; there are: chaos, quantize, train"
+        ))),
+        None => Err(Failure::usage("bench: say which one; there are: chaos, quantize, train")),
     }
 }
