@@ -15,7 +15,7 @@ use model_export::calibration::{Preprocessing, Samples};
 use model_export::graphs::{i3d, mobilenetv2};
 use model_export::onnx::{self, ModelProto};
 use model_export::pack::checkpoint::read_detectors;
-use model_export::quantize::{Method, Options, quantize};
+use model_export::quantize::{Equalize, Method, Options, quantize};
 use model_export::weights::Weights;
 use trainer::npy;
 
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
         let samples = Samples::new(&clips, preprocessing.clone(), count)
             .with_context(|| format!("{footage}: every fourth clip is held out"))?
             .collect::<Result<Vec<_>, _>>()?;
-        std::fs::create_dir_all(out.join(folder))?;
+        std::fs::create_dir_all(out.join(folder)).with_context(|| folder.to_owned())?;
         for (i, sample) in samples.iter().enumerate() {
             npy::write(&out.join(folder).join(format!("{i:03}.npy")), &shape, sample)?;
         }
@@ -82,12 +82,25 @@ fn ours(
         ("entropy", Method::Entropy),
         ("mse", Method::Mse),
         ("best", Method::Best),
+        ("auto", Method::Auto),
     ] {
-        let options =
-            Options { method, layer_errors: false, compare_samples: 0, ..Options::default() };
-        let mut samples = samples.iter().map(|sample| vec![sample.clone()]);
-        let quantized = quantize(model, &mut samples, &options, backend)?;
-        write(&format!("ours.{name}.onnx"), &onnx::to_bytes(&quantized.model))?;
+        for (tag, equalize) in [
+            ("", Equalize::Off),
+            ("-into", Equalize::Into),
+            ("-dw", Equalize::Depthwise),
+            ("-all", Equalize::All),
+        ] {
+            let options = Options {
+                method,
+                equalize,
+                layer_errors: false,
+                compare_samples: 8,
+                ..Options::default()
+            };
+            let mut samples = samples.iter().map(|sample| vec![sample.clone()]);
+            let quantized = quantize(model, &mut samples, &options, backend)?;
+            write(&format!("ours.{name}{tag}.onnx"), &onnx::to_bytes(&quantized.model))?;
+        }
     }
     Ok(())
 }
