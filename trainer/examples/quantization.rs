@@ -25,6 +25,9 @@ const HELD_OUT_EVERY: usize = 4;
 /// calibrators keep the activations of all samples in memory.
 const I3D_SIZE: usize = 112;
 
+/// Calibration samples on which `auto` compares.
+const COMPARED: usize = 8;
+
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (out, footage, samples, held_out, name, checkpoint) = match args.as_slice() {
@@ -68,39 +71,28 @@ fn main() -> Result<()> {
     ours(&model, &calibration, backend.as_ref(), &write)
 }
 
-/// Our INT8 graphs, one for each way to choose ranges.
+/// Our INT8 graphs: with the default options, with each way to choose ranges, and equalised.
 fn ours(
     model: &ModelProto,
     samples: &[Vec<f32>],
     backend: &dyn Backend,
     write: &dyn Fn(&str, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    for (name, method) in [
-        ("default", Options::default().method),
-        ("min-max", Method::MinMax),
-        ("percentile", Method::Percentile),
-        ("entropy", Method::Entropy),
-        ("mse", Method::Mse),
-        ("best", Method::Best),
-        ("auto", Method::Auto),
+    let with = |method| Options { method, ..Options::default() };
+    for (name, options) in [
+        ("default", Options::default()),
+        ("min-max", with(Method::MinMax)),
+        ("percentile", with(Method::Percentile)),
+        ("entropy", with(Method::Entropy)),
+        ("mse", with(Method::Mse)),
+        ("auto", with(Method::Auto)),
+        ("equalised", Options { equalize: Equalize::Depthwise, ..Options::default() }),
     ] {
-        for (tag, equalize) in [
-            ("", Equalize::Off),
-            ("-into", Equalize::Into),
-            ("-dw", Equalize::Depthwise),
-            ("-all", Equalize::All),
-        ] {
-            let options = Options {
-                method,
-                equalize,
-                layer_errors: false,
-                compare_samples: 8,
-                ..Options::default()
-            };
-            let mut samples = samples.iter().map(|sample| vec![sample.clone()]);
-            let quantized = quantize(model, &mut samples, &options, backend)?;
-            write(&format!("ours.{name}{tag}.onnx"), &onnx::to_bytes(&quantized.model))?;
-        }
+        // `auto` runs the graphs on these; the others do not look at them.
+        let options = Options { layer_errors: false, compare_samples: COMPARED, ..options };
+        let mut samples = samples.iter().map(|sample| vec![sample.clone()]);
+        let quantized = quantize(model, &mut samples, &options, backend)?;
+        write(&format!("ours.{name}.onnx"), &onnx::to_bytes(&quantized.model))?;
     }
     Ok(())
 }

@@ -57,8 +57,8 @@ pub struct Args {
     #[arg(long, default_value_t = 8)]
     held_out: usize,
     /// Bring the channels of activations to one range first: none, those beside depthwise convolutions, or
-    /// those between any two convolutions.
-    #[arg(long, value_enum, default_value = "depthwise")]
+    /// those between any two convolutions. Better on footage like the calibration clips, worse on other.
+    #[arg(long, value_enum, default_value = "off")]
     equalize: EqualizeArg,
     /// Quantize each layer alone, measure the graph's outputs and rank the layers.
     #[arg(long)]
@@ -272,7 +272,7 @@ fn summary(out: &Path, output: &Output<'_>) -> String {
     );
     for trial in &report.methods {
         let chosen = if trial.method == report.method { "  chosen" } else { "" };
-        let name = format!("ranges by {:?}", trial.method).to_lowercase();
+        let name = format!("ranges by {}", trial.method.name());
         text += &format!("{name:<24}{:>8.2} dB{chosen}\n", trial.sqnr_db);
     }
     if let Some(found) = &report.sensitivity {

@@ -72,7 +72,7 @@ pub struct Options {
     /// (space to depth); the sums stay the same. Default true.
     pub fold_stem: bool,
     /// Which activations' channels are brought to one range before quantization ([`equalize`]). Default
-    /// [`Equalize::Depthwise`].
+    /// [`Equalize::Off`]: it gains on footage like the calibration samples and loses on other.
     pub equalize: Equalize,
     /// Whether each layer's share of the error is measured, and which layers stay in float for it
     /// ([`Search`]). Default none.
@@ -101,7 +101,7 @@ impl Default for Options {
             reduce_range: false,
             correct_bias: true,
             fold_stem: true,
-            equalize: Equalize::Depthwise,
+            equalize: Equalize::Off,
             sensitivity: None,
             memory_limit: 512 << 20,
             compare_samples: 2,

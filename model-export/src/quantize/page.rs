@@ -30,7 +30,7 @@ pub fn page(title: &str, report: &Report, timing: Option<&Timing>) -> String {
          outputs compared on {}.{}</p>\n",
         report.layers.len(),
         report.float_layers.len(),
-        name(report.method),
+        report.method.name(),
         report.samples,
         match report.compared_samples {
             1 => "one sample".to_owned(),
@@ -106,7 +106,7 @@ fn methods(report: &Report) -> String {
         .iter()
         .map(|trial| {
             let chosen = if trial.method == report.method { "chosen" } else { "" };
-            row(&[&name(trial.method), &fixed(trial.sqnr_db, 2), chosen])
+            row(&[trial.method.name(), &fixed(trial.sqnr_db, 2), chosen])
         })
         .collect();
     "<h2>Ranges, by measurement</h2>\n".to_owned()
@@ -200,7 +200,7 @@ fn tensors(report: &Report) -> String {
                 format!("{:.3}", t.low),
                 format!("{:.3}", t.high),
                 range(t),
-                name(t.method),
+                t.method.name().to_owned(),
                 t.zero_point.to_string(),
                 fixed(t.sqnr_db, 1),
             ])
@@ -254,14 +254,6 @@ fn range(t: &TensorReport) -> String {
         part("kept", t.low, t.high),
         zero = at(0.0)
     )
-}
-
-/// The name of a method, as options have it.
-fn name(method: super::Method) -> String {
-    match serde_json::to_value(method) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => format!("{method:?}"),
-    }
 }
 
 fn fixed(value: f64, digits: usize) -> String {

@@ -31,6 +31,19 @@ impl Method {
     /// Those that [`Method::Auto`] chooses from, simplest first.
     pub const MEASURED: [Self; 5] =
         [Self::MinMax, Self::Percentile, Self::Entropy, Self::Mse, Self::Best];
+
+    /// The name in options and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinMax => "min-max",
+            Self::Percentile => "percentile",
+            Self::Entropy => "entropy",
+            Self::Mse => "mse",
+            Self::Best => "best",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// A chosen range.
