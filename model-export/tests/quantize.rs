@@ -456,13 +456,14 @@ fn the_layers_that_cost_most_are_left_in_float() {
     let found = ranked.sensitivity.unwrap();
     assert_eq!((found.layers.len(), found.unmeasured, found.float_layers.len()), (4, 0, 0));
     assert!(found.layers.is_sorted_by(|a, b| a.sqnr_db <= b.sqnr_db));
-    // The one ranked worst is the one that helps most when it alone is in float.
+    // The worse half by rank is the half that helps more when one of it is in float.
     let without = |layer: &str| {
         let options = Options { keep_float: vec![layer.to_owned()], ..Options::default() };
         report(options).outputs[0].sqnr_db
     };
     let gains: Vec<f64> = found.layers.iter().map(|l| without(&l.node)).collect();
-    assert!(gains.iter().all(|g| *g <= gains[0]), "{gains:?} {:?}", found.layers);
+    let helps_more = |worse: f64| gains[2..].iter().all(|better| worse > *better);
+    assert!(gains[..2].iter().all(|g| helps_more(*g)), "{gains:?} {:?}", found.layers);
 
     // Between what the worst alone brings and what all bring.
     let target = gains[0] + 3.0;

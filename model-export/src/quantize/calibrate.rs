@@ -90,7 +90,7 @@ pub fn calibrate(
     options: &Options,
     backend: &dyn Backend,
 ) -> Result<Ranges, Error> {
-    pass::check(model, backend)?;
+    pass::check(model, options, backend)?;
     let model = super::fold(model, options)?;
     let (equalized, mut samples) = equalize::measure(&model, samples, options, backend)?;
     let model = equalize::apply(&model, &equalized)?;

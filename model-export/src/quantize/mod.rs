@@ -241,15 +241,12 @@ pub fn quantize_flavours(
     options: &Options,
     backend: &dyn Backend,
 ) -> Result<Vec<Quantized>, Error> {
-    pass::check(model, backend)?;
+    pass::check(model, options, backend)?;
     let original = fold(model, options)?;
     let (equalized, mut samples) = equalize::measure(&original, calibration, options, backend)?;
     let model = &*equalize::apply(&original, &equalized)?;
     let index = Index::new(model)?;
     let plan = plan::plan(&index, options)?;
-    if plan.layers.is_empty() {
-        return Err(Error::NothingToQuantize { float: plan.float_layers.len() });
-    }
     let mut gathered = calibrate::gather(model, &index, &plan, &mut samples, options, backend)?;
     drop(samples);
     if !equalized.is_empty() {

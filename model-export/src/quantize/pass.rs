@@ -6,9 +6,10 @@ use inference::{Backend, Graph};
 use prost::Message as _;
 use tract_onnx::pb::ModelProto;
 
-use super::Error;
 use super::calibrate::Kept;
-use super::graph::with_outputs;
+use super::graph::{Index, with_outputs};
+use super::plan::plan;
+use super::{Error, Options};
 
 /// The model with some inner tensors as further outputs.
 pub(super) struct Pass {
@@ -121,9 +122,17 @@ pub(super) fn outputs(
     Ok(())
 }
 
-/// Whether the engine takes the model as it was given. Once inner tensors are outputs, an operator that it
-/// does not know is no longer what it complains of.
-pub(super) fn check(model: &ModelProto, backend: &dyn Backend) -> Result<(), Error> {
+/// Whether the model is well-formed, has something to quantize, and the engine takes it as it was given:
+/// once inner tensors are outputs, an operator that it does not know is no longer what it complains of.
+pub(super) fn check(
+    model: &ModelProto,
+    options: &Options,
+    backend: &dyn Backend,
+) -> Result<(), Error> {
+    let plan = plan(&Index::new(model)?, options)?;
+    if plan.layers.is_empty() {
+        return Err(Error::NothingToQuantize { float: plan.float_layers.len() });
+    }
     backend.load("model", &model.encode_to_vec())?;
     Ok(())
 }
