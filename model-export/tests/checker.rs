@@ -10,6 +10,7 @@ use model_export::onnx::{self, ModelProto};
 use model_export::quantize::{Equalize, Flavour, Options, quantize_flavours, tensorrt_rules};
 use tempfile::TempDir;
 
+#[allow(dead_code, reason = "the tests of the graphs use the rest")]
 mod support;
 use support::{fetched, golden, pattern};
 
