@@ -30,6 +30,9 @@ use super::graph::{Index, int_attribute};
 use super::pass::{Pass, check_sample};
 use super::{Error, Options};
 
+/// Samples, each with a buffer for each input of the graph.
+type Samples<'s> = Box<dyn Iterator<Item = Vec<Vec<f32>>> + 's>;
+
 /// Divisors of the channels (axis 1), by name of the tensor.
 pub type Scales = BTreeMap<String, Vec<f32>>;
 
@@ -78,7 +81,7 @@ pub(super) fn measure<'s>(
     samples: &'s mut dyn Iterator<Item = Vec<Vec<f32>>>,
     options: &Options,
     backend: &dyn Backend,
-) -> Result<(Scales, Box<dyn Iterator<Item = Vec<Vec<f32>>> + 's>), Error> {
+) -> Result<(Scales, Samples<'s>), Error> {
     let mut scales = Scales::new();
     let index = Index::new(model)?;
     let pairs = pairs(&index, options.equalize)?;

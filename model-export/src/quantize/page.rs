@@ -24,10 +24,10 @@ pub fn page(title: &str, report: &Report, timing: Option<&Timing>) -> String {
         include_str!("page.css")
     );
     let flavour = format!("{:?}", report.flavour).to_lowercase();
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<p>{} layers in INT8 ({flavour}), {} in float; ranges by {} from {} calibration samples; \
-         outputs compared on {}.{}</p>\n",
+         outputs compared on {}.{}</p>",
         report.layers.len(),
         report.float_layers.len(),
         report.method.name(),
