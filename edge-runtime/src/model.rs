@@ -85,11 +85,25 @@ impl Model {
         Self::from_bundle(open_bundle(config)?, config, &config.bundle)
     }
 
+    /// As [`Model::load`], but on the bundle's fp32 graphs whatever the backend: to measure what INT8
+    /// costs.
+    ///
+    /// # Errors
+    /// As [`Model::load`]; also if a graph is there as INT8 only.
+    pub fn load_fp32(config: &ModelConfig) -> Result<Self, Error> {
+        Self::open(open_bundle(config)?, config, &config.bundle, true)
+    }
+
     /// As [`Model::load`], of a bundle that is verified already; `path` is named in errors.
     ///
     /// # Errors
     /// If no backend can run it.
     pub fn from_bundle(bundle: Bundle, config: &ModelConfig, path: &Path) -> Result<Self, Error> {
+        Self::open(bundle, config, path, false)
+    }
+
+    fn open(bundle: Bundle, config: &ModelConfig, path: &Path, fp32: bool) -> Result<Self, Error> {
+        let load = if fp32 { Engine::load_fp32 } else { Engine::load };
         let options = options(config);
         let mut reasons = Vec::new();
         let mut library_missing = true;
@@ -97,13 +111,14 @@ impl Model {
         for &name in backends {
             let kind = BackendKind::from(name);
             let loaded = inference::open_backend(kind, &options)
-                .and_then(|backend| Ok((Engine::load(&bundle, backend.as_ref())?, backend)));
+                .and_then(|backend| Ok((load(&bundle, backend.as_ref())?, backend)));
             match loaded {
                 Ok((engine, backend)) => {
                     let why = if reasons.is_empty() { "first choice" } else { "others failed" };
                     log::info!("backend: {} ({why})", backend.describe());
                     let mut graphs = bundle.manifest().graphs.iter();
-                    let int8 = graphs.any(|g| g.backend == kind.name() && g.precision == "int8");
+                    let int8 =
+                        !fp32 && graphs.any(|g| g.backend == kind.name() && g.precision == "int8");
                     return Ok(Self {
                         engine,
                         backend: backend.describe(),

@@ -184,6 +184,26 @@ fn the_program_quantizes_a_graph_on_clips() {
     let nodes = quantized.graph.unwrap().node;
     assert!(nodes.iter().any(|node| node.op_type == "QuantizeLinear"));
 
+    // With a report as a page, by measurement, one layer in float.
+    let options = "--calibration clips --backbone i3d --method auto --equalize all --held-out 2 \
+                   --sensitivity --max-float-layers 0 --report report.html";
+    let output = run(options);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("ranges by min-max") && said.contains("layer alone in INT8"), "{said}");
+    assert!(said.contains(" ms; INT8 "), "{said}");
+    let page = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("conv"), "{page}");
+    assert!(page.contains("fp32 / INT8") && page.contains("chosen"), "{page}");
+
+    assert_eq!(run("--calibration clips --backbone i3d --target-sqnr -3").status.code(), Some(2));
+    assert_eq!(run("--calibration clips --backbone i3d --keep-float *").status.code(), Some(2));
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    let output = run("--calibration empty --backbone i3d");
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("empty: no video files"), "{said}");
+
     assert_eq!(run("--calibration clips").status.code(), Some(2));
     assert_eq!(run("--calibration nowhere --backbone i3d").status.code(), Some(2));
     std::fs::write(dir.path().join("clips/clip0/000.bmp"), b"BM").unwrap();

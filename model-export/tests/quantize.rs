@@ -10,9 +10,11 @@ use inference::{Backend, BackendKind, BackendOptions, States, open_backend};
 use model_export::calibration::{WARM_UP, record};
 use model_export::graphs::tsm_mobilenetv2;
 use model_export::onnx::ModelProto;
+use model_export::quantize::page::page;
+use model_export::quantize::timing::time;
 use model_export::quantize::{
-    Error, Flavour, Method, Options, Quantized, Ranges, calibrate, emit, quantize,
-    quantize_flavours, tensorrt_rules,
+    Equalize, Error, Flavour, Method, Options, Quantized, Ranges, Search, calibrate, emit,
+    equalized, quantize, quantize_flavours, tensorrt_rules,
 };
 use model_export::weights::Weights;
 use prost::Message as _;
@@ -377,4 +379,216 @@ fn bad_calibration_is_refused() {
     let mut bad = samples(2, 6 * 16 * 16);
     bad[1][0][7] = f32::NAN;
     assert!(matches!(calibrate(bad), Error::NotFinite { sample: 1, .. }));
+}
+
+/// A model's constant as floats.
+fn constant(model: &ModelProto, name: &str) -> Vec<f32> {
+    let graph = model.graph.as_ref().unwrap();
+    let tensor = graph.initializer.iter().find(|t| t.name == name).unwrap();
+    tensor.raw_data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// Makes some output channels of a convolution many times smaller and the next one's inputs larger, as
+/// trained depthwise networks have them.
+fn unbalance(model: &mut ModelProto, name: &str, factors: &[f32]) {
+    for part in ["weight", "bias"] {
+        let name = format!("{name}.{part}");
+        let mut values = constant(model, &name);
+        let run = values.len() / factors.len();
+        values.iter_mut().enumerate().for_each(|(i, v)| *v *= factors[i / run]);
+        let graph = model.graph.as_mut().unwrap();
+        let tensor = graph.initializer.iter_mut().find(|t| t.name == name).unwrap();
+        tensor.raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    }
+}
+
+fn unbalanced() -> ModelProto {
+    let mut model = depthwise();
+    let factors: Vec<f32> = (0..12).map(|c| [4.0, 0.5, 0.05][c % 3]).collect();
+    unbalance(&mut model, "expand", &factors);
+    model
+}
+
+#[test]
+fn equalisation_changes_no_output() {
+    let backend = tract();
+    let model = unbalanced();
+    let all = samples(6, 6 * 16 * 16);
+    for which in [Equalize::Depthwise, Equalize::All] {
+        let options = Options { equalize: which, ..Options::default() };
+        let ranges =
+            calibrate(&model, &mut all.iter().cloned(), &options, backend.as_ref()).unwrap();
+        // What the depthwise convolution reads and what it writes; `lr` has another reader than a
+        // convolution, `sum` two makers.
+        let names: Vec<&str> = ranges.equalized.keys().map(String::as_str).collect();
+        assert_eq!(names, ["dr", "er"], "{which:?}");
+        let rewritten = equalized(&model, &ranges.equalized).unwrap();
+        assert_ne!(constant(&model, "expand.weight"), constant(&rewritten, "expand.weight"));
+        assert_ne!(constant(&model, "project.weight"), constant(&rewritten, "project.weight"));
+        for sample in &all {
+            let (before, after) =
+                (run(&model, sample, backend.as_ref()), run(&rewritten, sample, backend.as_ref()));
+            for (b, a) in before[0].iter().zip(&after[0]) {
+                assert!((b - a).abs() < 1e-4, "{which:?}: {b} became {a}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_channel_at_the_bound_of_its_clip_is_left_alone() {
+    let backend = tract();
+    let mut model = depthwise();
+    // Channel 0 reaches 6, channel 1 comes near to it, the others stay far below.
+    let factors: Vec<f32> = (0..12).map(|c| if c == 0 { 100.0 } else { 0.1 }).collect();
+    unbalance(&mut model, "expand", &factors);
+    let options = Options { equalize: Equalize::Depthwise, ..Options::default() };
+    let all = samples(4, 6 * 16 * 16);
+    let ranges = calibrate(&model, &mut all.iter().cloned(), &options, backend.as_ref()).unwrap();
+    let divisors = &ranges.equalized["er"];
+    assert_eq!(divisors[0], 1.0);
+    assert!(divisors[1..].iter().all(|s| *s < 0.9 && *s >= 1.0 / 8.0), "{divisors:?}");
+    // The small channels now fill the tensor's range, so that all are told apart.
+    let rewritten = equalized(&model, &ranges.equalized).unwrap();
+    for sample in &all {
+        let (b, a) =
+            (run(&model, sample, backend.as_ref()), run(&rewritten, sample, backend.as_ref()));
+        assert!(sqnr(&b[0], &a[0]) > 80.0);
+    }
+}
+
+#[test]
+fn equalisation_gains_where_channels_differ_and_can_be_emitted_from_saved_ranges() {
+    let Some(backend) = ort() else { return };
+    let model = unbalanced();
+    let all = samples(9, 6 * 16 * 16);
+    let error = |equalize| {
+        let options = Options { equalize, ..Options::default() };
+        let q = quantize(&model, &mut all[..8].iter().cloned(), &options, backend).unwrap();
+        let ranges = calibrate(&model, &mut all[..8].iter().cloned(), &options, backend).unwrap();
+        let again = emit(&model, &ranges, Flavour::U8S8, &options).unwrap();
+        assert_eq!(again.encode_to_vec(), q.model.encode_to_vec());
+        sqnr(&run(&model, &all[8], backend)[0], &run(&q.model, &all[8], backend)[0])
+    };
+    let (plain, balanced) = (error(Equalize::Off), error(Equalize::Depthwise));
+    assert!(balanced > plain, "{plain:.1} dB became {balanced:.1} dB");
+}
+
+#[test]
+fn divisors_of_another_model_are_refused() {
+    let backend = tract();
+    let options = Options { equalize: Equalize::All, ..Options::default() };
+    let mut all = samples(2, 6 * 16 * 16).into_iter();
+    let ranges = calibrate(&unbalanced(), &mut all, &options, backend.as_ref()).unwrap();
+    let error = equalized(&residual(), &ranges.equalized).unwrap_err();
+    assert!(matches!(&error, Error::Range { tensor } if tensor == "dr"), "{error}");
+}
+
+#[test]
+fn auto_takes_the_method_that_measures_best() {
+    let Some(backend) = ort() else { return };
+    let model = residual();
+    let options =
+        Options { method: Method::Auto, compare_samples: 3, hold_out: true, ..Options::default() };
+    let all = samples(13, 3 * 24 * 32);
+    let q = quantize(&model, &mut all.iter().cloned(), &options, backend).unwrap();
+    assert_eq!((q.report.samples, q.report.compared_samples), (10, 3));
+    assert_eq!(q.report.methods.len(), Method::MEASURED.len());
+    let best = q.report.methods.iter().map(|t| t.sqnr_db).fold(f64::NEG_INFINITY, f64::max);
+    let chosen = q.report.methods.iter().find(|t| t.method == q.report.method).unwrap();
+    assert_eq!(chosen.sqnr_db, best);
+    assert!((q.report.outputs[0].sqnr_db - best).abs() < 1e-9);
+    // Too few to do without: all take part.
+    let q = quantize(&model, &mut all[..11].iter().cloned(), &options, backend).unwrap();
+    assert_eq!((q.report.samples, q.report.compared_samples), (11, 3));
+}
+
+#[test]
+fn the_layers_that_cost_most_are_left_in_float() {
+    let Some(backend) = ort() else { return };
+    let model = residual();
+    let all = samples(8, 3 * 24 * 32);
+    let report = |options: Options| {
+        let options = Options { compare_samples: 2, ..options };
+        quantize(&model, &mut all.iter().cloned(), &options, backend).unwrap().report
+    };
+    let search = |search| report(Options { sensitivity: Some(search), ..Options::default() });
+    let ranked = search(Search::default());
+    let found = ranked.sensitivity.unwrap();
+    assert_eq!((found.layers.len(), found.unmeasured, found.float_layers.len()), (4, 0, 0));
+    assert!(found.layers.is_sorted_by(|a, b| a.sqnr_db <= b.sqnr_db));
+    // The worse half by rank is the half that helps more when one of it is in float.
+    let without = |layer: &str| {
+        let options = Options { keep_float: vec![layer.to_owned()], ..Options::default() };
+        report(options).outputs[0].sqnr_db
+    };
+    let gains: Vec<f64> = found.layers.iter().map(|l| without(&l.node)).collect();
+    let helps_more = |worse: f64| gains[2..].iter().all(|better| worse > *better);
+    assert!(gains[..2].iter().all(|g| helps_more(*g)), "{gains:?} {:?}", found.layers);
+
+    // Between what the worst alone brings and what all bring.
+    let target = gains[0] + 3.0;
+    let report = search(Search { target_sqnr_db: Some(target), ..Search::default() });
+    let found = report.sensitivity.unwrap();
+    assert_eq!(found.reached, Some(true), "{:?}", found.trials);
+    let mut named = found.float_layers.clone();
+    named.sort();
+    let mut float = report.float_layers.clone();
+    float.sort();
+    assert_eq!(float, named);
+    assert!(named.len() >= 2 && report.outputs[0].sqnr_db >= target);
+    // One fewer would not have been enough, and was tried.
+    let fewer = found.trials.iter().find(|t| t.float_layers + 1 == named.len()).unwrap();
+    assert!(fewer.sqnr_db < target);
+
+    let two = search(Search { max_float_layers: Some(2), ..Search::default() });
+    assert_eq!(two.float_layers.len(), 2);
+    let none = search(Search { target_sqnr_db: Some(190.0), seconds: 0, ..Search::default() });
+    let found = none.sensitivity.unwrap();
+    assert_eq!((found.unmeasured, found.reached), (4, Some(false)));
+}
+
+#[test]
+fn the_page_tells_what_the_report_does_and_needs_nothing_else() {
+    let Some(backend) = ort() else { return };
+    let mut model = residual();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.iter_mut().find(|n| n.name == "block").unwrap().name = "<block&1>".to_owned();
+    let options = Options {
+        method: Method::Auto,
+        sensitivity: Some(Search { max_float_layers: Some(1), ..Search::default() }),
+        ..Options::default()
+    };
+    let all = samples(4, 3 * 24 * 32);
+    let q = quantize(&model, &mut all.iter().cloned(), &options, backend).unwrap();
+    let timing = time(&model.encode_to_vec(), &q.model.encode_to_vec(), &all[0], backend).unwrap();
+    assert!(timing.float_ms > 0.0 && timing.int8_ms > 0.0 && timing.runs >= 3);
+    let html = page("net", &q.report, Some(&timing));
+    assert!(html.contains("&lt;block&amp;1&gt;") && !html.contains("<block"));
+    for layer in &q.report.layers {
+        assert!(layer.node == "<block&1>" || html.contains(&layer.node), "{}", layer.node);
+    }
+    let wanted = ["Sensitivity", "by measurement", "fp32 / INT8", "chosen"];
+    assert!(wanted.iter().all(|w| html.contains(w)));
+    assert!(!html.contains("http") && !html.contains("<script"));
+    assert_eq!(html.matches("<table>").count(), html.matches("</table>").count());
+}
+
+#[test]
+fn a_graph_without_layers_for_integers_says_so() {
+    let backend = tract();
+    let mut net = Net::new(&[1, 4, 8, 8]);
+    net.op("Tanh", &["x"], "y");
+    let model = net.finish(&[("y", &[1, 4, 8, 8])]);
+    let mut all = samples(2, 4 * 64).into_iter();
+    let error = quantize(&model, &mut all, &Options::default(), backend.as_ref()).unwrap_err();
+    assert!(matches!(error, Error::NothingToQuantize { float: 0 }), "{error}");
+    // An operator that no engine has is named by it.
+    let mut net = Net::new(&[1, 4, 8, 8]);
+    net.op("Frobnicate", &["x"], "f");
+    net.conv("a", "f", "y", (4, 4, &[3, 3]), &[1, 1], 1, 1, 1);
+    let model = net.finish(&[("y", &[1, 4, 8, 8])]);
+    let mut all = samples(2, 4 * 64).into_iter();
+    let error = quantize(&model, &mut all, &Options::default(), backend.as_ref()).unwrap_err();
+    assert!(error.to_string().contains("Frobnicate"), "{error}");
 }

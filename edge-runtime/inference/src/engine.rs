@@ -2,7 +2,7 @@
 
 use model_bundle::Bundle;
 use model_bundle::detectors::{Port, graph_roles};
-use model_bundle::manifest::Detectors;
+use model_bundle::manifest::{Detectors, GoldenEntry, GraphEntry};
 use video::Frame;
 
 use crate::golden::{self, describe};
@@ -31,21 +31,39 @@ impl Engine {
     /// [`Error::NoGraph`] if the bundle has no graphs for this backend, [`Error::Load`],
     /// [`Error::Shape`], [`Error::Golden`].
     pub fn load(bundle: &Bundle, backend: &dyn Backend) -> Result<Self, Error> {
+        Self::load_graphs(bundle, backend, |entry| entry.backend == backend.kind().name())
+    }
+
+    /// As [`Self::load`], but on the bundle's fp32 graphs, those for another backend if need be: to
+    /// measure what INT8 costs.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; [`Error::NoGraph`] if a graph is there as INT8 only.
+    pub fn load_fp32(bundle: &Bundle, backend: &dyn Backend) -> Result<Self, Error> {
+        Self::load_graphs(bundle, backend, |entry| entry.precision == "fp32")
+    }
+
+    fn load_graphs(
+        bundle: &Bundle,
+        backend: &dyn Backend,
+        wanted: impl Fn(&GraphEntry) -> bool,
+    ) -> Result<Self, Error> {
         let manifest = bundle.manifest();
         let kind = backend.kind();
         let mut graphs = Vec::new();
         for role in graph_roles(&manifest.detectors) {
             let name = role.name.as_str();
-            let onnx = bundle.graph(name, kind.name()).ok_or_else(|| Error::NoGraph {
+            let entries = manifest.graphs.iter().filter(|e| e.name == name && wanted(e));
+            // The backend's own first.
+            let entry = entries.min_by_key(|e| e.backend != kind.name());
+            let entry = entry.ok_or_else(|| Error::NoGraph {
                 graph: name.into(),
                 for_backend: format!(" for backend {kind}"),
             })?;
-            let mut graph = backend.load(name, onnx)?;
-            let own = |e: &&model_bundle::manifest::GoldenEntry| {
-                e.graph == name && e.backend == kind.name()
-            };
-            for entry in manifest.golden.iter().filter(own) {
-                golden::check(bundle, entry, graph.as_mut(), kind)?;
+            let mut graph = backend.load(name, bundle.blob(&entry.blob))?;
+            let own = |e: &&GoldenEntry| e.graph == name && e.backend == entry.backend;
+            for golden in manifest.golden.iter().filter(own) {
+                golden::check(bundle, golden, graph.as_mut(), kind)?;
             }
             graphs.push((name.to_owned(), graph));
         }

@@ -44,6 +44,10 @@ pub struct Arguments {
     /// The inference backend; without it the first of ort and tract that works.
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
+    /// Which of the bundle's graphs run: those for the backend, as on the camera, or those in fp32, to
+    /// measure what INT8 costs.
+    #[arg(long, value_enum, default_value = "packed")]
+    precision: Precision,
     /// Threads of the backend, 0 for as many as there are cores.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
     threads: u16,
@@ -72,6 +76,15 @@ pub struct Arguments {
     json: bool,
 }
 
+/// Which graphs run.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Precision {
+    /// Those that the bundle has for the backend.
+    Packed,
+    /// The fp32 ones, on whichever backend is used.
+    Fp32,
+}
+
 #[derive(Serialize)]
 struct Summary {
     model: ModelStatus,
@@ -93,7 +106,11 @@ struct ClipSummary {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let mut model = Model::load(&ModelConfig {
+    let load = match arguments.precision {
+        Precision::Packed => Model::load,
+        Precision::Fp32 => Model::load_fp32,
+    };
+    let mut model = load(&ModelConfig {
         bundle: arguments.bundle.clone(),
         public_keys: arguments.public_key.clone().into_iter().collect(),
         backends: arguments.backend.map(|backend| vec![backend]),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use model_bundle::{Bundle, PublicKey, Trust};
 use model_export::pack::Error as PackError;
-use model_export::{graphs, onnx, weights};
+use model_export::{calibration, graphs, onnx, quantize as quantize_errors, weights};
 
 /// Wrong usage that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,21 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
                 Io { .. } => 1,
                 _ => 3,
             };
+        }
+        if let Some(error) = cause.downcast_ref::<quantize_errors::Error>() {
+            use quantize_errors::Error::{Backend, EmptyCalibration, NothingToQuantize};
+            match error {
+                // Its cause, the engine's error, comes next.
+                Backend(_) => {}
+                EmptyCalibration | NothingToQuantize { .. } => return 2,
+                _ => return 3,
+            }
+        }
+        if cause.is::<calibration::Error>() {
+            // A video's error comes next.
+            if cause.source().is_none() {
+                return 2;
+            }
         }
         if cause.is::<onnx::Error>() {
             return 3;

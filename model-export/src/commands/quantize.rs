@@ -9,7 +9,10 @@ use model_bundle::manifest::{InitialState, LocalSpec, SnippetSpec, StateSpec, St
 use model_export::calibration::{Preprocessing, Samples};
 use model_export::onnx;
 use model_export::pack::checkpoint::read_detectors;
-use model_export::quantize::{Flavour, Method, Options, Report, quantize};
+use model_export::quantize::page::page;
+use model_export::quantize::timing::{Timing, time};
+use model_export::quantize::{Equalize, Flavour, Method, Options, Report, Search, quantize};
+use serde::Serialize;
 
 use super::backbone::Backbone;
 use super::{Usage, print, write_file};
@@ -23,7 +26,9 @@ use super::{Usage, print, write_file};
 #[command(after_help = "Examples:\n  model-export quantize i3d.onnx --backbone i3d --calibration \
                         normal/ --out i3d.int8.onnx\n  model-export quantize local.onnx --config \
                         checkpoint/config.toml --calibration normal/ --out local.int8.onnx \
-                        --report report.json")]
+                        --report report.html\n  model-export quantize mobilenetv2.onnx --backbone \
+                        mobilenetv2 --calibration normal/ --out mobilenetv2.int8.onnx --method auto \
+                        --target-sqnr 25")]
 pub struct Args {
     /// The fp32 graph.
     model: PathBuf,
@@ -48,14 +53,38 @@ pub struct Args {
     /// How ranges are chosen.
     #[arg(long, value_enum, default_value = "best")]
     method: MethodArg,
+    /// Samples, the last ones, that calibration does without and on which the outputs are compared;
+    /// with fewer than four times as many samples it does not do without.
+    #[arg(long, default_value_t = 8)]
+    held_out: usize,
+    /// Bring the channels of activations to one range first: none, those beside depthwise convolutions, or
+    /// those between any two convolutions. Better on footage like the calibration clips, worse on other.
+    #[arg(long, value_enum, default_value = "off")]
+    equalize: EqualizeArg,
+    /// Quantize each layer alone, measure the graph's outputs and rank the layers.
+    #[arg(long)]
+    sensitivity: bool,
+    /// Leave the fewest of the most sensitive layers in float with which every output reaches this signal
+    /// to noise, in dB.
+    #[arg(long, value_name = "DB", value_parser = decibel)]
+    target_sqnr: Option<f64>,
+    /// Leave at most this many layers in float; without --target-sqnr, this many.
+    #[arg(long, value_name = "N")]
+    max_float_layers: Option<usize>,
+    /// Seconds after which the sensitivity pass measures no further layer.
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    sensitivity_seconds: u64,
+    /// Threads of a run for the latencies in the report.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
     /// Leave a node in float; `*` stands for any characters. May be repeated.
     #[arg(long, value_name = "NAME")]
     keep_float: Vec<String>,
     /// Give up a bit of the weights against saturation on x86 without VNNI.
     #[arg(long)]
     reduce_range: bool,
-    /// Write the report of ranges, layers and errors as JSON.
-    #[arg(long, value_name = "FILE.json")]
+    /// Write the report of ranges, layers, errors, size and latency: a page for FILE.html, else JSON.
+    #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Print the report as JSON instead of a summary.
     #[arg(long)]
@@ -79,6 +108,21 @@ enum MethodArg {
     Entropy,
     Mse,
     Best,
+    Auto,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EqualizeArg {
+    Off,
+    Depthwise,
+    All,
+}
+
+fn decibel(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(db) if (0.0..=200.0).contains(&db) => Ok(db),
+        _ => Err("a signal-to-noise ratio is 0 to 200 dB".to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -96,7 +140,62 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let clips = video::list_clips(&args.calibration)?;
     let samples = Samples::new(&clips, preprocessing, args.samples)?.through(graph);
 
-    let options = Options {
+    let options = options(args);
+    let progress = indicatif::ProgressBar::new(args.samples as u64).with_message("calibrating");
+    let (mut failure, mut last) = (None, None);
+    let mut inputs = samples
+        .map_while(|sample| match sample {
+            Ok(tensors) => Some(tensors),
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        })
+        .inspect(|sample| {
+            progress.inc(1);
+            last = Some(sample.clone());
+        });
+    let quantized = quantize(&model, &mut inputs, &options, backend.as_ref());
+    drop(inputs);
+    progress.finish_and_clear();
+    // A broken clip comes first: what it leaves may be too little to calibrate with.
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let quantized = quantized?;
+    let int8 = onnx::to_bytes(&quantized.model);
+    write_file(&args.out, &int8)?;
+    let threads = usize::from(args.threads);
+    let timed = best_backend(&kinds, &BackendOptions { threads, ..Default::default() })?;
+    let timing = last.map(|sample| time(&bytes, &int8, &sample, timed.as_ref())).transpose()?;
+    let output = Output { report: &quantized.report, timing: timing.as_ref() };
+    let json = serde_json::to_string_pretty(&output)?;
+    if let Some(path) = &args.report {
+        let is_page = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"));
+        let title = args.model.file_stem().unwrap_or_default().to_string_lossy();
+        let content =
+            if is_page { page(&title, output.report, output.timing) } else { json.clone() };
+        write_file(path, content.as_bytes())?;
+    }
+    if args.json { print(&format!("{json}\n")) } else { print(&summary(&args.out, &output)) }
+}
+
+/// The report as JSON.
+#[derive(Serialize)]
+struct Output<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    timing: Option<&'a Timing>,
+}
+
+fn options(args: &Args) -> Options {
+    let wanted = args.sensitivity || args.target_sqnr.is_some() || args.max_float_layers.is_some();
+    let search = Search {
+        target_sqnr_db: args.target_sqnr,
+        max_float_layers: args.max_float_layers,
+        seconds: args.sensitivity_seconds,
+    };
+    Options {
         flavour: match args.flavour {
             FlavourArg::U8S8 => Flavour::U8S8,
             FlavourArg::S8S8 => Flavour::S8S8,
@@ -107,39 +206,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             MethodArg::Entropy => Method::Entropy,
             MethodArg::Mse => Method::Mse,
             MethodArg::Best => Method::Best,
+            MethodArg::Auto => Method::Auto,
         },
         keep_float: args.keep_float.clone(),
         reduce_range: args.reduce_range,
+        equalize: match args.equalize {
+            EqualizeArg::Off => Equalize::Off,
+            EqualizeArg::Depthwise => Equalize::Depthwise,
+            EqualizeArg::All => Equalize::All,
+        },
+        sensitivity: wanted.then_some(search),
+        compare_samples: args.held_out,
+        hold_out: true,
         ..Options::default()
-    };
-    let progress = indicatif::ProgressBar::new(args.samples as u64).with_message("calibrating");
-    let mut failure = None;
-    let mut inputs = samples
-        .map_while(|sample| match sample {
-            Ok(tensors) => Some(tensors),
-            Err(error) => {
-                failure = Some(error);
-                None
-            }
-        })
-        .inspect(|_| progress.inc(1));
-    let quantized = quantize(&model, &mut inputs, &options, backend.as_ref());
-    drop(inputs);
-    progress.finish_and_clear();
-    // A broken clip comes first: what it leaves may be too little to calibrate with.
-    if let Some(error) = failure {
-        return Err(error.into());
-    }
-    let quantized = quantized?;
-    write_file(&args.out, &onnx::to_bytes(&quantized.model))?;
-    let report = serde_json::to_string_pretty(&quantized.report)?;
-    if let Some(path) = &args.report {
-        write_file(path, report.as_bytes())?;
-    }
-    if args.json {
-        print(&format!("{report}\n"))
-    } else {
-        print(&summary(&args.out, &quantized.report))
     }
 }
 
@@ -203,7 +282,11 @@ fn stream(states: &[TensorInfo], outputs: &[TensorInfo]) -> StreamSpec {
     StreamSpec { states: states.collect() }
 }
 
-fn summary(out: &Path, report: &Report) -> String {
+/// How many of the ranked layers the summary names.
+const SHOWN: usize = 10;
+
+fn summary(out: &Path, output: &Output<'_>) -> String {
+    let report = output.report;
     let mut text = format!(
         "{}: {} layers in INT8, {} in float, {} samples\n",
         out.display(),
@@ -211,11 +294,45 @@ fn summary(out: &Path, report: &Report) -> String {
         report.float_layers.len(),
         report.samples
     );
+    for trial in &report.methods {
+        let chosen = if trial.method == report.method { "  chosen" } else { "" };
+        let name = format!("ranges by {}", trial.method.name());
+        text += &format!("{name:<24}{:>8.2} dB{chosen}\n", trial.sqnr_db);
+    }
+    if let Some(found) = &report.sensitivity {
+        text += "layer alone in INT8                                 dB\n";
+        for layer in found.layers.iter().take(SHOWN.max(found.float_layers.len())) {
+            let float =
+                if found.float_layers.contains(&layer.node) { "  left in float" } else { "" };
+            text += &format!("{:<48}{:>8.2}{float}\n", layer.node, layer.sqnr_db);
+        }
+        if found.unmeasured > 0 {
+            text += &format!("{} layers were not measured: no time was left\n", found.unmeasured);
+        }
+        for trial in &found.trials {
+            let name = format!("with {} layers in float", trial.float_layers);
+            text += &format!("{name:<48}{:>8.2}\n", trial.sqnr_db);
+        }
+        if let (Some(target), Some(false)) = (found.search.target_sqnr_db, found.reached) {
+            text += &format!("the target of {target:.1} dB is not reached\n");
+        }
+    }
     for output in &report.outputs {
-        text.push_str(&format!(
-            "output {}: cosine similarity {:.5}, signal to noise {:.1} dB\n",
-            output.name, output.cosine, output.sqnr_db
-        ));
+        text += &format!(
+            "output {}: cosine similarity {:.5}, signal to noise {:.1} dB, largest difference {:.4}\n",
+            output.name, output.cosine, output.sqnr_db, output.largest_difference
+        );
+    }
+    if let Some(t) = output.timing {
+        text += &format!(
+            "fp32 {:.2} MB, {:.2} ms; INT8 {:.2} MB, {:.2} ms ({}, median of {} runs in turn)\n",
+            t.float_bytes as f64 / 1e6,
+            t.float_ms,
+            t.int8_bytes as f64 / 1e6,
+            t.int8_ms,
+            t.engine,
+            t.runs
+        );
     }
     text
 }

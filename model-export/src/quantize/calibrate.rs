@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use inference::{Backend, Graph};
-use prost::Message as _;
+use inference::Backend;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::ModelProto;
 
 use super::bias::ChannelMeans;
-use super::graph::{Index, with_outputs};
+use super::equalize::{self, Scales};
+use super::graph::Index;
 use super::histogram::Histogram;
 use super::params::{ActivationParams, Flavour};
+use super::pass::{self, Pass, check_sample};
 use super::plan::{Plan, plan};
-use super::range::{Range, choose};
+use super::range::{Method, Range, choose};
+use super::work::Work;
 use super::{Error, Options};
+
+/// Samples are held out of calibration only where this many times as many remain.
+const HOLD_OUT_RATIO: usize = 3;
 
 /// What calibration learnt about a model: enough to emit any flavour, without the samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +31,9 @@ pub struct Ranges {
     pub tensors: BTreeMap<String, TensorRange>,
     /// Means of the inputs of the nodes with weights, by name of the tensor.
     pub inputs: BTreeMap<String, ChannelMeans>,
+    /// What the channels were divided by before all this was measured, by name of the tensor.
+    #[serde(default)]
+    pub equalized: Scales,
 }
 
 /// The values of one group of tensors.
@@ -82,13 +90,65 @@ pub fn calibrate(
     options: &Options,
     backend: &dyn Backend,
 ) -> Result<Ranges, Error> {
-    let model = &*super::prepare(model, options)?;
-    let index = Index::new(model)?;
+    pass::check(model, options, backend)?;
+    let model = super::fold(model, options)?;
+    let (equalized, mut samples) = equalize::measure(&model, samples, options, backend)?;
+    let model = equalize::apply(&model, &equalized)?;
+    let index = Index::new(&model)?;
     let plan = plan(&index, options)?;
-    gather(model, &index, &plan, samples, options, backend).map(|(ranges, _)| ranges)
+    let gathered = gather(&model, &index, &plan, &mut samples, options, backend)?;
+    let work = Work { model: &model, index: &index, gathered, options, backend };
+    let unsigned = work.method(&plan, Flavour::U8S8)?.method;
+    let signed = work.method(&plan, Flavour::S8S8)?.method;
+    let mut ranges = work.gathered.ranges(&plan, unsigned, options.percentile);
+    if signed != unsigned {
+        let other = work.gathered.ranges(&plan, signed, options.percentile);
+        for (name, range) in &mut ranges.tensors {
+            range.signed = other.tensors[name].signed;
+        }
+    }
+    ranges.equalized = equalized;
+    Ok(ranges)
 }
 
-/// [`calibrate`], also keeping the last [`Options::compare_samples`] samples.
+/// What the samples told, before ranges are chosen.
+pub(super) struct Gathered {
+    /// Samples whose values are in the histograms.
+    pub samples: usize,
+    /// Samples to compare with, see [`Options::compare_samples`].
+    pub kept: Vec<Kept>,
+    histograms: BTreeMap<String, Histogram>,
+    inputs: BTreeMap<String, ChannelMeans>,
+}
+
+impl Gathered {
+    /// Ranges for a plan of the same graph that quantizes no more than the one gathered for.
+    pub fn ranges(&self, plan: &Plan, method: Method, percentile: f64) -> Ranges {
+        let tensors = plan
+            .groups
+            .par_iter()
+            .map(|group| {
+                let mut all = Histogram::new();
+                for histogram in group.measured.iter().filter_map(|t| self.histograms.get(t)) {
+                    all.merge(histogram);
+                }
+                let pick = |flavour| choose(&all, flavour, method, percentile);
+                let range = TensorRange {
+                    min: all.min(),
+                    max: all.max(),
+                    values: all.total(),
+                    unsigned: pick(Flavour::U8S8),
+                    signed: pick(Flavour::S8S8),
+                };
+                (group.name.clone(), range)
+            })
+            .collect();
+        let (samples, inputs) = (self.samples, self.inputs.clone());
+        Ranges { samples, tensors, inputs, equalized: Scales::new() }
+    }
+}
+
+/// Runs the samples through the float model.
 pub(super) fn gather(
     model: &ModelProto,
     index: &Index<'_>,
@@ -96,97 +156,138 @@ pub(super) fn gather(
     samples: &mut dyn Iterator<Item = Vec<Vec<f32>>>,
     options: &Options,
     backend: &dyn Backend,
-) -> Result<(Ranges, VecDeque<Kept>), Error> {
-    let input_names: Vec<&str> = index.input_names().collect();
-    let mut statistics: BTreeMap<String, Statistics> = BTreeMap::new();
-    for tensor in plan.groups.iter().flat_map(|g| &g.measured) {
-        statistics.entry(tensor.clone()).or_default().histogram = Some(Histogram::new());
-    }
-    for layer in plan.layers.iter().filter(|_| options.correct_bias) {
-        let is_conv = index.node(layer.node).op_type == "Conv";
-        statistics.entry(layer.input.clone()).or_default().layer = Some(is_conv);
-    }
-    let inside: Vec<String> = statistics.keys().filter(|t| !index.is_input(t)).cloned().collect();
-    let mut passes = Pass::load(model, &inside, options.memory_limit, backend)?;
-    let infos = passes.iter().flat_map(|p| p.graph.inputs().iter().chain(p.graph.outputs()));
-    for info in infos {
-        if let Some(s) = statistics.get_mut(&info.name) {
-            s.expect(&info.shape);
-        }
-    }
-
-    let output_names: Vec<&str> = index.graph.output.iter().map(|v| v.name.as_str()).collect();
-    let mut kept: VecDeque<Kept> = VecDeque::new();
+) -> Result<Gathered, Error> {
+    let mut collector = Collector::new(model, index, plan, options, backend)?;
+    let keep = options.kept();
+    // The last samples wait here: only at the end is it known which they are.
+    let mut waiting: VecDeque<Vec<Vec<f32>>> = VecDeque::new();
     let mut count = 0;
     for sample in samples {
+        check_sample(collector.passes[0].graph.as_ref(), &sample, count)?;
+        count += 1;
+        waiting.push_back(sample);
+        if waiting.len() > keep
+            && let Some(sample) = waiting.pop_front()
+        {
+            collector.add(&sample)?;
+        }
+    }
+    if count == 0 {
+        return Err(Error::EmptyCalibration);
+    }
+    // Too few to do without any of them: then the comparison is on samples that were calibrated with.
+    let held_out = options.hold_out && collector.samples >= HOLD_OUT_RATIO * keep;
+    let mut kept = Vec::with_capacity(waiting.len());
+    for inputs in waiting {
+        let outputs =
+            if held_out { collector.outputs(&inputs)? } else { collector.add(&inputs)? };
+        kept.push(Kept { inputs, outputs });
+    }
+    Ok(collector.finish(kept))
+}
+
+/// Gathers the samples' values.
+struct Collector<'a> {
+    input_names: Vec<&'a str>,
+    output_names: Vec<&'a str>,
+    statistics: BTreeMap<String, Statistics>,
+    passes: Vec<Pass>,
+    samples: usize,
+}
+
+impl<'a> Collector<'a> {
+    fn new(
+        model: &'a ModelProto,
+        index: &Index<'a>,
+        plan: &Plan,
+        options: &Options,
+        backend: &dyn Backend,
+    ) -> Result<Self, Error> {
+        let mut statistics: BTreeMap<String, Statistics> = BTreeMap::new();
+        for tensor in plan.groups.iter().flat_map(|g| &g.measured) {
+            statistics.entry(tensor.clone()).or_default().histogram = Some(Histogram::new());
+        }
+        for layer in plan.layers.iter().filter(|_| options.correct_bias) {
+            let is_conv = index.node(layer.node).op_type == "Conv";
+            statistics.entry(layer.input.clone()).or_default().layer = Some(is_conv);
+        }
+        let inside: Vec<String> =
+            statistics.keys().filter(|t| !index.is_input(t)).cloned().collect();
+        let passes = Pass::load(model, &inside, options.memory_limit, backend)?;
+        let infos = passes.iter().flat_map(|p| p.graph.inputs().iter().chain(p.graph.outputs()));
+        for info in infos {
+            if let Some(s) = statistics.get_mut(&info.name) {
+                s.expect(&info.shape);
+            }
+        }
+        let input_names = index.input_names().collect();
+        let output_names = index.graph.output.iter().map(|v| v.name.as_str()).collect();
+        Ok(Self { input_names, output_names, statistics, passes, samples: 0 })
+    }
+
+    /// Adds a sample's values to the histograms and means; gives the graph's outputs.
+    fn add(&mut self, sample: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Error> {
+        let number = self.samples;
         let not_finite =
-            |tensor: &str| Error::NotFinite { tensor: tensor.to_owned(), sample: count };
-        check_sample(passes[0].graph.as_ref(), &sample, count)?;
-        for (name, values) in input_names.iter().zip(&sample) {
-            if let Some(s) = statistics.get_mut(*name)
+            |tensor: &str| Error::NotFinite { tensor: tensor.to_owned(), sample: number };
+        for (name, values) in self.input_names.iter().zip(sample) {
+            if let Some(s) = self.statistics.get_mut(*name)
                 && !s.add(values)
             {
                 return Err(not_finite(name));
             }
         }
-        let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); output_names.len()];
-        for pass in &mut passes {
-            pass.run(&sample)?;
+        let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); self.output_names.len()];
+        for pass in &mut self.passes {
+            pass.run(sample)?;
             let values: BTreeMap<&str, &Vec<f32>> =
                 pass.names.iter().map(String::as_str).zip(&pass.values).collect();
             let here = &pass.extra;
-            statistics.par_iter_mut().filter(|(name, _)| here.contains(name)).try_for_each(
+            self.statistics.par_iter_mut().filter(|(name, _)| here.contains(name)).try_for_each(
                 |(name, s)| match values.get(name.as_str()) {
                     Some(values) if !s.add(values) => Err(not_finite(name)),
                     _ => Ok(()),
                 },
             )?;
-            for (slot, name) in outputs.iter_mut().zip(&output_names) {
-                if slot.is_empty() {
-                    slot.extend_from_slice(values[name]);
-                }
-            }
+            copy_outputs(&self.output_names, &values, &mut outputs);
         }
-        kept.push_back(Kept { inputs: sample, outputs });
-        if kept.len() > options.compare_samples {
-            kept.pop_front();
-        }
-        count += 1;
-    }
-    if count == 0 {
-        return Err(Error::EmptyCalibration);
+        self.samples += 1;
+        Ok(outputs)
     }
 
-    let tensors: BTreeMap<String, TensorRange> = plan
-        .groups
-        .par_iter()
-        .map(|group| {
-            let mut all = Histogram::new();
-            for tensor in &group.measured {
-                if let Some(histogram) = &statistics[tensor].histogram {
-                    all.merge(histogram);
-                }
+    /// The graph's outputs of a sample, which leaves no other trace.
+    fn outputs(&mut self, sample: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Error> {
+        let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); self.output_names.len()];
+        if let Some(pass) = self.passes.first_mut() {
+            pass.run(sample)?;
+            let values = pass.names.iter().map(String::as_str).zip(&pass.values).collect();
+            copy_outputs(&self.output_names, &values, &mut outputs);
+        }
+        Ok(outputs)
+    }
+
+    fn finish(self, kept: Vec<Kept>) -> Gathered {
+        let mut histograms = BTreeMap::new();
+        let mut inputs = BTreeMap::new();
+        for (name, s) in self.statistics {
+            if let Some(mut means) = s.means {
+                means.divide(self.samples);
+                inputs.insert(name.clone(), means);
             }
-            let pick = |flavour| choose(&all, flavour, options.method, options.percentile);
-            let range = TensorRange {
-                min: all.min(),
-                max: all.max(),
-                values: all.total(),
-                unsigned: pick(Flavour::U8S8),
-                signed: pick(Flavour::S8S8),
-            };
-            (group.name.clone(), range)
-        })
-        .collect();
-    let inputs = statistics
-        .into_iter()
-        .filter_map(|(name, s)| {
-            let mut means = s.means?;
-            means.divide(count);
-            Some((name, means))
-        })
-        .collect();
-    Ok((Ranges { samples: count, tensors, inputs }, kept))
+            if let Some(histogram) = s.histogram {
+                histograms.insert(name, histogram);
+            }
+        }
+        Gathered { samples: self.samples, kept, histograms, inputs }
+    }
+}
+
+fn copy_outputs(names: &[&str], values: &BTreeMap<&str, &Vec<f32>>, outputs: &mut [Vec<f32>]) {
+    for (slot, name) in outputs.iter_mut().zip(names) {
+        if let (true, Some(values)) = (slot.is_empty(), values.get(name)) {
+            slot.extend_from_slice(values);
+        }
+    }
 }
 
 /// What is gathered of one tensor.
@@ -220,90 +321,4 @@ impl Statistics {
         }
         finite
     }
-}
-
-/// The model with some inner tensors as further outputs.
-pub(super) struct Pass {
-    pub graph: Box<dyn Graph>,
-    /// Names of the outputs, in the engine's order.
-    pub names: Vec<String>,
-    /// Values of the last run, in the same order.
-    pub values: Vec<Vec<f32>>,
-    /// The further outputs: this pass is the one that measures them.
-    extra: Vec<String>,
-}
-
-impl Pass {
-    /// Loads the model so that all of `tensors` come out, in as many passes as `memory_limit` bytes
-    /// of outputs need.
-    pub fn load(
-        model: &ModelProto,
-        tensors: &[String],
-        memory_limit: usize,
-        backend: &dyn Backend,
-    ) -> Result<Vec<Self>, Error> {
-        let all = Self::one(model, tensors, backend)?;
-        let bytes: BTreeMap<&str, usize> = all
-            .graph
-            .outputs()
-            .iter()
-            .map(|o| (o.name.as_str(), o.shape.iter().product::<usize>() * size_of::<f32>()))
-            .collect();
-        let mut parts: Vec<Vec<String>> = vec![Vec::new()];
-        let mut used = 0;
-        for tensor in tensors {
-            let size = bytes.get(tensor.as_str()).copied().unwrap_or(0);
-            if used > 0 && used + size > memory_limit {
-                parts.push(Vec::new());
-                used = 0;
-            }
-            used += size;
-            parts.last_mut().expect("there is a first part").push(tensor.clone());
-        }
-        if parts.len() == 1 {
-            return Ok(vec![all]);
-        }
-        drop(all);
-        parts.iter().map(|part| Self::one(model, part, backend)).collect()
-    }
-
-    fn one(model: &ModelProto, tensors: &[String], backend: &dyn Backend) -> Result<Self, Error> {
-        let graph = backend.load("calibration", &with_outputs(model, tensors).encode_to_vec())?;
-        let names: Vec<String> = graph.outputs().iter().map(|o| o.name.clone()).collect();
-        let values = vec![Vec::new(); names.len()];
-        Ok(Self { graph, names, values, extra: tensors.to_vec() })
-    }
-
-    /// Runs one sample; the outputs are then in `values`.
-    pub fn run(&mut self, sample: &[Vec<f32>]) -> Result<(), Error> {
-        let inputs: Vec<&[f32]> = sample.iter().map(Vec::as_slice).collect();
-        self.graph.run(&inputs, &mut self.values)?;
-        Ok(())
-    }
-
-    /// The last value of an output.
-    pub fn value(&self, tensor: &str) -> Option<&[f32]> {
-        self.names.iter().position(|n| n == tensor).map(|i| self.values[i].as_slice())
-    }
-}
-
-/// Whether a sample has a buffer of the right length for each input.
-fn check_sample(graph: &dyn Graph, sample: &[Vec<f32>], number: usize) -> Result<(), Error> {
-    let inputs = graph.inputs();
-    let wrong = |reason| Err(Error::Sample { sample: number, reason });
-    if inputs.len() != sample.len() {
-        return wrong(format!("has {} inputs, the graph {}", sample.len(), inputs.len()));
-    }
-    for (info, values) in inputs.iter().zip(sample) {
-        let expected: usize = info.shape.iter().product();
-        if values.len() != expected {
-            return wrong(format!(
-                "has {} values for input `{}`, whose shape {:?} needs {expected}",
-                values.len(),
-                info.name,
-                info.shape
-            ));
-        }
-    }
-    Ok(())
 }

@@ -6,6 +6,9 @@
 //! `DequantizeLinear`, per output channel; engines fuse the pairs into integer kernels. Its inputs and
 //! outputs stay float.
 //!
+//! Before calibration, channels may be brought to one range ([`equalize`]); after it, layers may be
+//! measured one by one and the most sensitive left in float ([`Search`]).
+//!
 //! One calibration serves both [`Flavour`]s: [`calibrate`] gives [`Ranges`], [`emit`] writes a graph
 //! from them, [`quantize`] and [`quantize_flavours`] do both and measure the result.
 //!
@@ -15,14 +18,20 @@
 pub mod bias;
 mod calibrate;
 mod emit;
+pub mod equalize;
 mod graph;
 pub mod histogram;
+pub mod page;
 pub mod params;
+mod pass;
 mod plan;
 pub mod range;
 mod report;
+mod sensitivity;
 mod stem;
 pub mod tensorrt_rules;
+pub mod timing;
+mod work;
 
 use inference::Backend;
 use serde::{Deserialize, Serialize};
@@ -31,11 +40,15 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{ModelProto, TensorProto};
 
 pub use calibrate::{Ranges, TensorRange, calibrate};
+pub use equalize::Equalize;
 pub use params::Flavour;
 pub use range::Method;
 pub use report::{LayerReport, OutputReport, Report, TensorReport};
+pub use sensitivity::{FloatTrial, LayerSensitivity, Search, Sensitivity};
+pub use work::MethodTrial;
 
 use graph::Index;
+use work::Work;
 
 /// How to quantize.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,12 +71,22 @@ pub struct Options {
     /// Whether a strided convolution of few channels at the input is rewritten for the integer kernel
     /// (space to depth); the sums stay the same. Default true.
     pub fold_stem: bool,
+    /// Which activations' channels are brought to one range before quantization ([`equalize`]). Default
+    /// [`Equalize::Off`]: it gains on footage like the calibration samples and loses on other.
+    pub equalize: Equalize,
+    /// Whether each layer's share of the error is measured, and which layers stay in float for it
+    /// ([`Search`]). Default none.
+    pub sensitivity: Option<Search>,
     /// Bytes of intermediate tensors fetched from one run; above it, a sample runs several times.
     /// Default 512 MiB.
     pub memory_limit: usize,
     /// How many of the last calibration samples are kept to measure the outputs of the quantized
-    /// model. Default 2; 0 measures nothing.
+    /// model. Default 2; 0 measures nothing, except that [`Method::Auto`] and [`Options::sensitivity`]
+    /// use one at least.
     pub compare_samples: usize,
+    /// Whether those samples are left out of calibration, where there are four times as many in all.
+    /// Default false.
+    pub hold_out: bool,
     /// Whether the error of each layer's output is measured on the last sample. Default true.
     pub layer_errors: bool,
 }
@@ -78,10 +101,21 @@ impl Default for Options {
             reduce_range: false,
             correct_bias: true,
             fold_stem: true,
+            equalize: Equalize::Off,
+            sensitivity: None,
             memory_limit: 512 << 20,
             compare_samples: 2,
+            hold_out: false,
             layer_errors: true,
         }
+    }
+}
+
+impl Options {
+    /// Samples to keep for comparison.
+    fn kept(&self) -> usize {
+        let needed = self.method == Method::Auto || self.sensitivity.is_some();
+        self.compare_samples.max(usize::from(needed))
     }
 }
 
@@ -157,6 +191,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// No layer is left to be measured or quantized.
+    #[error(
+        "the graph has no layer to quantize: only Conv, Gemm and MatMul with constant float weights \
+         are, and {float} such nodes stay float; check --keep-float and the graph's operators"
+    )]
+    NothingToQuantize {
+        /// Nodes with weights that stay in float.
+        float: usize,
+    },
     /// The ranges belong to another model or other options.
     #[error("the ranges lack tensor `{tensor}`: calibrate this model with these options")]
     Range {
@@ -198,38 +241,26 @@ pub fn quantize_flavours(
     options: &Options,
     backend: &dyn Backend,
 ) -> Result<Vec<Quantized>, Error> {
-    let model = &*prepare(model, options)?;
+    pass::check(model, options, backend)?;
+    let original = fold(model, options)?;
+    let (equalized, mut samples) = equalize::measure(&original, calibration, options, backend)?;
+    let model = &*equalize::apply(&original, &equalized)?;
     let index = Index::new(model)?;
     let plan = plan::plan(&index, options)?;
-    let (ranges, kept) = calibrate::gather(model, &index, &plan, calibration, options, backend)?;
-    flavours
-        .iter()
-        .map(|&flavour| {
-            let (quantized, mut layers) =
-                emit::emit(model, &index, &plan, &ranges, flavour, options)?;
-            let outputs = report::outputs(model, &quantized, &kept, backend)?;
-            if let Some(sample) = kept.back().filter(|_| options.layer_errors) {
-                report::layer_errors(
-                    model,
-                    &quantized,
-                    &plan,
-                    &mut layers,
-                    sample,
-                    options,
-                    backend,
-                )?;
-            }
-            let report = Report {
-                flavour,
-                samples: ranges.samples,
-                tensors: report::tensors(&plan, &ranges, flavour),
-                float_layers: plan.float_layers.clone(),
-                layers,
-                outputs,
-            };
-            Ok(Quantized { model: quantized, report })
-        })
-        .collect()
+    let mut gathered = calibrate::gather(model, &index, &plan, &mut samples, options, backend)?;
+    drop(samples);
+    if !equalized.is_empty() {
+        // The judge is the model as it was given.
+        pass::outputs(&original, &mut gathered.kept, backend)?;
+    }
+    let work = Work { model, index: &index, gathered, options, backend };
+    let mut all = Vec::with_capacity(flavours.len());
+    for &flavour in flavours {
+        let mut quantized = work.quantize(&plan, flavour)?;
+        quantized.report.equalized = equalized.keys().cloned().collect();
+        all.push(quantized);
+    }
+    Ok(all)
 }
 
 /// Writes the quantized model from ranges gathered before, without running anything.
@@ -243,14 +274,24 @@ pub fn emit(
     flavour: Flavour,
     options: &Options,
 ) -> Result<ModelProto, Error> {
-    let model = &*prepare(model, options)?;
+    let model = fold(model, options)?;
+    let model = &*equalize::apply(&model, &ranges.equalized)?;
     let index = Index::new(model)?;
     let plan = plan::plan(&index, options)?;
     emit::emit(model, &index, &plan, ranges, flavour, options).map(|(model, _)| model)
 }
 
-/// The float model in the form that is calibrated and quantized.
-fn prepare<'a>(model: &'a ModelProto, options: &Options) -> Result<Cow<'a, ModelProto>, Error> {
+/// The float model with the channels of some tensors divided ([`equalize`]), which computes the same.
+///
+/// # Errors
+///
+/// If the graph is malformed or the divisors belong to another model.
+pub fn equalized(model: &ModelProto, divisors: &equalize::Scales) -> Result<ModelProto, Error> {
+    equalize::apply(model, divisors).map(Cow::into_owned)
+}
+
+/// The float model with its stem folded, if the options say so.
+fn fold<'a>(model: &'a ModelProto, options: &Options) -> Result<Cow<'a, ModelProto>, Error> {
     let folded = if options.fold_stem { stem::fold(model)? } else { None };
     Ok(folded.map_or(Cow::Borrowed(model), Cow::Owned))
 }

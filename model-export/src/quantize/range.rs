@@ -22,6 +22,28 @@ pub enum Method {
     Mse,
     /// For each tensor, the one of the other methods with the least squared error.
     Best,
+    /// For the whole graph, the one of all these, [`Method::Best`] included, with which its outputs are
+    /// nearest to the float ones: one graph is made with each and run.
+    Auto,
+}
+
+impl Method {
+    /// Those that [`Method::Auto`] chooses from, simplest first.
+    pub const MEASURED: [Self; 5] =
+        [Self::MinMax, Self::Percentile, Self::Entropy, Self::Mse, Self::Best];
+
+    /// The name in options and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinMax => "min-max",
+            Self::Percentile => "percentile",
+            Self::Entropy => "entropy",
+            Self::Mse => "mse",
+            Self::Best => "best",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// A chosen range.
@@ -31,7 +53,7 @@ pub struct Range {
     pub low: f64,
     /// Largest value represented, at least zero.
     pub high: f64,
-    /// The method that chose it, never [`Method::Best`].
+    /// The method that chose it, never [`Method::Best`] or [`Method::Auto`].
     pub method: Method,
     /// Signal over quantization noise on the histogram, in dB.
     pub sqnr_db: f64,
@@ -51,7 +73,8 @@ pub fn choose(histogram: &Histogram, flavour: Flavour, method: Method, percentil
         Method::Percentile => central(histogram, percentile),
         Method::Entropy => entropy(histogram, flavour),
         Method::Mse => least_squares(histogram, flavour),
-        Method::Best => {
+        // Without a graph there is nothing to run.
+        Method::Best | Method::Auto => {
             // Simplest first: on a tie it stays.
             return [Method::MinMax, Method::Percentile, Method::Entropy, Method::Mse]
                 .map(|m| choose(histogram, flavour, m, percentile))

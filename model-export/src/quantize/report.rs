@@ -1,16 +1,17 @@
 //! How far the quantized model is from the original.
 
-use std::collections::VecDeque;
-
 use inference::Backend;
 use serde::Serialize;
 use tract_onnx::pb::ModelProto;
 
-use super::calibrate::{Kept, Pass, Ranges};
+use super::calibrate::{Kept, Ranges};
 use super::emit::dequantized;
 use super::params::{Flavour, decibel};
+use super::pass::Pass;
 use super::plan::Plan;
 use super::range::Method;
+use super::sensitivity::Sensitivity;
+use super::work::MethodTrial;
 use super::{Error, Options};
 
 /// What quantization did to a model.
@@ -20,13 +21,23 @@ pub struct Report {
     pub flavour: Flavour,
     /// Calibration samples seen.
     pub samples: usize,
+    /// Samples that the outputs were compared on.
+    pub compared_samples: usize,
+    /// How ranges were chosen, never [`Method::Auto`].
+    pub method: Method,
+    /// What each method gave, where it was chosen by measurement.
+    pub methods: Vec<MethodTrial>,
+    /// Tensors whose channels were equalised.
+    pub equalized: Vec<String>,
+    /// What the sensitivity pass found; none where there was none.
+    pub sensitivity: Option<Sensitivity>,
     /// Quantized activations, in the order of the graph.
     pub tensors: Vec<TensorReport>,
     /// Quantized nodes with weights, in the order of the graph.
     pub layers: Vec<LayerReport>,
     /// Nodes with weights left in float.
     pub float_layers: Vec<String>,
-    /// The graph's outputs on the last calibration samples.
+    /// The graph's outputs on the compared samples.
     pub outputs: Vec<OutputReport>,
 }
 
@@ -84,6 +95,8 @@ pub struct OutputReport {
     pub cosine: f64,
     /// Mean absolute difference.
     pub mean_absolute_difference: f64,
+    /// Largest absolute difference.
+    pub largest_difference: f64,
     /// Mean absolute value of the float output, to judge the difference by.
     pub mean_absolute_value: f64,
     /// Signal over noise, in dB.
@@ -119,7 +132,7 @@ pub(super) fn tensors(plan: &Plan, ranges: &Ranges, flavour: Flavour) -> Vec<Ten
 pub(super) fn outputs(
     model: &ModelProto,
     quantized: &ModelProto,
-    kept: &VecDeque<Kept>,
+    kept: &[Kept],
     backend: &dyn Backend,
 ) -> Result<Vec<OutputReport>, Error> {
     let names: Vec<&str> =
@@ -178,6 +191,7 @@ struct Difference {
     signal: f64,
     noise: f64,
     absolute: f64,
+    largest: f64,
     magnitude: f64,
     count: usize,
     cosine: f64,
@@ -185,7 +199,15 @@ struct Difference {
 
 impl Default for Difference {
     fn default() -> Self {
-        Self { signal: 0.0, noise: 0.0, absolute: 0.0, magnitude: 0.0, count: 0, cosine: 1.0 }
+        Self {
+            signal: 0.0,
+            noise: 0.0,
+            absolute: 0.0,
+            largest: 0.0,
+            magnitude: 0.0,
+            count: 0,
+            cosine: 1.0,
+        }
     }
 }
 
@@ -199,6 +221,7 @@ impl Difference {
             ab += a * b;
             self.noise += (a - b) * (a - b);
             self.absolute += (a - b).abs();
+            self.largest = self.largest.max((a - b).abs());
             self.magnitude += a.abs();
         }
         self.signal += aa;
@@ -220,6 +243,7 @@ impl Difference {
             name: name.to_owned(),
             cosine: self.cosine,
             mean_absolute_difference: self.absolute / count,
+            largest_difference: self.largest,
             mean_absolute_value: self.magnitude / count,
             sqnr_db: decibel(self.signal, self.noise),
         }

@@ -39,6 +39,27 @@ fn the_backends_agree() {
     assert!(0.0 < mean && mean < 0.1, "mean absolute difference {mean}");
 }
 
+#[test]
+fn fp32_on_onnx_runtime_is_fp32_on_tract() {
+    let Some(site) = site() else { return };
+    let replay = |backend: &str, precision: &str| {
+        let path = site.folder.join(format!("run-{backend}-{precision}.csv"));
+        let mut replay = site.replay(&site.bundle(), &site.clip("run"));
+        replay.args(["--backend", backend, "--precision", precision, "--json", "--scores"]);
+        let said = outcome(replay.arg(&path)).succeeded().stdout;
+        let summary: serde_json::Value = serde_json::from_str(&said).unwrap();
+        (summary["int8"].as_bool().unwrap(), read_scores(&path))
+    };
+    let (int8, packed) = replay("ort", "packed");
+    let (not_int8, fp32) = replay("ort", "fp32");
+    let (_, tract) = replay("tract", "packed");
+    assert!(int8 && !not_int8);
+    let largest =
+        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(largest(&fp32, &tract) < 1e-4, "{}", largest(&fp32, &tract));
+    assert!(largest(&fp32, &packed) > largest(&fp32, &tract));
+}
+
 /// A score file of its own for one clip in a folder, as `trainer evaluate` looks for it.
 fn replay_with_maps(site: &Site, folder: &Path) -> Vec<f32> {
     std::fs::create_dir_all(folder).unwrap();

@@ -43,6 +43,15 @@ commands:
                --python FILE   a Python with torch and numpy (default: python3, else a fresh
                                environment in target/bench-venv)
                --no-install    refuse to fetch anything
+             quantize        INT8 beside onnxruntime.quantization.quantize_static
+               --footage DIR     normal clips, every fourth held out (default: ../shared/data/ped2/train)
+               --checkpoint DIR  also the local network of this checkpoint
+               --models LIST     default mobilenetv2,i3d
+               --samples N       calibration samples, default 48
+               --held-out N      samples that are compared, default 24
+               --threads N       default 2
+               --python FILE     a Python with onnxruntime, onnx, numpy and sympy
+               --no-install      refuse to fetch anything
              chaos           10 000 events while the broker is killed 50 times and the program 20 times
   vm       the camera program on a real kernel with a virtual camera, GPIO lines and a watchdog
              --break WHAT    capture, alarm, watchdog or recovery: see the check for it fail

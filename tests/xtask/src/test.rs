@@ -103,7 +103,7 @@ fn step(name: &str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Fa
 
 fn cargo(args: &[&str]) -> std::process::Command {
     let mut cargo = command("cargo", args);
-    cargo.envs(weights::environment()).envs([python::environment()]);
+    cargo.envs(weights::environment()).envs(python::environment());
     cargo
 }
 

@@ -3,13 +3,15 @@
 
 mod chaos;
 mod local;
+mod python;
+mod quantize;
 mod student;
 mod train;
 
 use crate::shell::Failure;
 
 /// The benchmarks there are.
-const NAMES: &str = "chaos, local, student, train";
+const NAMES: &str = "chaos, local, quantize, student, train";
 
 /// `cargo xtask bench NAME [OPTIONS]`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
@@ -17,6 +19,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         Some((name, rest)) if name == "train" => train::run(rest),
         Some((name, rest)) if name == "chaos" => chaos::run(rest),
         Some((name, rest)) if name == "local" => local::run(rest),
+        Some((name, rest)) if name == "quantize" => quantize::run(rest),
         Some((name, rest)) if name == "student" => student::run(rest),
         Some((name, _)) => {
             Err(Failure::usage(format!("bench: no benchmark '{name}'; there are: {NAMES}")))

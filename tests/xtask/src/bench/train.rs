@@ -4,13 +4,18 @@
 //! alike; the one that waits uses no processor time.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::shell::{Failure, command, execute, quiet, root, target};
+use super::python::Needs;
+use crate::shell::{Failure, command, execute, root, target};
 
-/// What PyTorch is fetched as, when there is none.
-const PYTORCH: &[&str] = &["torch", "numpy"];
+const PYTORCH: Needs = Needs {
+    bench: "train",
+    what: "PyTorch (gigabytes)",
+    modules: "torch, numpy",
+    packages: &["torch", "numpy"],
+};
 
 struct Options {
     rounds: usize,
@@ -51,7 +56,7 @@ impl Options {
 /// Runs the benchmark; the table goes to standard output.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let options = Options::parse(args)?;
-    let python = python(&options)?;
+    let python = PYTORCH.python(options.python.as_deref(), options.no_install)?;
     let build = ["build", "--release", "--locked", "--workspace", "--example", "training_step"];
     execute(&mut command("cargo", build))?;
     let ours = target().join("release/examples/training_step");
@@ -139,40 +144,6 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
     if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) }
-}
-
-/// A Python with PyTorch: the one given, the one fetched earlier, the system's, or a fresh one.
-fn python(options: &Options) -> Result<PathBuf, Failure> {
-    let has_torch = |python: &Path| quiet(Command::new(python).args(["-c", "import torch, numpy"]));
-    if let Some(python) = &options.python {
-        if has_torch(python) {
-            return Ok(python.clone());
-        }
-        return Err(Failure::unavailable(format!(
-            "{}: cannot import torch and numpy",
-            python.display()
-        )));
-    }
-    let venv = root().join("target/bench-venv");
-    let own = venv.join("bin/python");
-    if let Some(found) = [own.clone(), "python3".into()].into_iter().find(|p| has_torch(p)) {
-        return Ok(found);
-    }
-    if options.no_install {
-        return Err(Failure::unavailable(
-            "PyTorch is missing and --no-install was given: name a Python that has it with --python",
-        ));
-    }
-    eprintln!(
-        "PyTorch is not installed: fetching it from PyPI (gigabytes) into {}",
-        venv.display()
-    );
-    execute(command("python3", ["-m", "venv"]).arg(&venv))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    let mut install = command(&own.to_string_lossy(), pip);
-    execute(install.args(PYTORCH))
-        .map_err(|e| Failure::unavailable(format!("{e}; is the package index within reach?")))?;
-    Ok(own)
 }
 
 #[cfg(test)]
