@@ -29,7 +29,7 @@ struct Identity {
 }
 
 /// The directory of a run's state.
-pub(super) struct StateDir {
+pub(crate) struct StateDir {
     directory: PathBuf,
 }
 
