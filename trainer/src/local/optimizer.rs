@@ -107,6 +107,11 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Whether a tensor of this name in a saved state is the optimizer's.
+    pub fn owns(name: &str) -> bool {
+        name.split_once('.').is_some_and(|(part, _)| PARTS.contains(&part))
+    }
+
     /// Everything needed to go on as if never stopped.
     pub fn state(&self) -> HashMap<String, Tensor> {
         let mut state = HashMap::new();

@@ -6,7 +6,7 @@ mod checkpoint;
 pub(super) mod config;
 pub(super) mod flags;
 pub(super) mod graphs;
-mod metrics;
+pub(super) mod metrics;
 pub(super) mod normals;
 pub(super) mod progress;
 pub(super) mod pseudo;
@@ -70,6 +70,10 @@ pub struct TrainArgs {
     /// Pseudo-abnormal clips for training, instead of the configuration's.
     #[arg(long, value_name = "N")]
     pseudo_clips: Option<usize>,
+    /// Precision of the features that the semantic detector is trained on, and of the camera's
+    /// backbone, instead of the configuration's.
+    #[arg(long, value_enum, value_name = "PRECISION")]
+    features: Option<config::Precision>,
     /// ONNX Runtime's library, if it is not in the usual places. Without it tract computes the
     /// features, in fp32 and more slowly, and packing is not possible.
     #[arg(long, value_name = "FILE")]
@@ -88,6 +92,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let mut config = TrainConfig::read(args.config.as_deref())?;
     config.local.steps = args.local_steps.unwrap_or(config.local.steps);
     config.pseudo_clips = args.pseudo_clips.unwrap_or(config.pseudo_clips);
+
+    config.semantic.features = args.features.unwrap_or(config.semantic.features);
 
     args.switches.apply(&mut config.semantic.detector);
     args.losses.apply(&mut config.semantic.detector)?;

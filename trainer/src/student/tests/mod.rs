@@ -3,6 +3,7 @@
 
 mod network;
 mod operations;
+mod runs;
 
 use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};

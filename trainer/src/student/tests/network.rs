@@ -12,7 +12,7 @@ const FRAMES: usize = 32;
 const SIZE: usize = 33;
 
 /// The network of `tests/reference/tsm_student.py`.
-fn architecture() -> Architecture {
+pub(super) fn architecture() -> Architecture {
     let group =
         |(expansion, channels, blocks, stride)| Group { expansion, channels, blocks, stride };
     let groups = [(1, 16, 1, 1), (6, 24, 3, 2), (6, 32, 2, 2)].map(group).to_vec();
@@ -26,7 +26,7 @@ fn pattern(start: usize, count: usize) -> Vec<f32> {
 }
 
 /// The weights of `tests/reference/tsm_student.py`.
-fn tensors(network: &Network) -> Tensors {
+pub(super) fn tensors(network: &Network) -> Tensors {
     let parameters = network.parameters().into_iter().map(|p| (p.name, p.shape));
     let statistics = network.statistics().map(|(name, length)| (name, vec![length]));
     let mut all: Vec<(String, Vec<usize>)> = parameters.chain(statistics).collect();
