@@ -1,10 +1,11 @@
 //! The tensors that training starts from, and the file of a trained student.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use model_export::weights::Weights;
+use serde_json::json;
 
 use super::{Error, Network};
 use crate::files;
@@ -51,21 +52,38 @@ pub(super) fn checked(
 /// Writes a trained student: torchvision's names, `projection.weight` and `projection.bias`; the
 /// metadata say for which picture it was trained and by which teacher.
 ///
+/// The safetensors crate takes metadata in no order, and would write another file each time; here all
+/// names are in order, so that the same student is the same bytes.
+///
 /// # Errors
-/// [`Error::Io`] if the file cannot be written.
+/// [`Error::Io`] if the file cannot be written, [`Error::Tensor`] if a tensor is not one of floats.
 pub fn save(
     path: &Path,
     tensors: &Tensors,
     (width, height): (usize, usize),
     teacher: &str,
 ) -> Result<(), Error> {
-    let metadata = HashMap::from([
-        ("width".to_owned(), width.to_string()),
-        ("height".to_owned(), height.to_string()),
-        ("teacher".to_owned(), teacher.to_owned()),
+    let metadata = BTreeMap::from([
+        ("height", height.to_string()),
+        ("teacher", teacher.to_owned()),
+        ("width", width.to_string()),
     ]);
+    let mut header = BTreeMap::from([("__metadata__", json!(metadata))]);
+    let mut data: Vec<u8> = Vec::new();
     let sorted: BTreeMap<&String, &Tensor> = tensors.iter().collect();
-    let bytes = safetensors::serialize(sorted, Some(metadata))
-        .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
+    for (name, tensor) in sorted {
+        let start = data.len();
+        for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+            data.extend(value.to_le_bytes());
+        }
+        let entry = json!({
+            "data_offsets": [start, data.len()], "dtype": "F32", "shape": tensor.dims()
+        });
+        header.insert(name, entry);
+    }
+    let mut header = json!(header).to_string().into_bytes();
+    // Tensors begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat();
     files::replace(path, &bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
 }

@@ -35,13 +35,18 @@ impl Normal {
         features.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)
     }
 
-    /// The loss terms of the student's and the teacher's features `[n, features]`.
+    /// The inverse of [`Normal::apply`].
+    pub fn undo(&self, normalised: &Tensor) -> Result<Tensor> {
+        normalised.broadcast_mul(&self.deviation)?.broadcast_add(&self.mean)
+    }
+
+    /// The loss terms of the student's normalised and the teacher's own features `[n, features]`.
     pub fn terms(&self, student: &Tensor, teacher: &Tensor) -> Result<Terms> {
-        let (student, teacher) = (self.apply(student)?, self.apply(teacher)?);
-        let distance = (&student - &teacher)?.abs()?;
+        let teacher = self.apply(teacher)?;
+        let distance = (student - &teacher)?.abs()?;
         let near = distance.clamp(0f32, 1f32)?;
         let smooth_l1 = ((near.sqr()? * 0.5)? + (distance - near)?)?.mean_all()?;
-        let cosine = (1.0 - cosines(&student, &teacher)?)?.mean_all()?;
+        let cosine = (1.0 - cosines(student, &teacher)?)?.mean_all()?;
         Ok(Terms { smooth_l1, cosine })
     }
 }
@@ -64,8 +69,10 @@ mod tests {
             Tensor::from_slice(values.as_flattened(), (values.len(), 2), &Device::Cpu).unwrap()
         };
         // Normalised: (1, 0) and (0, 2) against (0, 0.5) and (0, 1).
-        let student = rows(&[[3.0, -1.0], [1.0, 0.0]]);
+        let student = rows(&[[1.0, 0.0], [0.0, 2.0]]);
         let teacher = rows(&[[1.0, -0.75], [1.0, -0.5]]);
+        let own = normal.undo(&student).unwrap().to_vec2::<f64>().unwrap();
+        assert_eq!(own, [[3.0, -1.0], [1.0, 0.0]]);
         let terms = normal.terms(&student, &teacher).unwrap();
         let value = |t: &Tensor| t.to_scalar::<f64>().unwrap();
         // Distances 1, 0.5, 0, 1.
@@ -73,7 +80,7 @@ mod tests {
         assert!((value(&terms.smooth_l1) - expected).abs() < 1e-12);
         // Cosines 0 and 1.
         assert!((value(&terms.cosine) - 0.5).abs() < 1e-9);
-        let far = normal.terms(&rows(&[[7.0, -1.0]]), &rows(&[[1.0, -1.0]])).unwrap();
+        let far = normal.terms(&rows(&[[3.0, 0.0]]), &rows(&[[1.0, -1.0]])).unwrap();
         assert!((value(&far.smooth_l1) - 2.5 / 2.0).abs() < 1e-12);
     }
 }

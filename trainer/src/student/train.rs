@@ -85,6 +85,11 @@ pub struct Footage {
 
 /// Teaches `start`, the network's tensors but for the projection, to give the teacher's features.
 ///
+/// While it is trained, the projection gives features normalised by the teacher's mean and deviation:
+/// its inputs are positive and move together, so that a step of Adam, the same for every weight, moves an
+/// output by hundreds of them, which the teacher's small deviations would not bear. At the end both are
+/// multiplied into it.
+///
 /// Batches are runs of consecutive snippets as streams; a run is mirrored or not, and nothing else is
 /// changed about it, because the teacher must see the same. The loss is the smooth L1 distance plus
 /// `cosine_weight · (1 − cosine)` of features normalised by the teacher's mean and deviation. The
@@ -178,7 +183,7 @@ pub fn train(
         state.save(&optimizer, &losses, best.state()?)?;
     }
     let tensors = run
-        .with_statistics(best.tensors)
+        .with_statistics(run.denormalised(best.tensors)?)
         .into_iter()
         .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?)))
         .collect::<Result<_, candle_core::Error>>()?;
@@ -286,6 +291,18 @@ impl Run<'_> {
         })
     }
 
+    /// Learned tensors whose projection gives the teacher's features as they are.
+    fn denormalised(&self, mut learned: Tensors) -> Result<Tensors, Error> {
+        let Normal { mean, deviation } = &self.normal;
+        if let Some(weight) = learned.get_mut(PROJECTION_WEIGHT) {
+            *weight = weight.broadcast_mul(&deviation.t()?)?; // [features, last] · [features, 1]
+        }
+        if let Some(bias) = learned.get_mut(PROJECTION_BIAS) {
+            *bias = (bias.mul(&deviation.squeeze(0)?)? + mean.squeeze(0)?)?;
+        }
+        Ok(learned)
+    }
+
     /// Learned tensors with the frozen statistics.
     fn with_statistics(&self, mut learned: Tensors) -> Tensors {
         for (name, _) in self.network.statistics() {
@@ -324,7 +341,7 @@ impl Run<'_> {
         let cosine_term = mean(terms.cosine)?;
         Ok(Validation {
             step,
-            cosine: mean(cosines(&student, &teacher)?)?,
+            cosine: mean(cosines(&self.normal.undo(&student)?, &teacher)?)?,
             cosine_normalised: 1.0 - cosine_term,
             loss: mean(terms.smooth_l1)? + self.config.cosine_weight * cosine_term,
         })
@@ -357,18 +374,14 @@ impl Run<'_> {
         }
         let fit = ridge(&Tensor::cat(&pooled, 0)?, &Tensor::cat(&teacher, 0)?, &clips)?;
         log::debug!("projection fitted with a penalty of {}", fit.penalty);
-        // From normalised features back to the teacher's.
-        let (mean, deviation) = (double(&self.normal.mean)?, double(&self.normal.deviation)?);
-        let weight = fit.weight.broadcast_mul(&deviation.t()?)?;
-        let bias = ((fit.bias.unsqueeze(0)? * deviation)? + mean)?.squeeze(0)?;
         let single = |t: Tensor| t.to_dtype(DType::F32)?.contiguous()?.to_device(self.device);
         Ok(HashMap::from([
-            (PROJECTION_WEIGHT.to_owned(), single(weight)?),
-            (PROJECTION_BIAS.to_owned(), single(bias)?),
+            (PROJECTION_WEIGHT.to_owned(), single(fit.weight)?),
+            (PROJECTION_BIAS.to_owned(), single(fit.bias)?),
         ]))
     }
 
-    /// A projection that gives the teacher's mean and a little noise.
+    /// A projection that gives 0, the teacher's mean, and a little noise.
     fn drawn_projection(&self) -> Result<Tensors, Error> {
         let (outputs, inputs) = (self.network.feature_size(), self.network.pooled_size());
         let mut rng = random(self.seed, Purpose::Projection, 0);
@@ -377,7 +390,7 @@ impl Run<'_> {
             (0..outputs * inputs).map(|_| rng.random_range(-bound..bound)).collect();
         Ok(HashMap::from([
             (PROJECTION_WEIGHT.to_owned(), Tensor::from_vec(data, (outputs, inputs), self.device)?),
-            (PROJECTION_BIAS.to_owned(), self.normal.mean.squeeze(0)?.copy()?),
+            (PROJECTION_BIAS.to_owned(), self.normal.mean.squeeze(0)?.zeros_like()?),
         ]))
     }
 }
