@@ -16,6 +16,7 @@ pub mod local;
 pub mod npy;
 pub mod scene;
 pub mod selection;
+pub mod student;
 pub mod synthesis;
 pub mod tensorboard;
 pub mod wan;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use inference::{Backend, BackendKind, Graph};
-use model_bundle::manifest::{Detectors, InputSpec, SnippetSpec};
+use model_bundle::manifest::{Detectors, GridSpec, InputSpec, SnippetSpec};
 use model_export::graphs::{self, Cells};
 use model_export::onnx;
 use model_export::pack::checkpoint::read_detectors;
@@ -16,10 +16,10 @@ use trainer::features::extract::of_video;
 use trainer::{footage, npy};
 use video::{Clip, Reader, list_clips};
 
-use super::train::backend;
-use super::train::config::Backbone;
+use super::train::config::{Backbone, Plan, Precision, SemanticConfig, TrainConfig};
 use super::train::progress::Progress;
-use super::{Usage, write_file};
+use super::train::{backend, normals, semantic};
+use super::{NoDevice, Usage, write_file};
 
 /// Which features a folder has: features of two kinds must not lie in one.
 const KIND_FILE: &str = "features.json";
@@ -34,12 +34,25 @@ const KIND_FILE: &str = "features.json";
                   trainer features --checkpoint checkpoints/gate-3 --input videos --out features"
 )]
 pub struct FeaturesArgs {
-    /// Published backbone, in fp32.
+    /// Published backbone, in fp32 unless --precision says otherwise.
     #[arg(long, value_enum, value_name = "NAME", required_unless_present = "checkpoint")]
     backbone: Option<Backbone>,
     /// Weights file instead of the published ones, such as a distilled student's.
     #[arg(long, value_name = "FILE", requires = "backbone")]
     weights: Option<PathBuf>,
+    /// With int8, the backbone as the camera runs it: quantized, by the videos of --calibration. Needs
+    /// ONNX Runtime.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PRECISION",
+        default_value = "fp32",
+        requires = "backbone"
+    )]
+    precision: Precision,
+    /// Normal videos by which the backbone is quantized. Take none that anything is tested on.
+    #[arg(long, value_name = "DIR", requires = "backbone")]
+    calibration: Option<PathBuf>,
     /// A trained checkpoint instead: the very graph and frame size that its camera has, INT8 with
     /// ONNX Runtime.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["backbone", "cells", "stride", "input_height", "rate"])]
@@ -101,7 +114,7 @@ pub fn run(args: &FeaturesArgs) -> Result<()> {
     let backend = backend(args.ort_library.as_deref())?;
     let source = match (&args.checkpoint, args.backbone) {
         (Some(folder), _) => of_checkpoint(folder, backend.as_ref())?,
-        (None, Some(backbone)) => of_backbone(args, backbone)?,
+        (None, Some(backbone)) => of_backbone(args, backbone, backend.as_ref())?,
         (None, None) => return Err(Usage("give --backbone or --checkpoint".into()).into()),
     };
     let mut graph = backend.load("backbone", &source.onnx)?;
@@ -148,7 +161,7 @@ fn one(
 }
 
 /// The published backbone, or one with other weights, built as training builds it.
-fn of_backbone(args: &FeaturesArgs, backbone: Backbone) -> Result<Source> {
+fn of_backbone(args: &FeaturesArgs, backbone: Backbone, backend: &dyn Backend) -> Result<Source> {
     let file = args.weights.as_deref();
     let layer = args.endpoint.clone().unwrap_or_else(|| backbone.last_layer().into());
     let name = match args.cells {
@@ -158,12 +171,49 @@ fn of_backbone(args: &FeaturesArgs, backbone: Backbone) -> Result<Source> {
     let cells = args.cells.then_some(Cells { layer, pool: 1 });
     let weights = backbone.weights(file)?;
     let spec = backbone.streaming(&backbone.snippet(args.stride, file)?, cells.as_ref());
+    if args.precision == Precision::Int8 {
+        let onnx = quantized(args, backbone, &spec, cells, backend)?;
+        return Ok(Source { name: format!("{name} int8"), onnx, spec, input: None });
+    }
     let model = backbone.model(&weights, &spec, cells).map_err(|error| match error {
         graphs::Error::Weights(error) => anyhow::Error::new(error),
         graphs::Error::Config { .. } => Usage(error.to_string()).into(),
         graphs::Error::Graph(_) => anyhow::Error::new(error),
     })?;
     Ok(Source { name, onnx: onnx::to_bytes(&model), spec, input: None })
+}
+
+/// The backbone quantized on the calibration videos, as training does it.
+fn quantized(
+    args: &FeaturesArgs,
+    backbone: Backbone,
+    spec: &SnippetSpec,
+    cells: Option<Cells>,
+    backend: &dyn Backend,
+) -> Result<Vec<u8>> {
+    let Some(folder) = &args.calibration else {
+        return Err(Usage("--precision int8 needs --calibration".into()).into());
+    };
+    if backend.kind() != BackendKind::Ort {
+        let missing =
+            "--precision int8: tract does not run INT8; name ONNX Runtime with --ort-library";
+        return Err(NoDevice(missing.into()).into());
+    }
+    let reading =
+        TrainConfig { input_height: args.input_height as usize, ..TrainConfig::default() };
+    let footage = normals::read(folder, &reading)?;
+    let clips = [footage.training, footage.held_out].concat();
+    let semantic = SemanticConfig {
+        backbone,
+        weights: args.weights.clone(),
+        stride: args.stride,
+        features: Precision::Int8,
+        ..SemanticConfig::default()
+    };
+    // The grid of cells does not matter for the graph.
+    let cells = cells.map(|cells| (cells, GridSpec { columns: 1, rows: 1 }));
+    let plan = Plan { snippet: spec.clone(), feature_size: 0, cells };
+    Ok(semantic::build(&semantic, &plan, &clips, backend)?.bytes(backend.kind()).to_vec())
 }
 
 /// The backbone of a checkpoint, in the form that this backend runs.

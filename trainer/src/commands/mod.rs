@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod clip;
 pub mod dataset;
+pub mod distill;
 pub mod evaluate;
 pub mod features;
 pub mod report;
@@ -85,6 +86,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
                 _ => 1,
             };
         }
+        if let Some(error) = cause.downcast_ref::<trainer::student::Error>() {
+            return student_code(error);
+        }
         if cause.is::<NoDevice>() {
             return 4;
         }
@@ -132,6 +136,18 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         }
     }
     1
+}
+
+/// The exit code of an error of distillation.
+fn student_code(error: &trainer::student::Error) -> u8 {
+    use trainer::local::Error as StateError;
+    use trainer::student::Error;
+    match error {
+        Error::Config { .. } | Error::NoClips { .. } => 2,
+        Error::Weights(model_export::weights::Error::NotFound { .. }) => 4,
+        Error::Weights(_) | Error::Clip { .. } | Error::State(StateError::Damaged { .. }) => 3,
+        _ => 1,
+    }
 }
 
 /// The exit code of an error of synthesis; none if it is another error.

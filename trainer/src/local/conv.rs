@@ -41,7 +41,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, steps: Steps) -> Result<Tensor> {
 
 /// Whether this module's operations can take the tensor. Others go through candle's own, which a GPU
 /// has too; in `f64` those run on the CPU, where they are tested against these.
-pub(super) fn fits(x: &Tensor) -> bool {
+pub(crate) fn fits(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
@@ -71,7 +71,7 @@ fn take(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
 
 impl Steps {
     /// The geometry of a convolution of shapes `x` and `weight`.
-    pub(super) fn geometry(self, x: &Shape, weight: &Shape) -> Result<Geometry> {
+    pub(crate) fn geometry(self, x: &Shape, weight: &Shape) -> Result<Geometry> {
         let (images, channels, height, width) = x.dims4()?;
         let (out_channels, weight_channels, kh, kw) = weight.dims4()?;
         let Steps { stride, padding, dilation } = self;
@@ -144,7 +144,7 @@ impl CustomOp2 for Conv2d {
 }
 
 /// The floats of a contiguous tensor on the CPU.
-pub(super) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => bail!("a custom operation was given a tensor that is not contiguous"),
@@ -152,7 +152,7 @@ pub(super) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a
 }
 
 /// Calls `f` with the floats of a contiguous tensor on the CPU, without copying them.
-pub(super) fn with_floats<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+pub(crate) fn with_floats<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => f(floats(storage, layout)?),
@@ -161,7 +161,7 @@ pub(super) fn with_floats<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T
 }
 
 /// `[images, out_channels, out_height, out_width]`.
-pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
+pub(crate) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let (pixels, taps) = (g.out_pixels(), g.taps());
     let mut out = vec![0f32; g.images * g.out_channels * pixels];
     if out.is_empty() {
@@ -198,7 +198,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
 
 /// Whether a convolution's input gets a gradient, and what it is added to.
 #[derive(Clone, Copy)]
-pub(super) enum XGrad<'a> {
+pub(crate) enum XGrad<'a> {
     /// The input is data: no gradient.
     Unwanted,
     /// The gradient alone.
@@ -219,7 +219,7 @@ impl<'a> XGrad<'a> {
 }
 
 /// The gradients of the input (if wanted) and of the weight.
-pub(super) fn backward(
+pub(crate) fn backward(
     g: &Geometry,
     x: &[f32],
     weight: &[f32],

@@ -7,7 +7,7 @@
 
 /// Shapes and steps of one convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     pub images: usize,
     /// Input channels and size.
     pub channels: usize,

@@ -8,7 +8,7 @@
 
 mod batch;
 mod config;
-mod conv;
+pub(crate) mod conv;
 pub(crate) mod gemm;
 mod im2col;
 mod jitter;
@@ -17,8 +17,8 @@ mod layer;
 mod loss;
 mod network;
 mod norm;
-mod optimizer;
-mod state;
+pub(crate) mod optimizer;
+pub(crate) mod state;
 mod train;
 mod view;
 

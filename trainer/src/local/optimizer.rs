@@ -26,14 +26,14 @@ struct Slot {
 }
 
 /// Decoupled weight decay Adam (Loshchilov and Hutter 2019) and an average of the weights.
-pub(super) struct Optimizer {
+pub(crate) struct Optimizer {
     slots: Vec<Slot>,
     step: usize,
 }
 
 /// What one step is taken with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StepRates {
+pub(crate) struct StepRates {
     pub learning_rate: f64,
     pub weight_decay: f64,
     /// Decay of the average; early on less, so that the first weights are soon forgotten.
@@ -48,7 +48,7 @@ impl Optimizer {
     pub fn new(parameters: Vec<Parameter>, tensors: &Tensors) -> Result<Self> {
         let slot = |parameter: Parameter| {
             let Some(tensor) = tensors.get(&parameter.name) else {
-                bail!("the local network's tensor {} is missing", parameter.name);
+                bail!("tensor {} is missing", parameter.name);
             };
             let zeros = tensor.zeros_like()?;
             Ok(Slot {
@@ -91,7 +91,7 @@ impl Optimizer {
         let average_decay = rates.average_decay.min(taken / (taken + 9.0));
         for slot in &mut self.slots {
             let Some(grad) = grads.get(&slot.value) else {
-                bail!("the local network's tensor {} got no gradient", slot.parameter.name);
+                bail!("tensor {} got no gradient", slot.parameter.name);
             };
             let decay = if slot.parameter.decays { rates.weight_decay } else { 0.0 };
             slot.first = ((&slot.first * BETA1)? + (grad * (1.0 - BETA1))?)?;
@@ -105,6 +105,11 @@ impl Optimizer {
                 .detach();
         }
         Ok(())
+    }
+
+    /// Whether a tensor of this name in a saved state is the optimizer's.
+    pub fn owns(name: &str) -> bool {
+        name.split_once('.').is_some_and(|(part, _)| PARTS.contains(&part))
     }
 
     /// Everything needed to go on as if never stopped.

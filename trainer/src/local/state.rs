@@ -10,57 +10,59 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::config::LocalConfig;
 use super::optimizer::Optimizer;
 use super::{Error, LumaClip};
 use crate::files;
 
-/// What must be equal for a run to be resumed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
+/// What must be equal for a run of the local detector to be resumed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Identity<'a> {
     format: u32,
     seed: u64,
     /// Fingerprint of the clips, in hexadecimal.
     clips: String,
-    config: LocalConfig,
+    config: &'a LocalConfig,
+}
+
+impl<'a> Identity<'a> {
+    pub fn new(
+        config: &'a LocalConfig,
+        seed: u64,
+        normals: &[LumaClip],
+        pseudo: &[LumaClip],
+    ) -> Self {
+        let clips = format!("{:016x}", fingerprint(normals, pseudo));
+        Self { format: 1, seed, clips, config }
+    }
 }
 
 /// The directory of a run's state.
-pub(super) struct StateDir {
+pub(crate) struct StateDir {
     directory: PathBuf,
 }
+
+/// A saved state apart from the optimizer's: the loss of each step, and what else the run keeps.
+pub(crate) type Saved = (Vec<f32>, HashMap<String, Tensor>);
 
 impl StateDir {
     /// Opens or starts the state of a run.
     ///
     /// # Errors
     /// [`Error::OtherRun`] if the directory holds the state of another run.
-    pub fn open(
-        directory: &Path,
-        config: &LocalConfig,
-        seed: u64,
-        normals: &[LumaClip],
-        pseudo: &[LumaClip],
-    ) -> Result<Self, Error> {
+    pub fn open(directory: &Path, identity: &impl Serialize) -> Result<Self, Error> {
         let io = |source| Error::Io { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(io)?;
-        let clips = format!("{:016x}", fingerprint(normals, pseudo));
-        let identity = Identity { format: 1, seed, clips, config: config.clone() };
+        let text = serde_json::to_string_pretty(identity)
+            .expect("a configuration without maps of odd keys always serializes");
         let path = directory.join("state.json");
         if path.exists() {
-            let text = fs::read_to_string(&path).map_err(io)?;
-            match serde_json::from_str::<Identity>(&text) {
-                Ok(found) if found == identity => {}
-                _ => {
-                    return Err(Error::OtherRun { directory: directory.to_owned() });
-                }
+            if fs::read_to_string(&path).map_err(io)? != text {
+                return Err(Error::OtherRun { directory: directory.to_owned() });
             }
         } else {
-            let text = serde_json::to_string_pretty(&identity)
-                .expect("a configuration without maps of odd keys always serializes");
             files::replace(&path, text.as_bytes()).map_err(io)?;
         }
         Ok(Self { directory: directory.to_owned() })
@@ -70,9 +72,21 @@ impl StateDir {
         self.directory.join("state.safetensors")
     }
 
-    /// Saves the run after the optimizer's latest step; `losses` has one entry a step.
-    pub fn save(&self, optimizer: &Optimizer, losses: &[f32]) -> Result<(), Error> {
+    /// Whether a state was saved.
+    pub fn has_state(&self) -> bool {
+        self.tensors().exists()
+    }
+
+    /// Saves the run after the optimizer's latest step; `losses` has one entry a step, `more` is what
+    /// else the run keeps, under names that begin with no part of the optimizer's.
+    pub fn save(
+        &self,
+        optimizer: &Optimizer,
+        losses: &[f32],
+        more: HashMap<String, Tensor>,
+    ) -> Result<(), Error> {
         let mut state = optimizer.state();
+        state.extend(more);
         let losses = Tensor::new(losses, &Device::Cpu)?;
         state.insert("losses".to_owned(), losses);
         let mut named: Vec<_> = state
@@ -86,26 +100,27 @@ impl StateDir {
         files::replace(&path, &bytes).map_err(|source| Error::Io { path, source })
     }
 
-    /// Restores the saved state, if there is one, and gives the losses so far.
-    pub fn load(&self, optimizer: &mut Optimizer) -> Result<Vec<f32>, Error> {
+    /// Restores the saved state, if there is one.
+    pub fn load(&self, optimizer: &mut Optimizer) -> Result<Saved, Error> {
         let path = self.tensors();
         if !path.exists() {
-            return Ok(Vec::new());
+            return Ok(Saved::default());
         }
         let damaged = |error: candle_core::Error| Error::Damaged {
             path: path.clone(),
             why: error.to_string(),
         };
-        let state: HashMap<String, Tensor> =
+        let mut state: HashMap<String, Tensor> =
             candle_core::safetensors::load(&path, &Device::Cpu).map_err(damaged)?;
-        let losses: Vec<f32> = match state.get("losses") {
+        let losses: Vec<f32> = match state.remove("losses") {
             Some(losses) => losses.to_vec1().map_err(damaged)?,
             None => {
                 return Err(damaged(candle_core::Error::Msg("losses are missing".to_owned())));
             }
         };
         optimizer.restore(&state, losses.len()).map_err(damaged)?;
-        Ok(losses)
+        state.retain(|name, _| !Optimizer::owns(name));
+        Ok((losses, state))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The training run.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ use super::loss::{LossWeights, attach};
 use super::network::{Network, Tensors};
 use super::norm::BatchStats;
 use super::optimizer::{Optimizer, StepRates};
-use super::state::StateDir;
+use super::state::{Identity, StateDir};
 use super::{Error, LumaClip};
 
 /// How far a run has come.
@@ -94,10 +95,10 @@ pub(super) fn train_as(
         .collect::<Result<_, candle_core::Error>>()?;
     let mut optimizer = Optimizer::new(run.network.parameters(), &initial)?;
     let state = state_dir
-        .map(|directory| StateDir::open(directory, config, seed, normals, pseudo))
+        .map(|directory| StateDir::open(directory, &Identity::new(config, seed, normals, pseudo)))
         .transpose()?;
     let mut losses = match &state {
-        Some(state) => state.load(&mut optimizer)?,
+        Some(state) => state.load(&mut optimizer)?.0,
         None => Vec::new(),
     };
     while optimizer.steps_taken() < config.steps {
@@ -105,7 +106,7 @@ pub(super) fn train_as(
         if let Some(state) = &state
             && (stopped || (!losses.is_empty() && losses.len().is_multiple_of(config.save_every)))
         {
-            state.save(&optimizer, &losses)?;
+            state.save(&optimizer, &losses, HashMap::new())?;
         }
         if stopped {
             return Err(Error::Interrupted { step: optimizer.steps_taken(), steps: config.steps });
@@ -116,7 +117,7 @@ pub(super) fn train_as(
         progress(&Progress { step: losses.len(), steps: config.steps, loss, learning_rate });
     }
     if let Some(state) = &state {
-        state.save(&optimizer, &losses)?;
+        state.save(&optimizer, &losses, HashMap::new())?;
     }
     let tensors = run
         .with_statistics(optimizer.averaged())?

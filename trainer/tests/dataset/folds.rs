@@ -55,6 +55,7 @@ fn no_source_is_in_two_folds() {
                     fold 2: 2 sources, 1 normal and 2 abnormal videos to test\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
     assert_eq!(names(&site, "folds/fold-1/train"), ["n3"]);
+    assert_eq!(names(&site, "folds/fold-1/abnormal"), ["f2", "f3"]);
     assert_eq!(names(&site, "folds/fold-1/test"), ["f1", "n1", "n2"]);
     assert_eq!(names(&site, "folds/fold-2/train"), ["n1", "n2"]);
     assert_eq!(names(&site, "folds/fold-2/test"), ["f2", "f3", "n3"]);

@@ -15,6 +15,7 @@ use crate::commands::{Usage, write_file};
 ///
 /// Clips whose pictures agree in size and rate count as one source, as clips cut from one recording
 /// do. DIR gets, for each fold K, `fold-K/train` (the normal videos of all other folds),
+/// `fold-K/abnormal` (their abnormal ones, for a training that is to have labels),
 /// `fold-K/test` (all videos of this one) and `fold-K/labels.json`; `test` and `labels.json` with all
 /// of them; and `sources.csv`. Videos are linked where the file system can, copied elsewhere.
 #[derive(Debug, Args)]
@@ -65,6 +66,9 @@ pub fn run(args: &FoldsArgs) -> Result<()> {
         let train =
             members.iter().filter(|(_, m, f)| *f != fold && !m.abnormal).map(|(_, m, _)| *m);
         place(&folder.join("train"), train)?;
+        let abnormal =
+            members.iter().filter(|(_, m, f)| *f != fold && m.abnormal).map(|(_, m, _)| *m);
+        place(&folder.join("abnormal"), abnormal)?;
         let test: Vec<&Member> =
             members.iter().filter(|(_, _, f)| *f == fold).map(|(_, m, _)| *m).collect();
         place(&folder.join("test"), test.iter().copied())?;

@@ -66,6 +66,9 @@ pub struct SemanticConfig {
     /// What the instances of a video are. Default `pooled`. The other fields have other defaults with
     /// `cells`: [`SemanticConfig::of`].
     pub bags: Bags,
+    /// The precision of the features that the head is trained on. Default `int8`: what the camera
+    /// computes with ONNX Runtime. With `fp32` the camera's backbone is left in fp32, too.
+    pub features: Precision,
     /// The cells, where `bags` asks for them.
     pub grid: GridConfig,
     /// The detector's training.
@@ -213,6 +216,16 @@ impl SemanticConfig {
     }
 }
 
+/// What a backbone computes in. Where only tract is there, it is fp32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floating point.
+    Fp32,
+    /// 8-bit integers, quantized on normal footage.
+    Int8,
+}
+
 /// How the detectors' z-scores become the fused score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -243,6 +256,7 @@ impl Default for SemanticConfig {
             window: 32,
             stride: 16,
             bags: Bags::Pooled,
+            features: Precision::Int8,
             grid: GridConfig::default(),
             // A site's clips are short: 32 segments instead of the 200 of hour-long videos, and
             // fewer, smaller steps than the published data sets need.

@@ -14,7 +14,8 @@ use model_export::weights::{Array, Weights};
 pub struct Exported {
     pub name: &'static str,
     pub fp32: Vec<u8>,
-    /// Quantized for ONNX Runtime; `None` for the head, which is small and stays in fp32.
+    /// Quantized for ONNX Runtime; `None` for what stays in fp32: the head, which is small, and a
+    /// backbone whose features are to be.
     pub int8: Option<Vec<u8>>,
 }
 
@@ -62,7 +63,13 @@ impl Exported {
     pub fn write(&self, checkpoint: &Path) -> Result<()> {
         let folder = checkpoint.join("graphs");
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let precision = if self.int8.is_some() { "int8" } else { "fp32" };
+        let (precision, other) =
+            if self.int8.is_some() { ("int8", "fp32") } else { ("fp32", "int8") };
+        // One that an earlier training left must not be packed beside this one.
+        let stale = folder.join(format!("{}.ort.{other}.onnx", self.name));
+        if stale.exists() {
+            std::fs::remove_file(&stale).with_context(|| stale.display().to_string())?;
+        }
         for (file, bytes) in [
             (format!("{}.ort.{precision}.onnx", self.name), self.bytes(BackendKind::Ort)),
             (format!("{}.tract.fp32.onnx", self.name), self.bytes(BackendKind::Tract)),

@@ -1,12 +1,13 @@
 //! `trainer train`: from normal videos to a checkpoint.
 
+mod abnormal;
 mod backbone;
 mod calibrate;
 mod checkpoint;
 pub(super) mod config;
 pub(super) mod flags;
 pub(super) mod graphs;
-mod metrics;
+pub(super) mod metrics;
 pub(super) mod normals;
 pub(super) mod progress;
 pub(super) mod pseudo;
@@ -70,6 +71,20 @@ pub struct TrainArgs {
     /// Pseudo-abnormal clips for training, instead of the configuration's.
     #[arg(long, value_name = "N")]
     pseudo_clips: Option<usize>,
+    /// Real abnormal videos, of which no more is known than that something happens: further bags for
+    /// the semantic detector, beside the pseudo-abnormal ones. Nothing else sees them.
+    #[arg(long, value_name = "DIR")]
+    abnormal: Option<PathBuf>,
+    /// Backbone of the semantic detector, instead of the configuration's.
+    #[arg(long, value_enum, value_name = "NAME")]
+    backbone: Option<backbone::Backbone>,
+    /// The backbone's weights, such as those of a distilled student, instead of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Precision of the features that the semantic detector is trained on, and of the camera's
+    /// backbone, instead of the configuration's.
+    #[arg(long, value_enum, value_name = "PRECISION")]
+    features: Option<config::Precision>,
     /// ONNX Runtime's library, if it is not in the usual places. Without it tract computes the
     /// features, in fp32 and more slowly, and packing is not possible.
     #[arg(long, value_name = "FILE")]
@@ -88,6 +103,10 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let mut config = TrainConfig::read(args.config.as_deref())?;
     config.local.steps = args.local_steps.unwrap_or(config.local.steps);
     config.pseudo_clips = args.pseudo_clips.unwrap_or(config.pseudo_clips);
+    let semantic = &mut config.semantic;
+    semantic.backbone = args.backbone.unwrap_or(semantic.backbone);
+    semantic.weights = args.weights.clone().or_else(|| semantic.weights.take());
+    semantic.features = args.features.unwrap_or(semantic.features);
 
     args.switches.apply(&mut config.semantic.detector);
     args.losses.apply(&mut config.semantic.detector)?;
@@ -132,7 +151,14 @@ fn train(
     // First, because it is soon known whether there is a GPU, and reading takes minutes.
     let device = args.device.open()?;
     let footage = normals::read(&args.normal, config)?;
-    let run = identity(config, args.seed, &footage.hash)?;
+    let abnormal = args
+        .abnormal
+        .as_deref()
+        .map(|folder| abnormal::read(folder, &footage.input, config.max_normal_frames))
+        .transpose()?;
+    let abnormal_hash = abnormal.as_ref().map(|abnormal| abnormal.hash.as_str());
+    let seen = [footage.hash.as_str(), abnormal_hash.unwrap_or_default()].concat();
+    let run = identity(config, args.seed, &seen)?;
     let work = args.out.join("work").join(&run);
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
@@ -146,7 +172,10 @@ fn train(
         backend,
         stop,
     )?;
-    let (pseudo, bags) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
+    let (pseudo, mut bags) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
+    if let Some(abnormal) = &abnormal {
+        bags.extend(abnormal.bags(&mut features, stop)?);
+    }
 
     let detector = semantic::train(
         config,
@@ -200,6 +229,7 @@ fn train(
         config,
         seed: args.seed,
         footage_hash: &footage.hash,
+        abnormal_hash,
         detectors: &detectors,
         graphs: &exported,
         local: &trained.tensors,

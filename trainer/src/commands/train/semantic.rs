@@ -15,7 +15,7 @@ use trainer::features::{Extractor, changed};
 use trainer::synthesis::{NormalClip, PseudoClip};
 use video::{Frame, Resizer};
 
-use super::config::{Plan, SemanticConfig, TrainConfig};
+use super::config::{Plan, Precision, SemanticConfig, TrainConfig};
 use super::go_on;
 use super::graphs::{Exported, weights};
 use super::metrics::Metrics;
@@ -78,7 +78,8 @@ impl Features {
     }
 }
 
-fn build(
+/// The backbone's graph; quantized on normal clips unless its features are to be fp32.
+pub fn build(
     config: &SemanticConfig,
     plan: &Plan,
     normals: &[NormalClip],
@@ -88,6 +89,9 @@ fn build(
     let cells = plan.cells.as_ref().map(|(cells, _)| cells.clone());
     let weights = config.backbone.weights(config.weights.as_deref())?;
     let model = config.backbone.model(&weights, spec, cells)?;
+    if config.features == Precision::Fp32 {
+        return Ok(Exported { name: "backbone", fp32: onnx::to_bytes(&model), int8: None });
+    }
     let lengths: Vec<usize> = normals.iter().map(|clip| clip.frames.len()).collect();
     let Some(stream) = &spec.stream else {
         let starts = spread(&lengths, spec.frames as usize, CALIBRATION_SNIPPETS);
