@@ -24,9 +24,8 @@ pub struct Content<'a> {
     pub folder: &'a Path,
     pub config: &'a TrainConfig,
     pub seed: u64,
-    pub footage_hash: &'a str,
-    /// That of real abnormal videos, if the semantic detector was given any.
-    pub abnormal_hash: Option<&'a str>,
+    /// What was trained on: names for the provenance, and SHA-256.
+    pub footage_hashes: &'a [(&'a str, &'a str)],
     pub detectors: &'a Detectors,
     pub graphs: &'a [Exported],
     pub local: &'a HashMap<String, Tensor>,
@@ -69,11 +68,8 @@ pub fn write(content: &Content<'_>) -> Result<()> {
     let mut provenance = BTreeMap::from([
         ("tool", format!("trainer {}", env!("CARGO_PKG_VERSION"))),
         ("seed", content.seed.to_string()),
-        ("normal_footage_sha256", content.footage_hash.to_string()),
     ]);
-    if let Some(hash) = content.abnormal_hash {
-        provenance.insert("abnormal_footage_sha256", hash.to_owned());
-    }
+    provenance.extend(content.footage_hashes.iter().map(|&(name, hash)| (name, hash.to_owned())));
     let file = ConfigFile { detectors: content.detectors, provenance, training: content.config };
     let text = toml::to_string(&file).context("writing the configuration")?;
     write_file(&config_path, text.as_bytes())

@@ -69,6 +69,9 @@ pub struct SemanticConfig {
     /// The precision of the features that the head is trained on. Default `int8`: what the camera
     /// computes with ONNX Runtime. With `fp32` the camera's backbone is left in fp32, too.
     pub features: Precision,
+    /// Whether the composite clips, which the local detector is trained on, are bags of the semantic
+    /// detector, too. Default true; without them `--pseudo` or `--abnormal` must give some.
+    pub composite: bool,
     /// The cells, where `bags` asks for them.
     pub grid: GridConfig,
     /// The detector's training.
@@ -257,6 +260,7 @@ impl Default for SemanticConfig {
             stride: 16,
             bags: Bags::Pooled,
             features: Precision::Int8,
+            composite: true,
             grid: GridConfig::default(),
             // A site's clips are short: 32 segments instead of the 200 of hour-long videos, and
             // fewer, smaller steps than the published data sets need.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
 use inference::{Backend, BackendKind, BackendOptions, Engine, best_backend, open_backend, stack};
@@ -32,11 +32,14 @@ use trainer::device::DeviceChoice;
 use trainer::local::{self, LocalConfig, LumaClip, TrainedLocal};
 use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
 
+use abnormal::Abnormal;
 use config::TrainConfig;
 use flags::{LossFlags, Switches};
 use graphs::{Exported, weights};
 use metrics::Metrics;
 use progress::Progress;
+
+use crate::commands::Usage;
 
 /// Pseudo clips for calibration are numbered from here on: training never sees them.
 const VALIDATION: u64 = 1 << 32;
@@ -71,6 +74,10 @@ pub struct TrainArgs {
     /// Pseudo-abnormal clips for training, instead of the configuration's.
     #[arg(long, value_name = "N")]
     pseudo_clips: Option<usize>,
+    /// The output of `trainer synth run`: its clips are bags for the semantic detector, beside or, with
+    /// `composite = false` under `[semantic]`, instead of the composite ones.
+    #[arg(long, value_name = "DIR")]
+    pseudo: Option<PathBuf>,
     /// Real abnormal videos, of which no more is known than that something happens: further bags for
     /// the semantic detector, beside the pseudo-abnormal ones. Nothing else sees them.
     #[arg(long, value_name = "DIR")]
@@ -151,14 +158,19 @@ fn train(
     // First, because it is soon known whether there is a GPU, and reading takes minutes.
     let device = args.device.open()?;
     let footage = normals::read(&args.normal, config)?;
-    let abnormal = args
-        .abnormal
-        .as_deref()
-        .map(|folder| abnormal::read(folder, &footage.input, config.max_normal_frames))
-        .transpose()?;
-    let abnormal_hash = abnormal.as_ref().map(|abnormal| abnormal.hash.as_str());
-    let seen = [footage.hash.as_str(), abnormal_hash.unwrap_or_default()].concat();
-    let run = identity(config, args.seed, &seen)?;
+    let synthesized = args.pseudo.as_deref().map(Abnormal::synthesized).transpose()?;
+    let abnormal = args.abnormal.as_deref().map(Abnormal::videos).transpose()?;
+    if !config.semantic.composite && synthesized.is_none() && abnormal.is_none() {
+        bail!(Usage(
+            "semantic.composite = false leaves the semantic detector without abnormal clips; give \
+             --pseudo"
+                .into()
+        ));
+    }
+    let mut footage_hashes = vec![("normal_footage_sha256", footage.hash.as_str())];
+    footage_hashes.extend(synthesized.iter().map(|a| ("synthesized_clips_sha256", &*a.hash)));
+    footage_hashes.extend(abnormal.iter().map(|a| ("abnormal_footage_sha256", &*a.hash)));
+    let run = identity(config, args.seed, &footage_hashes)?;
     let work = args.out.join("work").join(&run);
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
@@ -173,8 +185,12 @@ fn train(
         stop,
     )?;
     let (pseudo, mut bags) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
-    if let Some(abnormal) = &abnormal {
-        bags.extend(abnormal.bags(&mut features, stop)?);
+    if !config.semantic.composite {
+        bags.clear();
+    }
+    for clips in synthesized.iter().chain(&abnormal) {
+        let limit = config.max_normal_frames;
+        bags.extend(clips.bags(&mut features, &footage.input, limit, stop)?);
     }
 
     let detector = semantic::train(
@@ -228,8 +244,7 @@ fn train(
         folder: &args.out,
         config,
         seed: args.seed,
-        footage_hash: &footage.hash,
-        abnormal_hash,
+        footage_hashes: &footage_hashes,
         detectors: &detectors,
         graphs: &exported,
         local: &trained.tensors,
@@ -374,8 +389,8 @@ pub(super) fn local_stack(spec: &LocalSpec, luma: &[Vec<u8>], centre: usize) -> 
 }
 
 /// What tells runs apart: training resumes only what was the same in every respect.
-fn identity(config: &TrainConfig, seed: u64, footage: &str) -> Result<String> {
-    let mut text = format!("{}\n{seed}\n{footage}", toml::to_string(config)?);
+fn identity(config: &TrainConfig, seed: u64, footage: &[(&str, &str)]) -> Result<String> {
+    let mut text = format!("{}\n{seed}\n{footage:?}", toml::to_string(config)?);
     if let Some(file) = &config.semantic.weights {
         // Another file may have come to the same place.
         let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;

@@ -447,7 +447,10 @@ fn scene_names(videos: &[Video], hashes: &[String], scenes: &[usize]) -> Vec<(St
 }
 
 /// SHA-256, in hex, of a file, or of the names and content of a folder's files.
-pub(crate) fn content_hash(path: &Path) -> Result<String, Error> {
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn content_hash(path: &Path) -> Result<String, Error> {
     let io = |path: &Path, source| Error::Io { path: path.into(), source };
     let mut hash = Sha256::new();
     let mut add = |path: &Path| {

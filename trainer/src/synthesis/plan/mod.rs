@@ -17,7 +17,7 @@ pub mod select;
 #[cfg(test)]
 pub(crate) use line::tests;
 
-pub(crate) use build::content_hash;
+pub use build::content_hash;
 pub use build::{Planned, Planner};
 pub use error::Error;
 pub(crate) use line::hex;

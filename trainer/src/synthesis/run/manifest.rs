@@ -1,11 +1,13 @@
 //! What came of a plan's lines: a record for each clip, and the manifest, which is all of them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::RunError;
 use super::quality::Quality;
-use crate::synthesis::plan::PlanLine;
+use crate::synthesis::plan::{PlanLine, content_hash};
 
 /// What came of a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,4 +96,35 @@ pub struct Seconds {
     pub synthesis: f64,
     /// Coding, writing, decoding and looking at them.
     pub writing: f64,
+}
+
+/// The clips that are in a run's output, a local folder, by its manifest, each with its file's path. What
+/// was rejected is left out.
+///
+/// # Errors
+/// [`RunError::Record`] naming the manifest's line, [`RunError::Input`] for a clip that is not the one that
+/// it lists.
+pub fn made_clips(folder: &Path) -> Result<Vec<(Record, PathBuf)>, RunError> {
+    let manifest = folder.join("manifest.jsonl");
+    let name = manifest.display();
+    let text = std::fs::read_to_string(&manifest).map_err(|e| RunError::Input {
+        id: "manifest".into(),
+        problem: format!("{name}: {e}; the output of 'trainer synth run' has one"),
+    })?;
+    let mut clips = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let record: Record = serde_json::from_str(line).map_err(|e| RunError::Record {
+            name: format!("{name}, line {number}"),
+            problem: e.to_string(),
+        })?;
+        let Some(clip) = &record.clip else { continue };
+        let path = folder.join(&clip.path);
+        let input = |problem: String| RunError::Input { id: record.id.clone(), problem };
+        if content_hash(&path).map_err(|e| input(e.to_string()))? != clip.sha256 {
+            let problem = "is not the clip that the manifest lists; remove it and run again";
+            return Err(input(format!("{}: {problem}", path.display())));
+        }
+        clips.push((record, path));
+    }
+    Ok(clips)
 }

@@ -25,7 +25,7 @@ use video::Frame;
 pub use composite::{Actors, CompositeRenderer};
 pub use diffusion::{DiffusionRenderer, fingerprint, operations};
 pub use engine::{Done, Notice, Run, RunError, Shard};
-pub use manifest::{ClipFile, Event, Record, Seconds, Status};
+pub use manifest::{ClipFile, Event, Record, Seconds, Status, made_clips};
 
 use super::LabelMap;
 use super::plan::PlanLine;

@@ -138,6 +138,30 @@ fn a_line_that_cannot_be_made_is_rejected_and_the_others_go_on() {
 }
 
 #[test]
+fn the_clips_of_a_manifest_are_those_that_were_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plan_at, at) = (Store::Local(folder.path().join("plan")), folder.path().join("out"));
+    let out = Store::Local(at.clone());
+    assert!(matches!(made_clips(&at), Err(RunError::Input { .. })));
+    // Line 3's clip is frozen.
+    let plan = plan(5, &plan_at);
+    carry_out(&plan, &plan_at, &out, &at.join("clips"), &[5], lost).0.unwrap();
+    let clips = made_clips(&at).unwrap();
+    assert_eq!(clips.len(), 4);
+    assert!(clips.iter().all(|(record, path)| record.status == Status::Made && path.exists()));
+
+    std::fs::write(&clips[1].1, "another").unwrap();
+    let error = made_clips(&at).unwrap_err().to_string();
+    assert!(error.contains(&clips[1].0.id) && error.contains("is not the clip"), "{error}");
+
+    let manifest = at.join("manifest.jsonl");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replacen("\n", "\n{\"id\": 7}\n", 1)).unwrap();
+    let error = made_clips(&at).unwrap_err().to_string();
+    assert!(error.contains("manifest.jsonl, line 2: "), "{error}");
+}
+
+#[test]
 fn a_lost_device_leaves_its_line_to_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let (plan_at, out) =
