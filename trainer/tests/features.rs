@@ -158,7 +158,7 @@ fn a_student_streams_with_its_own_weights() {
     }
     let none = folder.path().join("none.safetensors").display().to_string();
     let other = folder.path().join("other");
-    failed(&features("tsm-mobilenetv2", &input, &other, &["--weights", &none]), 1, &["none.safe"]);
+    failed(&features("tsm-mobilenetv2", &input, &other, &["--weights", &none]), 2, &["none.safe"]);
 }
 
 #[test]

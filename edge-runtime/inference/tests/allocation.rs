@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
 use inference::{Detectors, Engine, Graph};
-use model_bundle::manifest::{GridSpec, SemanticSpec, SmoothingSpec};
+use model_bundle::manifest::{GridSpec, LocalSpec, SemanticSpec, SmoothingSpec};
 use video::Frame;
 
 /// Counts what is allocated; the test is alone in this program, so all of it is its own.
@@ -39,26 +39,34 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One test for both forms, because two would count each other's allocations.
+/// One test for all forms, because two would count each other's allocations.
 #[test]
 fn the_steady_state_allocates_nothing() {
-    run_steadily(semantic(4, 3), backbone_graph(4), head_graph());
+    let whole = || (local(), local_graph());
+    run_steadily(whole(), semantic(4, 3), backbone_graph(4), head_graph());
     let cells = SemanticSpec { grid: Some(GridSpec { columns: 3, rows: 2 }), ..semantic(4, 3) };
     let backbone = FakeGraph::boxed(&[1, 3, 4, 8, 8], &[1, 6, 1], |x, y| y.fill(x[0]));
     let head = FakeGraph::boxed(&[6, 3, 1], &[6, 3], |x, y| y.fill(x[0] / 256.0));
-    run_steadily(cells, backbone, head);
+    run_steadily(whole(), cells, backbone, head);
+    let semantic = streaming_semantic(4, 3);
+    run_steadily(streaming_local(), semantic, streaming_backbone(), head_graph());
 }
 
-fn run_steadily(semantic: SemanticSpec, backbone: Box<dyn Graph>, head: Box<dyn Graph>) {
+fn run_steadily(
+    local: (LocalSpec, Box<dyn Graph>),
+    semantic: SemanticSpec,
+    backbone: Box<dyn Graph>,
+    head: Box<dyn Graph>,
+) {
     let detectors = Detectors {
-        local: Some(local()),
+        local: Some(local.0),
         motion: Some(motion()),
         semantic: Some(semantic),
         smoothing: SmoothingSpec { sigma: 2.0, radius: 5, lag: 8 },
         ..bare()
     };
     let graphs = vec![
-        ("local".to_owned(), local_graph()),
+        ("local".to_owned(), local.1),
         ("backbone".to_owned(), backbone),
         ("head".to_owned(), head),
     ];

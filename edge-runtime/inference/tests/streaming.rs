@@ -5,28 +5,13 @@ mod common;
 
 use common::*;
 use inference::{Detectors, Engine, Error, FrameScore, Graph, SnippetFeatures};
-use model_bundle::manifest::{InitialState, LocalSpec, SemanticSpec, SmoothingSpec, SnippetSpec};
+use model_bundle::manifest::{SmoothingSpec, SnippetSpec};
 use video::Frame;
-
-/// Snippets for [`backbone`].
-fn spec(frames: u32, stride: u32) -> SemanticSpec {
-    let semantic = semantic(frames, stride);
-    let stream = Some(one_state(&[1, 2], InitialState::Zero));
-    SemanticSpec { snippet: SnippetSpec { stream, ..semantic.snippet }, ..semantic }
-}
-
-/// The feature of a frame is its first red and 100 times that of the frame before.
-fn backbone() -> Box<dyn Graph> {
-    FakeStream::boxed(&[1, 3, 8, 8], (&[1, 1], "features"), &[1, 2], |frame, state, y, next| {
-        y[0] = frame[0] + 100.0 * state[1];
-        next.copy_from_slice(&[f32::NAN, frame[0]]);
-    })
-}
 
 /// Features of the complete snippets, then of those that the end cut short.
 fn features(spec: &SnippetSpec, levels: &[u8]) -> (Vec<f32>, Vec<f32>) {
     let mut snippets = SnippetFeatures::new(spec);
-    let mut backbone = backbone();
+    let mut backbone = streaming_backbone();
     let (mut whole, mut rest) = (Vec::new(), Vec::new());
     for &level in levels {
         whole.extend(snippets.push(backbone.as_mut(), &grey(level)).unwrap().map(|f| f[0]));
@@ -41,17 +26,17 @@ fn features(spec: &SnippetSpec, levels: &[u8]) -> (Vec<f32>, Vec<f32>) {
 fn a_snippet_is_the_mean_of_its_frames_and_the_state_goes_on() {
     // Frames give 1, 102, 203, 304, 405, 506, 607.
     let levels = [1, 2, 3, 4, 5, 6, 7];
-    let (whole, rest) = features(&spec(2, 2).snippet, &levels);
+    let (whole, rest) = features(&streaming_semantic(2, 2).snippet, &levels);
     assert_eq!((whole, rest), (vec![51.5, 253.5, 455.5], vec![607.0]));
     // Snippets 1-4, 3-6; then 5-7 and 7, as far as there are frames.
-    let (whole, rest) = features(&spec(4, 2).snippet, &levels);
+    let (whole, rest) = features(&streaming_semantic(4, 2).snippet, &levels);
     assert_eq!((whole, rest), (vec![152.5, 354.5], vec![506.0, 607.0]));
 }
 
 #[test]
 fn every_stream_begins_anew() {
-    let detectors = Detectors { semantic: Some(spec(2, 2)), ..bare() };
-    let graphs = vec![("backbone".into(), backbone()), ("head".into(), head_graph())];
+    let detectors = Detectors { semantic: Some(streaming_semantic(2, 2)), ..bare() };
+    let graphs = vec![("backbone".into(), streaming_backbone()), ("head".into(), head_graph())];
     let mut engine = Engine::from_graphs(detectors, graphs).unwrap();
     let frames: Vec<Frame> = [1, 2, 3, 4, 5].map(grey).into();
     let (alone, _) = run(&mut engine, 10.0, &frames);
@@ -69,24 +54,6 @@ fn every_stream_begins_anew() {
     }
     engine.finish(&mut a, &mut |s| from_a.push(*s)).unwrap();
     assert_eq!(from_a, alone.iter().map(|(s, _)| *s).collect::<Vec<_>>());
-}
-
-/// As [`local_graph`], from the newest frame and a ring of the three before it: two back, one ahead.
-fn streaming_local() -> (LocalSpec, Box<dyn Graph>) {
-    let ring = [1, 3, HEIGHT, WIDTH];
-    let stream = one_state(&ring.map(|size| size as u32), InitialState::FirstFrame);
-    let pixels = WIDTH * HEIGHT;
-    let maps = [1, 2, HEIGHT / 4, WIDTH / 4];
-    let compute = move |frame: &[f32], ring: &[f32], y: &mut [f32], next: &mut [f32]| {
-        let centre = ring[2 * pixels];
-        y.fill(-1000.0);
-        y[0] = centre;
-        *y.last_mut().unwrap() = (ring[0] - centre) + (frame[0] - centre);
-        next[..2 * pixels].copy_from_slice(&ring[pixels..]);
-        next[2 * pixels..].copy_from_slice(frame);
-    };
-    let graph = FakeStream::boxed(&[1, 1, HEIGHT, WIDTH], (&maps, "maps"), &ring, compute);
-    (LocalSpec { stream: Some(stream), ..local() }, graph)
 }
 
 #[test]
@@ -112,7 +79,7 @@ fn a_local_graph_with_its_own_frames_scores_as_one_that_takes_stacks() {
 
 #[test]
 fn a_graph_with_other_states_than_described_is_refused() {
-    let detectors = Detectors { semantic: Some(spec(2, 2)), ..bare() };
+    let detectors = Detectors { semantic: Some(streaming_semantic(2, 2)), ..bare() };
     let refused = |backbone: Box<dyn Graph>| {
         let graphs = vec![("backbone".into(), backbone), ("head".into(), head_graph())];
         Engine::from_graphs(detectors.clone(), graphs).err().unwrap()

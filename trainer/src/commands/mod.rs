@@ -72,6 +72,12 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref::<model_export::weights::Error>() {
             return match error {
                 model_export::weights::Error::NotFound { .. } => 4,
+                // A file that was named.
+                model_export::weights::Error::Io { source, .. }
+                    if source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    2
+                }
                 _ => 3,
             };
         }

@@ -187,6 +187,39 @@ pub fn head_graph() -> Box<dyn Graph> {
     })
 }
 
+/// Snippets for [`streaming_backbone`].
+pub fn streaming_semantic(frames: u32, stride: u32) -> SemanticSpec {
+    let semantic = semantic(frames, stride);
+    let stream = Some(one_state(&[1, 2], InitialState::Zero));
+    SemanticSpec { snippet: SnippetSpec { stream, ..semantic.snippet }, ..semantic }
+}
+
+/// The feature of a frame is its first red and 100 times that of the frame before.
+pub fn streaming_backbone() -> Box<dyn Graph> {
+    FakeStream::boxed(&[1, 3, 8, 8], (&[1, 1], "features"), &[1, 2], |frame, state, y, next| {
+        y[0] = frame[0] + 100.0 * state[1];
+        next.copy_from_slice(&[f32::NAN, frame[0]]);
+    })
+}
+
+/// As [`local_graph`], from the newest frame and a ring of the three before it: two back, one ahead.
+pub fn streaming_local() -> (LocalSpec, Box<dyn Graph>) {
+    let ring = [1, 3, HEIGHT, WIDTH];
+    let stream = one_state(&ring.map(|size| size as u32), InitialState::FirstFrame);
+    let pixels = WIDTH * HEIGHT;
+    let maps = [1, 2, HEIGHT / 4, WIDTH / 4];
+    let compute = move |frame: &[f32], ring: &[f32], y: &mut [f32], next: &mut [f32]| {
+        let centre = ring[2 * pixels];
+        y.fill(-1000.0);
+        y[0] = centre;
+        *y.last_mut().unwrap() = (ring[0] - centre) + (frame[0] - centre);
+        next[..2 * pixels].copy_from_slice(&ring[pixels..]);
+        next[2 * pixels..].copy_from_slice(frame);
+    };
+    let graph = FakeStream::boxed(&[1, 1, HEIGHT, WIDTH], (&maps, "maps"), &ring, compute);
+    (LocalSpec { stream: Some(stream), ..local() }, graph)
+}
+
 pub fn grey(level: u8) -> Frame {
     Frame::from_luma(WIDTH, HEIGHT, &[level; WIDTH * HEIGHT]).unwrap()
 }
