@@ -56,7 +56,7 @@ fn fp32_on_onnx_runtime_is_fp32_on_tract() {
     assert!(int8 && !not_int8);
     let largest =
         |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(largest(&fp32, &tract) < 1e-4, "{}", largest(&fp32, &tract));
+    assert!(largest(&fp32, &tract) < 1e-3, "{}", largest(&fp32, &tract));
     assert!(largest(&fp32, &packed) > largest(&fp32, &tract));
 }
 
