@@ -70,6 +70,9 @@ impl From<crate::capture::Error> for Error {
     fn from(error: crate::capture::Error) -> Self {
         match error {
             crate::capture::Error::Video(e) => Self::Input(e),
+            wrong @ (crate::capture::Error::Password(_) | crate::capture::Error::NoRtsp(_)) => {
+                Self::Usage(wrong.to_string())
+            }
             device => Self::Unavailable(device.to_string()),
         }
     }

@@ -59,7 +59,7 @@ fn start_log(arguments: &Arguments) {
     builder.parse_filters(match (arguments.quiet, arguments.verbose) {
         (true, _) => "error",
         (_, 0) => usual,
-        (_, 1) => "debug,rumqttc=info,rustls=info,tract=info",
+        (_, 1) => "debug,retina=info,rumqttc=info,rustls=info,tract=info",
         _ => "trace",
     });
     if arguments.verbose == 0 && !arguments.quiet {

@@ -2,13 +2,17 @@
 
 /// Bytes of memory that this process has in use, if the system tells.
 pub fn resident_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    resident(&status)
+    field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
-/// `VmRSS` of `/proc/<pid>/status`, in bytes.
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// The most bytes of memory that this process has had in use.
+pub fn peak_memory() -> Option<u64> {
+    field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// A size of `/proc/<pid>/status`, in bytes.
+fn field(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -38,9 +42,12 @@ mod tests {
 
     #[test]
     fn memory_of_this_process() {
-        assert_eq!(resident("Name:\tx\nVmRSS:\t    1234 kB\nThreads:\t1\n"), Some(1234 * 1024));
-        assert_eq!(resident("VmRSS:\t many kB\n"), None);
-        assert_eq!(resident(""), None);
-        assert!(resident_memory().is_some_and(|bytes| bytes > 100_000));
+        let status = "Name:\tx\nVmHWM:\t 5678 kB\nVmRSS:\t    1234 kB\nThreads:\t1\n";
+        assert_eq!(field(status, "VmRSS:"), Some(1234 * 1024));
+        assert_eq!(field(status, "VmHWM:"), Some(5678 * 1024));
+        assert_eq!(field("VmRSS:\t many kB\n", "VmRSS:"), None);
+        assert_eq!(field("", "VmRSS:"), None);
+        let (now, peak) = (resident_memory().unwrap(), peak_memory().unwrap());
+        assert!(now > 100_000 && peak >= now, "{now} {peak}");
     }
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use alert_wire::{Alert, ModelId, Phase, SCHEMA, truncate};
-use common::{Broker, free_port};
+use common::{Broker, free_port, mqtt};
 use edge_runtime::config::{MqttConfig, Protocol};
 use edge_runtime::publish::{self, Publisher, Spool};
 
@@ -49,22 +49,6 @@ fn subscribe(port: u16, root: &str) -> Receiver<Message> {
     receiver
 }
 
-fn config(port: u16, protocol: Protocol) -> MqttConfig {
-    MqttConfig {
-        host: "127.0.0.1".into(),
-        port,
-        protocol,
-        root: "pavad/cam-01".into(),
-        client_id: "pavad-cam-01".into(),
-        username: None,
-        password_file: None,
-        keep_alive: 5,
-        tls: None,
-        commands: true,
-        home_assistant: None,
-    }
-}
-
 fn alert(number: u64) -> Alert {
     Alert {
         schema: SCHEMA,
@@ -87,6 +71,7 @@ fn alert(number: u64) -> Alert {
         peak_frame: number,
         time_synced: false,
         snapshot: None,
+        clip: None,
         model: ModelId::default(),
     }
 }
@@ -146,7 +131,7 @@ fn broker_dies_and_comes_back(protocol: Protocol) {
     let port = broker.port;
     let receiver = subscribe(port, "pavad");
     let spool = Spool::open(&dir.path().join("spool"), 1 << 20).unwrap();
-    let publisher = Publisher::start(config(port, protocol), spool);
+    let publisher = Publisher::start(mqtt(port, protocol), spool);
     assert!(publisher.wait_connected(Duration::from_secs(10)));
     publisher.set_retained(STATUS, "{\"state\":\"running\"}");
 
@@ -217,7 +202,7 @@ fn events_of_an_earlier_process_are_sent_first() {
     let port = free_port();
     // No broker yet: the first process ends with everything in its spool.
     let publisher =
-        Publisher::start(config(port, Protocol::V5), Spool::open(&folder, 1 << 20).unwrap());
+        Publisher::start(mqtt(port, Protocol::V5), Spool::open(&folder, 1 << 20).unwrap());
     for i in 0..20 {
         publisher.submit(&alert(i));
     }
@@ -229,7 +214,7 @@ fn events_of_an_earlier_process_are_sent_first() {
     };
     let receiver = subscribe(port, "pavad");
     let publisher =
-        Publisher::start(config(port, Protocol::V5), Spool::open(&folder, 1 << 20).unwrap());
+        Publisher::start(mqtt(port, Protocol::V5), Spool::open(&folder, 1 << 20).unwrap());
     for i in 20..30 {
         publisher.submit(&alert(i));
     }
@@ -250,7 +235,7 @@ fn the_last_will_speaks_for_a_process_that_is_gone() {
     };
     let receiver = subscribe(broker.port, "pavad");
     let spool = Spool::open(&dir.path().join("spool"), 1 << 20).unwrap();
-    let publisher = Publisher::start(config(broker.port, Protocol::V5), spool);
+    let publisher = Publisher::start(mqtt(broker.port, Protocol::V5), spool);
     assert!(publisher.wait_connected(Duration::from_secs(10)));
     let mut seen = Vec::new();
     collect(&receiver, &mut seen, |m| words(m, AVAILABILITY) == ["online"]);
@@ -267,7 +252,7 @@ fn probing_does_not_disturb_a_running_device() {
     };
     let receiver = subscribe(broker.port, "pavad");
     let spool = Spool::open(&dir.path().join("spool"), 1 << 20).unwrap();
-    let config = config(broker.port, Protocol::V5);
+    let config = mqtt(broker.port, Protocol::V5);
     let publisher = Publisher::start(config.clone(), spool);
     assert!(publisher.wait_connected(Duration::from_secs(10)));
     publish::probe(&config).unwrap();

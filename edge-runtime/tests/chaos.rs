@@ -10,55 +10,16 @@ mod common;
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use alert_wire::Alert;
-use common::{Broker, Maker, Running, command};
+use common::{Broker, Key, Maker, Running, command, key, memory, subscribe};
 
 /// Most memory that the program may have in use, in bytes: the smallest model, one camera, a spool.
 const MEMORY: u64 = 192 << 20;
 
-type Key = (String, u32);
-
-fn key(alert: &Alert) -> Key {
-    (alert.id.to_string(), alert.sequence)
-}
-
 fn setting(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().map_or(usual, |text| text.parse().unwrap())
-}
-
-/// A subscriber whose session the broker keeps; it is told every event's key, repetitions too.
-fn subscribe(port: u16) -> Receiver<Key> {
-    let mut options = rumqttc::MqttOptions::new("subscriber", "127.0.0.1", port);
-    options.set_keep_alive(Duration::from_secs(5)).set_clean_session(false);
-    let (client, mut connection) = rumqttc::Client::new(options, 16);
-    let (sender, receiver) = channel();
-    let (ready, is_ready) = channel();
-    std::thread::spawn(move || {
-        for event in connection.iter() {
-            use rumqttc::{Event, Packet};
-            match event {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    let _ = client.try_subscribe("pavad/a/events/+", rumqttc::QoS::AtLeastOnce);
-                }
-                Ok(Event::Incoming(Packet::SubAck(_))) => {
-                    let _ = ready.send(());
-                }
-                Ok(Event::Incoming(Packet::Publish(message))) => {
-                    let alert = Alert::from_json(&message.payload).unwrap();
-                    if sender.send(key(&alert)).is_err() {
-                        return;
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    });
-    is_ready.recv_timeout(Duration::from_secs(10)).expect("the subscription is accepted");
-    receiver
 }
 
 fn configure(dir: &Path, port: u16, maker: &Maker, source: &str, top: &str) {
@@ -82,13 +43,6 @@ fn announced(dir: &Path) -> Vec<Key> {
         .collect()
 }
 
-fn memory(run: &Running) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", run.0.id())).unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
-}
-
 #[test]
 fn every_announced_event_arrives_whatever_is_killed() {
     let events = setting("PAVAD_CHAOS_EVENTS", 300);
@@ -103,7 +57,7 @@ fn every_announced_event_arrives_whatever_is_killed() {
     common::clip(&dir.path().join("still"), 1, 0..0);
     let source = "{ type = \"images\", path = \"clip\", pace = \"fast\", at_end = \"loop\" }";
     configure(dir.path(), port, &maker, source, "");
-    let receiver = subscribe(port);
+    let receiver = subscribe(port, "pavad/a/events/+");
     // The broker saves its sessions once a second; killed before that it would forget the subscriber.
     std::thread::sleep(Duration::from_millis(1500));
 

@@ -1,7 +1,7 @@
 //! `doctor` and faults that are made on purpose: each is found, named, and has advice.
 //!
 //! Those that need another machine (a full disk, a stopped clock, a hot board) are beside the code; a
-//! camera of a wrong format needs a device.
+//! camera of a wrong format is in the virtual machine (`format-refused`), which has a camera.
 #![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
 mod common;
@@ -64,6 +64,40 @@ fn a_healthy_device_and_its_faults() {
     let (code, report) = doctor(dir.path(), &format!("{}{CLIP}", head(&Maker::new().key())));
     assert_eq!(code, Some(3));
     assert!(line(&report, "FAIL bundle").contains("not trusted"), "{report}");
+}
+
+/// Root may open everything, so `doctor` runs as nobody where the test runs as root.
+#[test]
+fn a_camera_that_we_may_not_use() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::process::CommandExt as _;
+
+    const NOBODY: u32 = 65534;
+    let (dir, maker) = site();
+    let camera = dir.path().join("video0");
+    std::fs::write(&camera, b"").unwrap();
+    let source = format!("{{ type = \"v4l2\", device = \"{}\" }}", camera.display());
+    let text = format!(
+        "{}backends = [\"tract\"]\n[[cameras]]\nid = \"door\"\nsource = {source}\n",
+        head(&maker.key())
+    );
+    std::fs::write(dir.path().join("edge.toml"), text).unwrap();
+    // The program too must be where nobody may come.
+    let program = dir.path().join("edge-runtime");
+    std::fs::copy(env!("CARGO_BIN_EXE_edge-runtime"), &program).unwrap();
+    for (path, mode) in [(dir.path(), 0o755), (&program, 0o755), (&camera, 0o000)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = Command::new(&program);
+    command.current_dir(dir.path()).args(["doctor", "--config", "edge.toml"]);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{report}");
+    let found = line(&report, "FAIL camera door");
+    assert!(found.contains("permission denied; add the user to the group `video`"), "{found}");
 }
 
 #[test]

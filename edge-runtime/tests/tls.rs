@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Broker, Running, command, free_port};
+use common::{Broker, Running, command, free_port, mqtt};
 use edge_runtime::config::{MqttConfig, Protocol, TlsConfig};
 use edge_runtime::publish::{self, Publisher, Spool};
 
@@ -76,21 +76,12 @@ impl Certificates {
     fn config(&self, port: u16, protocol: Protocol, ca: &str, client: Option<&str>) -> MqttConfig {
         let file = |end: &str| client.map(|name| self.path(&format!("{name}.{end}")));
         MqttConfig {
-            host: "127.0.0.1".into(),
-            port,
-            protocol,
-            root: "pavad/cam-01".into(),
-            client_id: "pavad-cam-01".into(),
-            username: None,
-            password_file: None,
-            keep_alive: 5,
             tls: Some(TlsConfig {
                 ca_file: self.path(&format!("{ca}.crt")),
                 cert_file: file("crt"),
                 key_file: file("key"),
             }),
-            commands: true,
-            home_assistant: None,
+            ..mqtt(port, protocol)
         }
     }
 }

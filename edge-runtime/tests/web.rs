@@ -20,7 +20,7 @@ fn start(dir: &Path, port: u16, web: &str) -> Running {
     let text = format!(
         "device = \"cam-01\"\ntelemetry_every = 1\n\
          [model]\nbundle = \"model.pavad\"\npublic_keys = [\"{}\"]\n\
-         [evidence]\ndir = \"evidence\"\n[web]\nlisten = \"127.0.0.1:{port}\"\n{web}\n\
+         [evidence]\ndir = \"evidence\"\nclip_before = 0.5\nclip_after = 0.2\n[web]\nlisten = \"127.0.0.1:{port}\"\n{web}\n\
          [[cameras]]\nid = \"door\"\n\
          source = {{ type = \"images\", path = \"clip\", at_end = \"loop\" }}\n",
         maker.key()
@@ -97,6 +97,16 @@ fn page_metrics_and_commands() {
         let path = format!("/api/evidence/door/{}", last["id"].as_str().unwrap());
         let (code, picture) = get(port, &path);
         code == 200 && image::load_from_memory(&picture).unwrap().width() == 32
+    });
+    wait("its clip is there when it is over", || {
+        let events = json(port, "/api/events");
+        let over =
+            events.as_array().unwrap().iter().rfind(|event| event["phase"] == "end").cloned();
+        let Some(over) = over else { return false };
+        let id = over["id"].as_str().unwrap();
+        assert_eq!(over["clip"], format!("door/{id}.mov"));
+        let (code, clip) = get(port, &format!("/api/clip/door/{id}"));
+        code == 200 && clip[4..12] == *b"ftypqt  "
     });
     let scores = json(port, "/api/scores/door");
     assert!(scores.as_array().unwrap().iter().any(|pair| pair[1].as_f64().unwrap() > 0.5));

@@ -149,7 +149,7 @@ check_negotiation() {
     done
     sed 's/"auto-format"/"mjpeg"/' /etc/edge.toml.in > /etc/edge.toml
     edge-runtime doctor --config /etc/edge.toml > /run/doctor 2>&1
-    grep -q 'camera gate: .*none of MJPG' /run/doctor || fail format-refused "$(cat /run/doctor)"
+    grep -q '^FAIL camera gate: .*none of MJPG' /run/doctor || fail format-refused "$(cat /run/doctor)"
     pass format-refused
     # What vivid offers at this size, and the controls of the configuration.
     sed '/auto-format/d' /etc/edge.toml.in > /etc/edge.toml

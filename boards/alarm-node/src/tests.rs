@@ -31,6 +31,7 @@ fn message(id: &str, sequence: u32, phase: Phase) -> Vec<u8> {
         peak_frame: 0,
         time_synced: false,
         snapshot: None,
+        clip: None,
         model: ModelId::default(),
     };
     let mut buffer = [0; MAX_POSTCARD];

@@ -4,7 +4,7 @@ use heapless::String;
 use serde::{Deserialize, Serialize};
 
 /// The message schema this crate writes and reads.
-pub const SCHEMA: u8 = 1;
+pub const SCHEMA: u8 = 2;
 /// Longest device and camera id, in bytes.
 pub const MAX_ID: usize = 64;
 /// Longest name of a kind of anomaly and longest model version, in bytes.
@@ -57,6 +57,9 @@ pub struct Alert {
     pub time_synced: bool,
     /// Path of the picture of the peak frame, relative to the device's evidence folder.
     pub snapshot: Option<String<128>>,
+    /// Path of the incident's clip, relative to the device's evidence folder, if clips are kept. The
+    /// file is there once the incident is over and the time after it has passed.
+    pub clip: Option<String<128>>,
     /// The model that scored the stream.
     pub model: ModelId,
 }

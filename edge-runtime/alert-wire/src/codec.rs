@@ -7,9 +7,9 @@ use crate::alert::{Alert, SCHEMA};
 /// No encoded alert is longer than this many bytes of postcard.
 ///
 /// Byte fields: schema 1, phase 1, synced 1. Strings (length + bytes): id 1+36, device and camera
-/// 2 × (1+64), kind 1+32, snapshot 1+2+128, model 1+64 and 1+32. Numbers: sequence 5, three scores
-/// 3 × 4, region 1+16, seven 64-bit numbers 7 × 10.
-pub const MAX_POSTCARD: usize = 3 + 37 + 130 + 33 + 131 + 65 + 33 + 5 + 12 + 17 + 70;
+/// 2 × (1+64), kind 1+32, snapshot and clip 2 × (1+2+128), model 1+64 and 1+32. Numbers: sequence 5, three
+/// scores 3 × 4, region 1+16, seven 64-bit numbers 7 × 10.
+pub const MAX_POSTCARD: usize = 3 + 37 + 130 + 33 + 262 + 65 + 33 + 5 + 12 + 17 + 70;
 
 /// Why an alert could not be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

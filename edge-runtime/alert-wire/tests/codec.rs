@@ -27,6 +27,7 @@ fn alert() -> Alert {
         peak_frame: 120,
         time_synced: true,
         snapshot: Some(truncate("door/0f8fad5b.jpg")),
+        clip: Some(truncate("door/0f8fad5b.mov")),
         model: ModelId { name: truncate("ped2"), version: truncate("1.2.0") },
     }
 }
@@ -46,6 +47,7 @@ fn largest() -> Alert {
         frame: u64::MAX,
         peak_frame: u64::MAX,
         snapshot: Some(truncate(&"s".repeat(200))),
+        clip: Some(truncate(&"c".repeat(200))),
         model: ModelId { name: truncate(&"m".repeat(200)), version: truncate(&"v".repeat(200)) },
         ..alert()
     }
@@ -54,7 +56,7 @@ fn largest() -> Alert {
 #[test]
 fn postcard_round_trip() {
     let mut buffer = [0; MAX_POSTCARD];
-    for a in [alert(), largest(), Alert { region: None, snapshot: None, ..alert() }] {
+    for a in [alert(), largest(), Alert { region: None, snapshot: None, clip: None, ..alert() }] {
         let bytes = a.to_postcard(&mut buffer).unwrap();
         assert_eq!(Alert::from_postcard(bytes).unwrap(), a);
     }
@@ -81,7 +83,7 @@ fn oversized_names_are_cut_to_fit() {
 #[test]
 fn golden_bytes() {
     let mut expected = Vec::new();
-    expected.push(1); // schema
+    expected.push(2); // schema
     expected.push(36);
     expected.extend(b"0f8fad5b-d9cb-469f-a165-70867728950e");
     expected.push(2); // sequence
@@ -108,6 +110,9 @@ fn golden_bytes() {
     expected.push(1); // a snapshot follows
     expected.push(17);
     expected.extend(b"door/0f8fad5b.jpg");
+    expected.push(1); // a clip follows
+    expected.push(17);
+    expected.extend(b"door/0f8fad5b.mov");
     expected.push(4);
     expected.extend(b"ped2");
     expected.push(5);
@@ -173,7 +178,8 @@ mod json {
 
     #[test]
     fn round_trip_and_names() {
-        for a in [alert(), largest(), Alert { region: None, snapshot: None, ..alert() }] {
+        for a in [alert(), largest(), Alert { region: None, snapshot: None, clip: None, ..alert() }]
+        {
             assert_eq!(Alert::from_json(a.to_json().unwrap().as_bytes()).unwrap(), a);
         }
         let text = alert().to_json().unwrap();
@@ -197,7 +203,7 @@ mod json {
         assert_eq!(Alert::from_json(newer.as_bytes()).unwrap(), alert());
         let long = text.replace("cam-01", &"x".repeat(MAX_ID + 1));
         assert_eq!(Alert::from_json(long.as_bytes()), Err(DecodeError::Malformed));
-        let other = text.replace(r#""schema":1"#, r#""schema":7"#);
+        let other = text.replace(r#""schema":2"#, r#""schema":7"#);
         assert_eq!(Alert::from_json(other.as_bytes()), Err(DecodeError::Schema(7)));
         assert_eq!(Alert::from_json(b"[1"), Err(DecodeError::Malformed));
     }

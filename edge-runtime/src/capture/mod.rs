@@ -1,8 +1,12 @@
-//! Where frames come from: recorded videos, folders of pictures, Video4Linux devices.
+//! Where frames come from: recorded videos, folders of pictures, Video4Linux devices, cameras in the
+//! network.
 
+mod backoff;
 mod controls;
 mod convert;
 mod recorded;
+#[cfg(feature = "rtsp")]
+mod rtsp;
 mod v4l2;
 
 use std::path::PathBuf;
@@ -16,6 +20,8 @@ use crate::config::{Pace, SourceConfig};
 
 pub use convert::{PixelFormat, to_rgb};
 pub use recorded::Recorded;
+#[cfg(feature = "rtsp")]
+pub use rtsp::Rtsp;
 pub use v4l2::V4l2;
 
 /// When a frame was taken.
@@ -115,6 +121,26 @@ pub enum Error {
         /// What happened.
         what: String,
     },
+    /// A camera in the network cannot be reached, or its stream ended.
+    #[error("{url}: {what}; check the camera, its network and `cameras.source.url`")]
+    Stream {
+        /// Its address, which has no password.
+        url: String,
+        /// What happened.
+        what: String,
+    },
+    /// A camera in the network does not let us in.
+    #[error("{url}: the camera refuses the user name or the password; check `cameras.source`")]
+    Refused {
+        /// Its address.
+        url: String,
+    },
+    /// The password cannot be had.
+    #[error("{0}")]
+    Password(String),
+    /// This program was built without the `rtsp` feature.
+    #[error("{0}: this program was built without the `rtsp` feature and reads no network cameras")]
+    NoRtsp(String),
 }
 
 /// Opens a source.
@@ -136,6 +162,12 @@ pub fn open(
         SourceConfig::V4l2(device) => {
             (Box::new(V4l2::open(device, Arc::clone(clock))?), Delivery::Newest)
         }
+        #[cfg(feature = "rtsp")]
+        SourceConfig::Rtsp(stream) => {
+            (Box::new(Rtsp::open(stream, Arc::clone(clock))?), Delivery::Newest)
+        }
+        #[cfg(not(feature = "rtsp"))]
+        SourceConfig::Rtsp(stream) => return Err(Error::NoRtsp(stream.url.clone())),
     })
 }
 

@@ -18,17 +18,15 @@ use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC, Fraction};
 use video::Frame;
 
+use super::backoff::Backoff;
 use super::controls;
 use super::convert::{PixelFormat, is_bayer, to_rgb};
-use super::{Error, FrameSource, Next, Stamp, sleep};
+use super::{Error, FrameSource, Next, Stamp};
 use crate::clock::Clock;
 use crate::config::V4l2Config;
 
 /// Buffers that the driver fills in turn; four is the usual number.
 const BUFFERS: u32 = 4;
-/// Waits between attempts to open a lost camera: doubled from the first to the last.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LAST_WAIT: Duration = Duration::from_secs(10);
 /// Damaged frames in a row after which the device is opened again.
 const MAX_DAMAGED: u32 = 30;
 /// Longest time that a frame can have waited in the driver; a stamp that says more is not believed.
@@ -40,7 +38,7 @@ pub struct V4l2 {
     clock: Arc<dyn Clock>,
     camera: Option<Camera>,
     rate: f64,
-    wait: Duration,
+    backoff: Backoff,
     /// Time of the first frame, by the clock that stamps frames.
     first: Option<Duration>,
     last: f64,
@@ -61,7 +59,7 @@ impl V4l2 {
             clock,
             camera: Some(camera),
             rate,
-            wait: FIRST_WAIT,
+            backoff: Backoff::new(),
             first: None,
             last: 0.0,
             damaged: 0,
@@ -75,7 +73,7 @@ impl V4l2 {
             clock,
             camera: None,
             rate: config.frame_rate,
-            wait: FIRST_WAIT,
+            backoff: Backoff::new(),
             first: None,
             last: 0.0,
             damaged: 0,
@@ -144,18 +142,17 @@ impl V4l2 {
                         self.camera = Some(camera);
                     }
                     Err(e) => {
-                        log::debug!("{e}; next attempt in {:.1} s", self.wait.as_secs_f64());
-                        if !sleep(self.wait, stop) {
+                        log::debug!("{e}; next attempt in {:.1} s", self.backoff.seconds());
+                        if !self.backoff.wait(stop) {
                             break;
                         }
-                        self.wait = (self.wait * 2).min(LAST_WAIT);
                         return Ok(Next::Away(e));
                     }
                 }
             }
             match self.capture(frame.as_deref_mut()) {
                 Ok(Some(stamp)) => {
-                    self.wait = FIRST_WAIT;
+                    self.backoff.reset();
                     return Ok(Next::Frame(stamp));
                 }
                 Ok(None) => {}
@@ -164,10 +161,9 @@ impl V4l2 {
                     self.damaged = 0;
                     // An open device that gives no frames must not be reopened in a tight loop; and
                     // a signal that ends the program interrupts the wait for a frame.
-                    if !sleep(self.wait, stop) {
+                    if !self.backoff.wait(stop) {
                         break;
                     }
-                    self.wait = (self.wait * 2).min(LAST_WAIT);
                     return Ok(Next::Gap(Some(e)));
                 }
             }

@@ -1,16 +1,17 @@
 //! `edge-runtime bench`: how fast this machine scores a camera's frames, and in how much memory.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use edge_runtime::Error;
 use edge_runtime::capture::{PixelFormat, Stamp, to_rgb};
 use edge_runtime::clock::ManualClock;
-use edge_runtime::config::{BackendName, ModelConfig};
+use edge_runtime::config::{BackendName, ModelConfig, MqttConfig, Protocol};
 use edge_runtime::detection::{IncidentIds, Rules};
 use edge_runtime::engine::{Camera, Context, Identity, ModelStatus, Outputs, Percentiles};
 use edge_runtime::model::Model;
+use edge_runtime::publish::{Publisher, Spool};
 use edge_runtime::scene::SceneRules;
 use edge_runtime::vitals;
 use edge_runtime::zones::Zones;
@@ -29,7 +30,8 @@ on an otherwise idle machine.
 
 Examples:
   edge-runtime bench --bundle gate-3.pavad
-  edge-runtime bench --bundle gate-3.pavad --backend ort --threads 1 --frames 10000 --json")]
+  edge-runtime bench --bundle gate-3.pavad --backend ort --threads 1 --frames 10000 --json
+  edge-runtime bench --bundle gate-3.pavad --mqtt broker.local:1883")]
 pub struct Arguments {
     /// The model bundle.
     #[arg(long, value_name = "FILE")]
@@ -55,9 +57,20 @@ pub struct Arguments {
     /// ONNX Runtime's library.
     #[arg(long, value_name = "FILE")]
     ort_library: Option<PathBuf>,
+    /// Afterwards announce an event at each of 200 frames to this broker, and report the time from a
+    /// frame's buffer to the broker's acknowledgement: score, spool on disk (in the system's folder for
+    /// temporary files) and network.
+    #[arg(long, value_name = "HOST:PORT", value_parser = broker)]
+    mqtt: Option<(String, u16)>,
     /// Report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+fn broker(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let parts = parts.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+    parts.ok_or_else(|| "must be HOST:PORT".into())
 }
 
 #[derive(Serialize)]
@@ -77,6 +90,12 @@ struct Report {
     /// Resident memory after a tenth of the frames, and at the end.
     memory_early_bytes: Option<u64>,
     memory_bytes: Option<u64>,
+    /// Highest resident memory, loading the model included.
+    memory_peak_bytes: Option<u64>,
+    /// Sum of all scores: two programs that do the same job agree in it.
+    score_sum: f64,
+    /// From a frame's buffer to the broker's acknowledgement of an event.
+    acknowledged_ms: Option<Percentiles>,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
@@ -88,10 +107,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         ort_library: arguments.ort_library.clone(),
     })?;
     warn_of_origin(&model, "a measurement needs no more");
-    let Measured { mut times, processor, memory_early } = measure(arguments, &mut model)?;
+    let publisher = arguments.mqtt.as_ref().map(connect).transpose()?;
+    let Measured { mut times, processor, memory_early, score_sum } =
+        measure(arguments, &mut model)?;
     let seconds = times.iter().sum::<f64>() / 1000.0;
-    times.sort_by(f64::total_cmp);
-    let rank = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
+    let (acknowledged_ms, memory) = match publisher {
+        None => (None, vitals::resident_memory()),
+        Some((publisher, folder)) => {
+            let memory = vitals::resident_memory();
+            let published = announce(arguments, &mut model, publisher);
+            // The folder is ours, and what is in it has been sent or is of no use.
+            let _ = std::fs::remove_dir_all(folder);
+            (Some(percentiles(&mut published?)), memory)
+        }
+    };
     let report = Report {
         model: model_status(&model),
         backend: model.backend.clone(),
@@ -101,9 +130,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         seconds,
         frames_per_second: f64::from(arguments.frames) / seconds.max(1e-9),
         processor_ms: processor.map(|seconds| seconds * 1000.0 / f64::from(arguments.frames)),
-        frame_ms: Percentiles { p50: rank(50), p90: rank(90), p99: rank(99), max: rank(100) },
+        frame_ms: percentiles(&mut times),
         memory_early_bytes: memory_early,
-        memory_bytes: vitals::resident_memory(),
+        memory_bytes: memory,
+        memory_peak_bytes: vitals::peak_memory(),
+        score_sum,
+        acknowledged_ms,
     };
     if arguments.json {
         print(&serde_json::to_string_pretty(&report).context("report as JSON")?)?;
@@ -115,7 +147,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         "{} frames of {}x{} in {:.2} s: {:.1} frames per second\n\
          a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest), \
          {:.2} ms on a processor of this thread (mean)\n\
-         memory {:.1} MiB after a tenth of them, {:.1} MiB at the end\n{}, {}",
+         memory {:.1} MiB after a tenth of them, {:.1} MiB at the end, {:.1} MiB at most\n{}, {}",
         report.frames,
         report.width,
         report.height,
@@ -124,23 +156,116 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         report.processor_ms.unwrap_or(f64::NAN),
         mib(report.memory_early_bytes),
         mib(report.memory_bytes),
+        mib(report.memory_peak_bytes),
         report.backend,
         report.model.precision
     ))?;
+    if let Some(Percentiles { p50, p90, p99, max }) = report.acknowledged_ms {
+        print(&format!(
+            "an event is acknowledged {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), \
+             {max:.2} ms (longest) after its frame"
+        ))?;
+    }
     Ok(0)
 }
 
+/// Nearest-rank percentiles.
+fn percentiles(times: &mut [f64]) -> Percentiles {
+    times.sort_by(f64::total_cmp);
+    let rank = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
+    Percentiles { p50: rank(50), p90: rank(90), p99: rank(99), max: rank(100) }
+}
+
+/// A link to the broker, and the folder of its spool.
+fn connect((host, port): &(String, u16)) -> Result<(Publisher, PathBuf), Error> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let name = format!("pavad-bench-{}", std::process::id());
+    let folder = std::env::temp_dir().join(&name);
+    let config = MqttConfig {
+        host: host.clone(),
+        port: *port,
+        protocol: Protocol::V5,
+        root: "pavad/bench".into(),
+        client_id: name,
+        username: None,
+        password_file: None,
+        keep_alive: 30,
+        tls: None,
+        commands: false,
+        home_assistant: None,
+    };
+    let publisher = Publisher::start(config, Spool::open(&folder, 1 << 24)?);
+    if publisher.wait_connected(PATIENCE) {
+        return Ok((publisher, folder));
+    }
+    let message = format!("--mqtt {host}:{port}: no connection in {} s", PATIENCE.as_secs());
+    Err(Error::Unavailable(message))
+}
+
+/// Milliseconds from a frame's buffer until the broker has acknowledged the event that it causes.
+fn announce(
+    arguments: &Arguments,
+    model: &mut Model,
+    publisher: Publisher,
+) -> Result<Vec<f64>, Error> {
+    const EVENTS: usize = 200;
+    const PATIENCE: Duration = Duration::from_secs(10);
+    // Whatever the score, an incident begins, and every frame has something new to say of it.
+    let rules = Rules {
+        enter: f64::MIN_POSITIVE,
+        exit: 0.0,
+        min_duration: 0.0,
+        end_after: 1.0,
+        cool_down: 0.0,
+        update_every: 0.0,
+    };
+    let identity = Identity { device: "bench".into(), model: model_id(model) };
+    let rate = f64::from(arguments.rate);
+    let engine = &mut model.engine;
+    let mut camera = Camera::new(0, "bench", rules, rate, false, None, engine);
+    let (mut outputs, mut ids) = (Outputs::none(), IncidentIds::Seeded(1));
+    outputs.publisher = Some(publisher);
+    let clock = ManualClock::new(0);
+    let mut source = Source::new(arguments);
+    let (mut frame, mut times, mut number) = (Frame::default(), Vec::new(), 0);
+    while times.len() < EVENTS {
+        source.advance(number);
+        let stamp = source.stamp(number, rate);
+        let before = camera.counts().scored;
+        let mut context =
+            Context { outputs: &mut outputs, identity: &identity, ids: &mut ids, clock: &clock };
+        let start = Instant::now();
+        source.convert(&mut frame)?;
+        camera.frame(engine, &frame, stamp, &mut context)?;
+        number += 1;
+        // The first frames have no score yet.
+        if camera.counts().scored == before {
+            continue;
+        }
+        let drained = outputs.publisher.as_ref().is_some_and(|p| p.drain(PATIENCE));
+        if !drained {
+            return Err(Error::Unavailable("--mqtt: the broker does not acknowledge".into()));
+        }
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    if let Some(publisher) = outputs.publisher.take() {
+        publisher.close(PATIENCE);
+    }
+    Ok(times)
+}
+
+/// What was measured.
 struct Measured {
     /// Milliseconds of each frame.
     times: Vec<f64>,
+    /// Resident memory after a tenth of the frames.
+    memory_early: Option<u64>,
     /// Seconds of all frames on a processor.
     processor: Option<f64>,
-    /// Memory after a tenth of the frames.
-    memory_early: Option<u64>,
+    score_sum: f64,
 }
 
 fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> {
-    let (width, height) = (usize::from(arguments.width), usize::from(arguments.height));
     let rate = f64::from(arguments.rate);
     let events = &model.bundle.manifest().detectors.events;
     let rules = Rules {
@@ -157,32 +282,68 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> 
         .watching(Some(SceneRules::default()), Zones::default());
     let (mut outputs, mut ids) = (Outputs::none(), IncidentIds::Seeded(0));
     let clock = ManualClock::new(0);
-    let stride = width.next_multiple_of(2) * 2;
-    let still = picture(width, height, stride);
-    let mut yuyv = still.clone();
+    let mut source = Source::new(arguments);
     let mut frame = Frame::default();
-    let mut times = Vec::with_capacity(arguments.frames as usize);
+    // Filled, so that its pages are there from the beginning and do not pass for growth.
+    let mut times = vec![f64::NAN; arguments.frames as usize];
     let (mut processor, mut memory_early) = (Some(0.0), None);
+    let (mut scored, mut score_sum) = (0, 0.0);
     for number in 0..arguments.frames {
-        move_square(&mut yuyv, &still, stride, height, number as usize);
-        let stream = f64::from(number) / rate;
-        let wall_ms = (stream * 1000.0).round() as u64;
-        let stamp = Stamp { stream, wall_ms, uptime_ms: wall_ms };
+        source.advance(number);
+        let stamp = source.stamp(number, rate);
         let mut context =
             Context { outputs: &mut outputs, identity: &identity, ids: &mut ids, clock: &clock };
         let before = vitals::thread_time();
         let start = Instant::now();
-        to_rgb(PixelFormat::Yuyv, &yuyv, width, height, stride, &mut frame)
-            .map_err(Error::Failed)?;
+        source.convert(&mut frame)?;
         camera.frame(engine, &frame, stamp, &mut context)?;
-        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        times[number as usize] = start.elapsed().as_secs_f64() * 1000.0;
         let ran = vitals::thread_time().zip(before).map(|(after, before)| after - before);
         processor = processor.zip(ran).map(|(sum, ran)| sum + ran);
+        let counts = camera.counts();
+        if counts.scored > scored {
+            score_sum += (counts.scored - scored) as f64 * counts.score;
+            scored = counts.scored;
+        }
         if number + 1 == arguments.frames / 10 {
             memory_early = vitals::resident_memory();
         }
     }
-    Ok(Measured { times, processor, memory_early })
+    Ok(Measured { times, memory_early, processor, score_sum })
+}
+
+/// A camera of YUYV frames in memory.
+struct Source {
+    width: usize,
+    height: usize,
+    stride: usize,
+    still: Vec<u8>,
+    yuyv: Vec<u8>,
+}
+
+impl Source {
+    fn new(arguments: &Arguments) -> Self {
+        let (width, height) = (usize::from(arguments.width), usize::from(arguments.height));
+        let stride = width.next_multiple_of(2) * 2;
+        let still = picture(width, height, stride);
+        Self { width, height, stride, yuyv: still.clone(), still }
+    }
+
+    /// Goes on to this frame.
+    fn advance(&mut self, number: u32) {
+        move_square(&mut self.yuyv, &self.still, self.stride, self.height, number as usize);
+    }
+
+    fn stamp(&self, number: u32, rate: f64) -> Stamp {
+        let stream = f64::from(number) / rate;
+        let ms = (stream * 1000.0).round() as u64;
+        Stamp { stream, wall_ms: ms, uptime_ms: ms }
+    }
+
+    fn convert(&self, frame: &mut Frame) -> Result<(), Error> {
+        let Self { width, height, stride, yuyv, .. } = self;
+        to_rgb(PixelFormat::Yuyv, yuyv, *width, *height, *stride, frame).map_err(Error::Failed)
+    }
 }
 
 /// A picture with structure.

@@ -106,8 +106,7 @@ fn examine(config: &Config, findings: &mut Findings) {
     for camera in &config.cameras {
         let opened = capture::open(&camera.source, &clock).map_err(Error::from);
         let opened = opened.map(|(source, _)| {
-            let path = camera.source.path().display();
-            format!("{path} at {:.1} frames per second", source.rate())
+            format!("{} at {:.1} frames per second", camera.source.name(), source.rate())
         });
         findings.add(format!("camera {}", camera.id), opened);
     }

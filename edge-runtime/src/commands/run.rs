@@ -251,6 +251,13 @@ fn cameras(
                     let later = capture::V4l2::later(device, Arc::clone(clock));
                     (Box::new(later), Delivery::Newest)
                 }
+                #[cfg(feature = "rtsp")]
+                (Err(e), SourceConfig::Rtsp(stream)) => {
+                    log::warn!("camera {}: {e}; it is waited for", camera.id);
+                    away.get_or_insert(e);
+                    let later = capture::Rtsp::later(stream, Arc::clone(clock))?;
+                    (Box::new(later), Delivery::Newest)
+                }
                 (Err(e), _) => return Err(e.into()),
             };
         setups.push(CameraSetup {

@@ -1,21 +1,19 @@
 //! From the file as written to types that cannot be wrong.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use alert_wire::{Topics, check_id};
 use toml::Spanned;
 
-use super::raw::{self, SourceType};
+use super::cameras::cameras;
+use super::raw;
 use super::{
-    AtEnd, CameraConfig, Config, EventOverrides, EvidenceConfig, FileConfig, HomeAssistantConfig,
-    ModelConfig, MqttConfig, Pace, Protocol, SourceConfig, SpoolConfig, TlsConfig, UpdatesConfig,
-    V4l2Config, WebConfig,
+    Config, EventOverrides, EvidenceConfig, HomeAssistantConfig, ModelConfig, MqttConfig, Protocol,
+    SpoolConfig, TlsConfig, UpdatesConfig, WebConfig,
 };
 use crate::scene::SceneRules;
-use crate::zones::Zones;
 
 /// What is wrong, and where in the text.
 pub struct Problem {
@@ -23,14 +21,14 @@ pub struct Problem {
     pub message: String,
 }
 
-type Checked<T> = Result<T, Problem>;
+pub(super) type Checked<T> = Result<T, Problem>;
 
-fn problem<T, V>(at: &Spanned<V>, message: String) -> Checked<T> {
+pub(super) fn problem<T, V>(at: &Spanned<V>, message: String) -> Checked<T> {
     Err(Problem { offset: at.span().start, message })
 }
 
 /// A number in its range, or the default.
-fn number<T>(
+pub(super) fn number<T>(
     field: Option<Spanned<T>>,
     name: &str,
     range: RangeInclusive<T>,
@@ -54,7 +52,7 @@ where
     }
 }
 
-fn optional(
+pub(super) fn optional(
     field: Option<Spanned<f64>>,
     name: &str,
     range: RangeInclusive<f64>,
@@ -62,14 +60,14 @@ fn optional(
     field.map(|value| number(Some(value), name, range, 0.0)).transpose()
 }
 
-fn id(field: &Spanned<String>, name: &str) -> Checked<String> {
+pub(super) fn id(field: &Spanned<String>, name: &str) -> Checked<String> {
     match check_id(field.get_ref()) {
         Ok(()) => Ok(field.get_ref().clone()),
         Err(e) => problem(field, format!("`{name}` {:?} {e}", field.get_ref())),
     }
 }
 
-fn not_empty(field: &Spanned<String>, name: &str) -> Checked<String> {
+pub(super) fn not_empty(field: &Spanned<String>, name: &str) -> Checked<String> {
     if field.get_ref().is_empty() {
         return problem(field, format!("`{name}` is empty; give a value or remove the field"));
     }
@@ -82,15 +80,6 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
     let mqtt = raw.mqtt.map(|m| mqtt(m, &device, folder)).transpose()?;
     let updates = raw.updates.map(|u| updates(u, &raw.model, folder)).transpose()?;
     let spool = raw.spool.unwrap_or(raw::Spool { dir: None, max_bytes: None });
-    let evidence = raw.evidence.map(|e| -> Checked<_> {
-        Ok(EvidenceConfig {
-            dir: path(e.dir),
-            max_bytes: number(e.max_bytes, "evidence.max_bytes", 65_536..=1 << 50, 256 << 20)?,
-            max_days: optional(e.max_days, "evidence.max_days", 0.01..=36_500.0)?,
-            quality: number(e.quality, "evidence.quality", 1..=100, 80)?,
-            draw_region: e.draw_region.unwrap_or(true),
-        })
-    });
     Ok(Config {
         board: raw.board.unwrap_or_else(|| "auto".into()),
         status_every: number(raw.status_every, "status_every", 1.0..=3600.0, 10.0)?,
@@ -107,7 +96,7 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
             dir: path(spool.dir.unwrap_or_else(|| "spool".into())),
             max_bytes: number(spool.max_bytes, "spool.max_bytes", 4096..=1 << 40, 16 << 20)?,
         },
-        evidence: evidence.transpose()?,
+        evidence: raw.evidence.map(|e| evidence(e, folder)).transpose()?,
         events: raw.events.map(events).transpose()?.unwrap_or_default(),
         web: raw.web.map(|w| web(w, folder)).transpose()?,
         scene: raw.scene.map(scene).transpose()?.unwrap_or_default(),
@@ -266,6 +255,19 @@ fn events(raw: Spanned<raw::Events>) -> Checked<EventOverrides> {
     }
 }
 
+fn evidence(raw: raw::Evidence, folder: &Path) -> Checked<EvidenceConfig> {
+    let seconds = |field, name| number(field, name, 0.0..=60.0, 0.0);
+    Ok(EvidenceConfig {
+        dir: folder.join(raw.dir),
+        max_bytes: number(raw.max_bytes, "evidence.max_bytes", 65_536..=1 << 50, 256 << 20)?,
+        max_days: optional(raw.max_days, "evidence.max_days", 0.01..=36_500.0)?,
+        quality: number(raw.quality, "evidence.quality", 1..=100, 80)?,
+        draw_region: raw.draw_region.unwrap_or(true),
+        clip_before: seconds(raw.clip_before, "evidence.clip_before")?,
+        clip_after: seconds(raw.clip_after, "evidence.clip_after")?,
+    })
+}
+
 fn web(raw: Spanned<raw::Web>, folder: &Path) -> Checked<WebConfig> {
     let whole = raw.span().start;
     let raw = raw.into_inner();
@@ -297,123 +299,5 @@ fn scene(raw: raw::Scene) -> Checked<SceneRules> {
         veto: raw.veto.unwrap_or(usual.veto),
         veto_before: seconds(raw.veto_before, "scene.veto_before", usual.veto_before)?,
         veto_after: seconds(raw.veto_after, "scene.veto_after", usual.veto_after)?,
-    })
-}
-
-fn cameras(raw: Spanned<Vec<raw::Camera>>, folder: &Path) -> Checked<Vec<CameraConfig>> {
-    if !(1..=32).contains(&raw.get_ref().len()) {
-        let count = raw.get_ref().len();
-        return problem(&raw, format!("`cameras` has {count} entries; it must have 1 to 32"));
-    }
-    let mut seen = HashSet::new();
-    let mut out = Vec::new();
-    for camera in raw.into_inner() {
-        let name = id(&camera.id, "cameras.id")?;
-        if !seen.insert(name.clone()) {
-            return problem(&camera.id, format!("`cameras.id` {name:?} is used twice"));
-        }
-        let threshold = optional(camera.threshold, "cameras.threshold", 0.001..=1.0)?;
-        let zones = Zones {
-            zones: polygons(camera.zones, "cameras.zones")?,
-            ignore: polygons(camera.ignore, "cameras.ignore")?,
-        };
-        out.push(CameraConfig {
-            id: name,
-            source: source(camera.source, folder)?,
-            threshold,
-            zones,
-        });
-    }
-    Ok(out)
-}
-
-/// At most 32 polygons of 3 to 64 corners, inside the picture.
-fn polygons(raw: Option<Vec<Spanned<Vec<[f64; 2]>>>>, name: &str) -> Checked<Vec<Vec<[f64; 2]>>> {
-    let raw = raw.unwrap_or_default();
-    if let Some(too_many) = raw.get(32) {
-        return problem(too_many, format!("`{name}` has more than 32 polygons"));
-    }
-    let mut out = Vec::new();
-    for polygon in raw {
-        let corners = polygon.get_ref();
-        if !(3..=64).contains(&corners.len()) {
-            let count = corners.len();
-            let message = format!("`{name}`: a polygon has {count} corners; it must have 3 to 64");
-            return problem(&polygon, message);
-        }
-        if !corners.iter().flatten().all(|value| (0.0..=1.0).contains(value)) {
-            let message = format!(
-                "`{name}`: a corner lies outside the picture; values are relative to its size, 0 to 1"
-            );
-            return problem(&polygon, message);
-        }
-        out.push(polygon.into_inner());
-    }
-    Ok(out)
-}
-
-fn source(raw: Spanned<raw::Source>, folder: &Path) -> Checked<SourceConfig> {
-    let whole = raw.span().start;
-    let missing = |name: &str, kind: &str| Problem {
-        offset: whole,
-        message: format!("`cameras.source` of type \"{kind}\" needs `{name}`"),
-    };
-    let raw = raw.into_inner();
-    let recorded = !matches!(raw.kind, SourceType::V4l2);
-    // Offset and name of every field that is there but is not of this type.
-    let foreign = if recorded {
-        [
-            raw.device.as_ref().map(|f| (f.span().start, "device")),
-            raw.width.as_ref().map(|f| (f.span().start, "width")),
-            raw.height.as_ref().map(|f| (f.span().start, "height")),
-            raw.frame_rate.as_ref().map(|f| (f.span().start, "frame_rate")),
-            raw.pixel_format.as_ref().map(|f| (f.span().start, "pixel_format")),
-            raw.controls.as_ref().map(|f| (f.span().start, "controls")),
-            raw.timeout.as_ref().map(|f| (f.span().start, "timeout")),
-        ]
-    } else {
-        [
-            raw.path.as_ref().map(|f| (f.span().start, "path")),
-            raw.pace.as_ref().map(|f| (f.span().start, "pace")),
-            raw.at_end.as_ref().map(|f| (f.span().start, "at_end")),
-            None,
-            None,
-            None,
-            None,
-        ]
-    };
-    if let Some((offset, name)) = foreign.into_iter().flatten().next() {
-        let kind = if recorded { "v4l2" } else { "file\" or \"images" };
-        let message = format!("`cameras.source.{name}` is for type \"{kind}\" only; remove it");
-        return Err(Problem { offset, message });
-    }
-    let file = |kind: &str| -> Checked<FileConfig> {
-        let path: PathBuf = match &raw.path {
-            Some(path) => folder.join(not_empty(path, "cameras.source.path")?),
-            None => return Err(missing("path", kind)),
-        };
-        Ok(FileConfig {
-            path,
-            pace: raw.pace.as_ref().map_or(Pace::Realtime, |p| *p.get_ref()),
-            at_end: raw.at_end.as_ref().map_or(AtEnd::Stop, |a| *a.get_ref()),
-        })
-    };
-    Ok(match raw.kind {
-        SourceType::File => SourceConfig::File(file("file")?),
-        SourceType::Images => SourceConfig::Images(file("images")?),
-        SourceType::V4l2 => {
-            let Some(device) = &raw.device else {
-                return Err(missing("device", "v4l2"));
-            };
-            SourceConfig::V4l2(V4l2Config {
-                device: folder.join(not_empty(device, "cameras.source.device")?),
-                width: number(raw.width, "cameras.source.width", 16..=8192, 640)?,
-                height: number(raw.height, "cameras.source.height", 16..=8192, 480)?,
-                frame_rate: number(raw.frame_rate, "cameras.source.frame_rate", 1.0..=240.0, 30.0)?,
-                pixel_format: raw.pixel_format.map(Spanned::into_inner),
-                controls: raw.controls.map(Spanned::into_inner).unwrap_or_default(),
-                timeout: number(raw.timeout, "cameras.source.timeout", 0.1..=60.0, 2.0)?,
-            })
-        }
     })
 }

@@ -3,6 +3,7 @@
 //! Relative paths in the file are taken from the folder of the file. Unknown fields are errors, and
 //! each error names the file, the line and the field.
 
+mod cameras;
 mod check;
 mod raw;
 #[cfg(test)]
@@ -54,7 +55,7 @@ pub struct Config {
     pub updates: Option<UpdatesConfig>,
     /// Where events wait for the broker.
     pub spool: SpoolConfig,
-    /// Pictures of incidents. Default: none are kept.
+    /// Pictures and clips of incidents. Default: none are kept.
     pub evidence: Option<EvidenceConfig>,
     /// Changes to the bundle's event rules.
     pub events: EventOverrides,
@@ -208,20 +209,24 @@ pub struct SpoolConfig {
     pub max_bytes: u64,
 }
 
-/// Pictures of incidents.
+/// Pictures and clips of incidents.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvidenceConfig {
-    /// Folder; a picture is `<camera>/<incident id>.jpg`. Required.
+    /// Folder; a picture is `<camera>/<incident id>.jpg`, a clip `.mov`. Required.
     pub dir: PathBuf,
-    /// Largest size in bytes, at least 65536; beyond it the oldest picture is deleted. Default
-    /// 256 MiB.
+    /// Largest size in bytes, at least 65536; beyond it the oldest file is deleted. Default 256 MiB.
     pub max_bytes: u64,
-    /// Days after which a picture is deleted, 0.01 to 36500. Default: none is for its age.
+    /// Days after which a file is deleted, 0.01 to 36500. Default: none is for its age.
     pub max_days: Option<f64>,
     /// JPEG quality, 1 to 100. Default 80.
     pub quality: u8,
     /// Whether the region is drawn into the picture. Default true.
     pub draw_region: bool,
+    /// Seconds of a clip before the incident begins, 0 to 60. Default 0; no clips if `clip_after` is
+    /// 0 too.
+    pub clip_before: f64,
+    /// Seconds of a clip after the incident has ended, 0 to 60. Default 0.
+    pub clip_after: f64,
 }
 
 /// Changes to the bundle's event rules; what is absent stays as the bundle says.
@@ -279,14 +284,17 @@ pub enum SourceConfig {
     Images(FileConfig),
     /// A Video4Linux capture device.
     V4l2(V4l2Config),
+    /// A camera in the network.
+    Rtsp(RtspConfig),
 }
 
 impl SourceConfig {
-    /// The file, folder or device node.
-    pub fn path(&self) -> &Path {
+    /// The file, folder, device node or address.
+    pub fn name(&self) -> String {
         match self {
-            Self::File(file) | Self::Images(file) => &file.path,
-            Self::V4l2(device) => &device.device,
+            Self::File(file) | Self::Images(file) => file.path.display().to_string(),
+            Self::V4l2(device) => device.device.display().to_string(),
+            Self::Rtsp(stream) => stream.url.clone(),
         }
     }
 }
@@ -343,6 +351,34 @@ pub struct V4l2Config {
     pub controls: BTreeMap<String, i64>,
     /// Seconds without a frame after which the device is reopened, 0.1 to 60. Default 2.
     pub timeout: f64,
+}
+
+/// A camera in the network.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RtspConfig {
+    /// Address, `rtsp://host[:port]/path`, without user name and password. Required.
+    pub url: String,
+    /// User name. Default: none.
+    pub username: Option<String>,
+    /// File whose first line is the password. Default: none.
+    pub password_file: Option<PathBuf>,
+    /// Name of the environment variable that has the password. Default: none.
+    pub password_env: Option<String>,
+    /// How the pictures come. Default `tcp`.
+    pub transport: Transport,
+    /// Seconds for connecting, and without a frame, after which the connection is made anew, 0.5 to
+    /// 60. Default 5.
+    pub timeout: f64,
+}
+
+/// How an RTSP camera sends its pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// In the connection of the commands: nothing is lost, and firewalls let it through.
+    Tcp,
+    /// As datagrams.
+    Udp,
 }
 
 /// Why a configuration cannot be used.

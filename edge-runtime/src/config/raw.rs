@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use crate::capture::PixelFormat;
 
-use super::{AtEnd, BackendName, Pace, Protocol};
+use super::{AtEnd, BackendName, Pace, Protocol, Transport};
 
 type Field<T> = Option<Spanned<T>>;
 
@@ -100,6 +100,8 @@ pub struct Evidence {
     pub max_days: Field<f64>,
     pub quality: Field<u8>,
     pub draw_region: Option<bool>,
+    pub clip_before: Field<f64>,
+    pub clip_after: Field<f64>,
 }
 
 #[derive(Deserialize)]
@@ -139,12 +141,25 @@ pub struct Camera {
     pub ignore: Option<Vec<Spanned<Vec<[f64; 2]>>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceType {
     File,
     Images,
     V4l2,
+    Rtsp,
+}
+
+impl SourceType {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Images => "images",
+            Self::V4l2 => "v4l2",
+            Self::Rtsp => "rtsp",
+        }
+    }
 }
 
 /// All sources' fields in one: a tagged enum would lose the line of an error.
@@ -163,4 +178,9 @@ pub struct Source {
     pub pixel_format: Field<PixelFormat>,
     pub controls: Field<BTreeMap<String, i64>>,
     pub timeout: Field<f64>,
+    pub url: Field<String>,
+    pub username: Field<String>,
+    pub password_file: Field<String>,
+    pub password_env: Field<String>,
+    pub transport: Field<Transport>,
 }

@@ -70,6 +70,8 @@ dir = "evidence"
 max_bytes = 65536
 quality = 90
 draw_region = false
+clip_before = 5
+clip_after = 2.5
 [events]
 enter = 0.6
 exit = 0.4
@@ -92,6 +94,8 @@ source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
     assert_eq!(mqtt.topics().events("a").unwrap(), "site/a/cam-01/events/a");
     assert!(config.model.public_keys[0].starts_with("RWQ"));
     assert_eq!(config.model.public_keys[1], "/etc/pavad/site.pub");
+    let evidence = config.evidence.as_ref().unwrap();
+    assert_eq!((evidence.clip_before, evidence.clip_after), (5.0, 2.5));
     let SourceConfig::V4l2(v4l2) = &config.cameras[0].source else { panic!() };
     assert_eq!((v4l2.width, v4l2.frame_rate, v4l2.timeout), (1280, 15.0, 1.0));
     assert_eq!(v4l2.pixel_format, Some(PixelFormat::Mjpeg));

@@ -14,7 +14,7 @@ use crate::capture::Stamp;
 use crate::clock::Clock;
 use crate::detection::{Detection, IncidentIds, Observation, Rules, Transition};
 use crate::error::Error;
-use crate::evidence::Ring;
+use crate::evidence::{ClipFeed, Ring};
 use crate::scene::{SceneMonitor, SceneRules, SceneState};
 use crate::zones::Zones;
 
@@ -58,6 +58,7 @@ pub struct Camera<S: Scorer> {
     detection: Detection,
     score_file: Option<ScoreFile>,
     ring: Option<Ring>,
+    clips: Option<ClipFeed>,
     /// The frame of the current peak, and its picture.
     peak: Option<u64>,
     picture: Frame,
@@ -77,6 +78,8 @@ struct Running {
     started_ms: u64,
     /// Path of its picture, and the frame that it shows.
     snapshot: Option<(String, u64)>,
+    /// Path that its clip will have.
+    clip: Option<String>,
 }
 
 /// What a camera needs of the rest while it works.
@@ -115,6 +118,7 @@ impl<S: Scorer> Camera<S> {
             detection: Detection::new(rules),
             score_file,
             ring: pictures.then(|| Ring::new(lag)),
+            clips: None,
             peak: None,
             picture: Frame::default(),
             incident: None,
@@ -130,6 +134,19 @@ impl<S: Scorer> Camera<S> {
     #[must_use]
     pub fn watching(self, scene: Option<SceneRules>, zones: Zones) -> Self {
         Self { scene: scene.map(SceneMonitor::new), zones, ..self }
+    }
+
+    /// Gives its frames to `clips` too.
+    #[must_use]
+    pub fn recording(self, clips: Option<ClipFeed>) -> Self {
+        Self { clips, ..self }
+    }
+
+    /// Seconds after which an incident is announced at the latest: scores come late, and must hold.
+    pub fn delay(&self, scorer: &S) -> f64 {
+        scorer.lag(self.rate) as f64 / self.rate.max(1.0)
+            + self.detection.rules().min_duration
+            + 1.0
     }
 
     /// What is the matter with the picture.
@@ -194,6 +211,9 @@ impl<S: Scorer> Camera<S> {
         if self.ring.is_some() {
             self.ring = Some(Ring::new(lag));
         }
+        if let Some(clips) = &self.clips {
+            clips.open(self.delay(scorer));
+        }
         self.stamps.reserve(lag as usize + 1);
         self.scores.reserve(lag as usize + 1);
     }
@@ -222,6 +242,9 @@ impl<S: Scorer> Camera<S> {
         }
         if let Some(ring) = &mut self.ring {
             ring.push(number, frame).map_err(Error::Input)?;
+        }
+        if let Some(clips) = &mut self.clips {
+            clips.push(frame, stamp.stream).map_err(Error::Input)?;
         }
         let stream = self.stream.get_or_insert_with(|| {
             let mut stream = scorer.stream(self.rate);
@@ -265,6 +288,9 @@ impl<S: Scorer> Camera<S> {
         }
         self.base = self.counts.frames;
         result = result.and(self.end_incident(scorer, context));
+        if let Some(clips) = &mut self.clips {
+            clips.flush();
+        }
         if let Some(file) = &mut self.score_file {
             result = result.and(file.flush());
         }
@@ -368,7 +394,8 @@ impl<S: Scorer> Camera<S> {
                 .map_err(|e| Error::Failed(format!("no random numbers for an id: {e}")))?;
             let age_ms = ((stamp.stream - first.time).max(0.0) * 1000.0).round() as u64;
             let started_ms = stamp.wall_ms.saturating_sub(age_ms);
-            self.incident = Some(Running { id, started_ms, snapshot: None });
+            let clip = self.clips.as_mut().map(|clips| clips.begin(&id, first.time));
+            self.incident = Some(Running { id, started_ms, snapshot: None, clip });
             self.counts.events += 1;
         }
         let Some(running) = &mut self.incident else {
@@ -406,10 +433,14 @@ impl<S: Scorer> Camera<S> {
             peak_frame: peak.frame,
             time_synced: context.clock.synced(),
             snapshot: running.snapshot.as_ref().map(|(path, _)| truncate(path)),
+            clip: running.clip.as_deref().map(truncate),
             model: context.identity.model.clone(),
         };
         if *phase == alert_wire::Phase::End {
             self.incident = None;
+            if let Some(clips) = &mut self.clips {
+                clips.end(last.time);
+            }
         }
         let now_ms = context.clock.monotonic().as_millis() as u64;
         context.outputs.event(self.number, &alert, now_ms)

@@ -7,8 +7,9 @@ use inference::FrameScore;
 use video::Frame;
 
 use super::*;
-use crate::capture::Stamp;
+use crate::capture::{self, Next, Stamp};
 use crate::clock::ManualClock;
+use crate::update::Offer;
 
 struct Fake;
 
@@ -154,6 +155,8 @@ fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Ale
             max_days: None,
             quality: 90,
             draw_region: false,
+            clip_before: 0.2,
+            clip_after: 0.1,
         })
         .unwrap(),
     );
@@ -202,6 +205,23 @@ fn an_incident_from_frames_to_events() {
     let path = dir.path().join("evidence").join(end.snapshot.as_ref().unwrap().as_str());
     let level = image::open(path).unwrap().to_rgb8().get_pixel(0, 0).0[0];
     assert!(level.abs_diff(90) <= 2, "{level}");
+
+    // The clip, complete when the outputs are closed.
+    let clip = dir.path().join("evidence").join(end.clip.as_ref().unwrap().as_str());
+    drop(report);
+    assert_eq!(new.clip, end.clip);
+    #[cfg(feature = "ffmpeg")]
+    {
+        // From 0.1 s (0.2 before frame 3) to 0.8 s (0.1 after frame 7), at ten a second.
+        let mut reader = video::Reader::open(&clip).unwrap();
+        let (mut frame, mut seen) = (Frame::default(), Vec::new());
+        while reader.read(&mut frame).unwrap() {
+            seen.push((f32::from(frame.rgb()[0]) / 10.0).round() as u8);
+        }
+        assert_eq!(seen, [0, 0, 5, 7, 9, 6, 4, 0]);
+    }
+    #[cfg(not(feature = "ffmpeg"))]
+    assert!(clip.exists());
 
     let csv = std::fs::read_to_string(dir.path().join("door.csv")).unwrap();
     let rows: Vec<&str> = csv.lines().collect();

@@ -1,23 +1,34 @@
-//! Pictures of incidents: the frame with the highest score, with the region drawn into it.
+//! What is kept of an incident: the picture of the frame with the highest score, with the region drawn
+//! into it, and, if asked for, a clip from before it to after it.
 
+mod clips;
 mod draw;
+mod folder;
+mod movie;
+mod recording;
 mod ring;
 
-use std::collections::VecDeque;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use alert_wire::Region;
 use video::Frame;
 
 use crate::config::EvidenceConfig;
+use clips::Clips;
+use folder::Folder;
 
+pub use clips::ClipFeed;
 pub use draw::draw_region;
 pub use ring::Ring;
 
-/// Why a picture could not be kept.
+/// Ending of a picture's name.
+const PICTURE: &str = "jpg";
+/// Ending of a clip's name.
+const CLIP: &str = "mov";
+
+/// Why a picture or a clip could not be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder cannot be used.
@@ -28,70 +39,46 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The file is larger than the folder may be.
+    #[error("evidence {path}: {size} bytes are more than `evidence.max_bytes`, {limit}; raise it")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The picture cannot be encoded.
     #[error(transparent)]
     Encode(#[from] video::Error),
 }
 
-/// 2026-01-01. A picture of an earlier time was taken while the clock was not set, and how old it is
-/// nobody knows: its age is no reason to delete it.
-const CLOCK_SET: Duration = Duration::from_secs(1_767_225_600);
-const DAY: f64 = 86_400.0;
-
-/// A picture in the folder.
-#[derive(Debug)]
-struct Kept {
-    path: PathBuf,
-    size: u64,
-    taken: SystemTime,
-}
-
-/// A folder of pictures with a limit of size, and of age if one is set; beyond it the oldest are
-/// deleted.
+/// Pictures and clips of incidents, in a folder with a limit of size and age.
 #[derive(Debug)]
 pub struct Evidence {
     config: EvidenceConfig,
-    /// Oldest first.
-    files: VecDeque<Kept>,
-    bytes: u64,
+    folder: Folder,
+    clips: Option<Clips>,
     picture: Frame,
 }
 
 impl Evidence {
-    /// Opens the folder, making it if needed; pictures that are there count towards the limit.
+    /// Opens the folder, making it if needed; what is there counts towards the limit.
     ///
     /// # Errors
     /// If the folder cannot be used.
     pub fn open(config: &EvidenceConfig) -> Result<Self, Error> {
-        let fail = |path: &Path, source| Error::Io { path: path.into(), source };
-        fs::create_dir_all(&config.dir).map_err(|e| fail(&config.dir, e))?;
-        let mut found: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
-        for camera in fs::read_dir(&config.dir).map_err(|e| fail(&config.dir, e))?.flatten() {
-            let Ok(pictures) = fs::read_dir(camera.path()) else {
-                continue;
-            };
-            for picture in pictures.flatten() {
-                let path = picture.path();
-                let is_picture = path.extension().is_some_and(|e| e == "jpg");
-                if let (true, Ok(meta)) = (is_picture, picture.metadata()) {
-                    let changed = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                    found.push((changed, path, meta.len()));
-                }
-            }
-        }
-        found.sort();
-        let mut evidence = Self {
-            config: config.clone(),
-            bytes: found.iter().map(|f| f.2).sum(),
-            files: found
-                .into_iter()
-                .map(|(taken, path, size)| Kept { path, size, taken })
-                .collect(),
-            picture: Frame::default(),
-        };
-        evidence.make_room(0);
-        evidence.expire(SystemTime::now());
-        Ok(evidence)
+        let folder = Folder::open(config)?;
+        let clips = Clips::start(config, &folder)?;
+        Ok(Self { config: config.clone(), folder, clips, picture: Frame::default() })
+    }
+
+    /// Where a camera's frames go for its clips, if clips are kept. An incident is announced at most
+    /// `delay` seconds after it began. With `wait` no frame that is due is left out, for sources that
+    /// can wait.
+    pub fn feed(&self, camera: usize, id: &str, delay: f64, wait: bool) -> Option<ClipFeed> {
+        self.clips.as_ref().map(|clips| clips.feed(camera, id, delay, wait))
     }
 
     /// Keeps the picture of an incident, in place of an earlier one of the same incident. Returns
@@ -114,74 +101,38 @@ impl Evidence {
                 video::encode_jpeg(&self.picture, self.config.quality)?
             }
         };
-        let name = format!("{camera}/{incident}.jpg");
-        let path = self.config.dir.join(&name);
-        if let Some(at) = self.files.iter().position(|kept| kept.path == path)
-            && let Some(kept) = self.files.remove(at)
-        {
-            self.bytes -= kept.size;
-        }
-        let size = jpeg.len() as u64;
-        self.make_room(size);
-        let fail = |source| Error::Io { path: path.clone(), source };
-        let part = path.with_extension("part");
-        fs::create_dir_all(self.config.dir.join(camera))
-            .and_then(|()| fs::write(&part, &jpeg))
-            .and_then(|()| fs::rename(&part, &path))
-            .map_err(fail)?;
-        self.files.push_back(Kept { path, size, taken: SystemTime::now() });
-        self.bytes += size;
+        let name = format!("{camera}/{incident}.{PICTURE}");
+        self.folder.store(&name, jpeg.len() as u64, |file| file.write_all(&jpeg))?;
         Ok(name)
     }
 
     /// Bytes in use.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.folder.bytes()
     }
 
     /// Deletes what is too old at this time.
-    pub fn expire(&mut self, now: SystemTime) {
-        let Some(days) = self.config.max_days else { return };
-        let set = SystemTime::UNIX_EPOCH + CLOCK_SET;
-        // The clock may jump, so the oldest picture need not have the earliest time.
-        let old = |kept: &Kept| {
-            let age = now.duration_since(kept.taken).unwrap_or_default();
-            kept.taken >= set && age.as_secs_f64() > days * DAY
-        };
-        while let Some(at) = self.files.iter().position(old)
-            && let Some(kept) = self.files.remove(at)
-        {
-            self.delete(&kept);
-        }
-    }
-
-    fn make_room(&mut self, size: u64) {
-        while self.bytes + size > self.config.max_bytes
-            && let Some(kept) = self.files.pop_front()
-        {
-            self.delete(&kept);
-        }
-    }
-
-    fn delete(&mut self, kept: &Kept) {
-        self.bytes -= kept.size;
-        if let Err(e) = fs::remove_file(&kept.path) {
-            log::warn!("{}: {e}", kept.path.display());
-        }
+    pub fn expire(&self, now: SystemTime) {
+        self.folder.expire(now);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
-    fn config(dir: &Path, max_bytes: u64) -> EvidenceConfig {
+    pub(super) fn config(dir: &Path) -> EvidenceConfig {
         EvidenceConfig {
             dir: dir.into(),
-            max_bytes,
+            max_bytes: 1 << 20,
             max_days: None,
             quality: 80,
             draw_region: true,
+            clip_before: 0.0,
+            clip_after: 0.0,
         }
     }
 
@@ -197,61 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_pictures_give_way() {
-        let dir = tempfile::tempdir().unwrap();
-        let one = video::encode_jpeg(&noise(1), 80).unwrap().len() as u64;
-        let limit = one * 3 + one / 2;
-        let mut evidence = Evidence::open(&config(dir.path(), limit)).unwrap();
-        for i in 0..5 {
-            let name = evidence.save("door", &format!("i{i}"), &noise(i), None).unwrap();
-            assert_eq!(name, format!("door/i{i}.jpg"));
-            assert!(evidence.bytes() <= limit);
-        }
-        let there: Vec<bool> =
-            (0..5).map(|i| dir.path().join(format!("door/i{i}.jpg")).exists()).collect();
-        assert_eq!(there, [false, false, true, true, true]);
-        drop(evidence);
-        // After a restart with a smaller limit.
-        let evidence = Evidence::open(&config(dir.path(), one + one / 2)).unwrap();
-        assert_eq!(fs::read_dir(dir.path().join("door")).unwrap().count(), 1);
-        assert!(evidence.bytes() > 0);
-    }
-
-    #[test]
-    fn pictures_grow_old() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = EvidenceConfig { max_days: Some(2.0), ..config(dir.path(), 1 << 20) };
-        let mut evidence = Evidence::open(&config).unwrap();
-        evidence.save("door", "old", &noise(1), None).unwrap();
-        evidence.save("door", "unset", &noise(2), None).unwrap();
-        let now = SystemTime::now();
-        // One was taken three days ago, one while the clock still stood in 1970.
-        for (name, taken) in [
-            ("old", now - Duration::from_secs(3 * 86_400)),
-            ("unset", SystemTime::UNIX_EPOCH + Duration::from_secs(100)),
-        ] {
-            let file =
-                fs::File::options().write(true).open(dir.path().join(format!("door/{name}.jpg")));
-            file.unwrap().set_modified(taken).unwrap();
-        }
-        let mut evidence = Evidence::open(&config).unwrap();
-        evidence.save("door", "new", &noise(3), None).unwrap();
-        let there = |name: &str| dir.path().join(format!("door/{name}.jpg")).exists();
-        assert_eq!([there("old"), there("unset"), there("new")], [false, true, true]);
-        evidence.expire(now + Duration::from_secs(86_400));
-        assert!(there("new"));
-        evidence.expire(now + Duration::from_secs(3 * 86_400));
-        assert_eq!([there("unset"), there("new")], [true, false]);
-        assert_eq!(
-            evidence.bytes(),
-            fs::metadata(dir.path().join("door/unset.jpg")).unwrap().len()
-        );
-    }
-
-    #[test]
     fn a_better_picture_replaces_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let mut evidence = Evidence::open(&config(dir.path(), 1 << 20)).unwrap();
+        let mut evidence = Evidence::open(&config(dir.path())).unwrap();
         evidence.save("door", "a", &noise(1), None).unwrap();
         evidence.save("door", "a", &noise(2), None).unwrap();
         let file = dir.path().join("door/a.jpg");
@@ -265,7 +164,7 @@ mod tests {
         let region = Some(Region { x: 0.25, y: 0.25, width: 0.5, height: 0.5 });
         let grey = Frame::from_rgb(64, 64, vec![128; 64 * 64 * 3]).unwrap();
         for drawn in [true, false] {
-            let config = EvidenceConfig { draw_region: drawn, ..config(dir.path(), 1 << 20) };
+            let config = EvidenceConfig { draw_region: drawn, ..config(dir.path()) };
             let mut evidence = Evidence::open(&config).unwrap();
             let name = evidence.save("door", "a", &grey, region).unwrap();
             let picture = image::open(dir.path().join(name)).unwrap().to_rgb8();

@@ -14,6 +14,7 @@
 //! | `GET /api/scores/<camera>` | `[[time_ms, highest score], ...]`, a value a second, the last hour |
 //! | `GET /api/picture/<camera>` | the picture now, JPEG |
 //! | `GET /api/evidence/<camera>/<incident>` | the picture of an incident, JPEG |
+//! | `GET /api/clip/<camera>/<incident>` | its clip, QuickTime; 404 until it is complete |
 //! | `POST /api/cameras/<camera>/threshold`, `.../armed` | a command, as over MQTT |
 //!
 //! A page of another site must not be able to command the camera through the browser of somebody who
@@ -250,7 +251,12 @@ impl Server {
                 Some(number) => self.picture(number),
                 None => Answer::not_found(),
             },
-            ["api", "evidence", camera, incident] => self.evidence(camera, incident),
+            ["api", "evidence", camera, incident] => {
+                self.evidence(camera, incident, "jpg", "image/jpeg")
+            }
+            ["api", "clip", camera, incident] => {
+                self.evidence(camera, incident, "mov", "video/quicktime")
+            }
             _ => Answer::not_found(),
         }
     }
@@ -313,15 +319,21 @@ impl Server {
         }
     }
 
-    fn evidence(&self, camera: &str, incident: &str) -> Answer {
+    fn evidence(
+        &self,
+        camera: &str,
+        incident: &str,
+        ending: &str,
+        content: &'static str,
+    ) -> Answer {
         // Ids have neither dots nor slashes, so nothing outside the folder can be named.
         let (Some(folder), Ok(()), Ok(())) =
             (&self.setup.evidence, check_id(camera), check_id(incident))
         else {
             return Answer::not_found();
         };
-        match std::fs::read(folder.join(camera).join(format!("{incident}.jpg"))) {
-            Ok(jpeg) => Answer::ok("image/jpeg", jpeg),
+        match std::fs::read(folder.join(camera).join(format!("{incident}.{ending}"))) {
+            Ok(bytes) => Answer::ok(content, bytes),
             Err(_) => Answer::not_found(),
         }
     }

@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use alert_wire::Alert;
+use edge_runtime::config::{MqttConfig, Protocol};
 use model_bundle::manifest::{
     Calibration, Detectors, EventSpec, InputSpec, MotionSpec, SCHEMA, SmoothingSpec, ZScore,
 };
@@ -188,4 +191,69 @@ impl Drop for Running {
 /// The file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// What tells one message of an incident from all others.
+pub type Key = (String, u32);
+
+pub fn key(alert: &Alert) -> Key {
+    (alert.id.to_string(), alert.sequence)
+}
+
+/// A subscriber whose session the broker keeps; it is told every event's key, repetitions too.
+pub fn subscribe(port: u16, filter: &str) -> Receiver<Key> {
+    let mut options = rumqttc::MqttOptions::new("subscriber", "127.0.0.1", port);
+    options.set_keep_alive(Duration::from_secs(5)).set_clean_session(false);
+    let (client, mut connection) = rumqttc::Client::new(options, 16);
+    let (sender, receiver) = channel();
+    let (ready, is_ready) = channel();
+    let filter = filter.to_owned();
+    std::thread::spawn(move || {
+        for event in connection.iter() {
+            use rumqttc::{Event, Packet};
+            match event {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    let _ = client.try_subscribe(filter.clone(), rumqttc::QoS::AtLeastOnce);
+                }
+                Ok(Event::Incoming(Packet::SubAck(_))) => {
+                    let _ = ready.send(());
+                }
+                Ok(Event::Incoming(Packet::Publish(message))) => {
+                    let alert = Alert::from_json(&message.payload).unwrap();
+                    if sender.send(key(&alert)).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    });
+    is_ready.recv_timeout(Duration::from_secs(10)).expect("the subscription is accepted");
+    receiver
+}
+
+/// Resident memory of a running program, in bytes.
+pub fn memory(run: &Running) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", run.0.id())).unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
+/// The way to a broker on this machine.
+pub fn mqtt(port: u16, protocol: Protocol) -> MqttConfig {
+    MqttConfig {
+        host: "127.0.0.1".into(),
+        port,
+        protocol,
+        root: "pavad/cam-01".into(),
+        client_id: "pavad-cam-01".into(),
+        username: None,
+        password_file: None,
+        keep_alive: 5,
+        tls: None,
+        commands: true,
+        home_assistant: None,
+    }
 }

@@ -5,6 +5,8 @@
 //! do not depend on the processor either.
 
 mod clips;
+#[cfg(feature = "ffmpeg")]
+mod decoder;
 mod error;
 #[cfg(feature = "ffmpeg")]
 mod file;
@@ -20,6 +22,8 @@ mod scaler;
 mod writer;
 
 pub use clips::{Clip, is_video, list_clips};
+#[cfg(feature = "ffmpeg")]
+pub use decoder::{Codec, LiveDecoder};
 pub use error::Error;
 pub use frame::Frame;
 pub use images::read_image;

@@ -52,6 +52,13 @@ commands:
                --threads N       default 2
                --python FILE     a Python with onnxruntime, onnx, numpy and sympy
                --no-install      refuse to fetch anything
+             edge            the camera program beside the same job in Python, on one core
+               --bundle FILE   default: the demonstration's
+               --frames N      frames of each run, default 300
+               --python FILE   a Python with numpy, onnxruntime, opencv-python-headless, paho-mqtt
+                               (default: a fresh environment in target/bench-edge-venv)
+             soak            the camera program at maximum speed; its memory must stand still
+               --minutes N     default 15
              chaos           10 000 events while the broker is killed 50 times and the program 20 times
   vm       the camera program on a real kernel with a virtual camera, GPIO lines and a watchdog
              --break WHAT    capture, alarm, watchdog or recovery: see the check for it fail

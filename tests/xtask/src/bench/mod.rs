@@ -2,28 +2,32 @@
 //! the machine and on what else it does.
 
 mod chaos;
+mod edge;
 mod local;
 mod python;
 mod quantize;
+mod soak;
 mod student;
 mod train;
 
 use crate::shell::Failure;
 
 /// The benchmarks there are.
-const NAMES: &str = "chaos, local, quantize, student, train";
+const NAMES: &str = "chaos, edge, local, quantize, soak, student, train";
 
 /// `cargo xtask bench NAME [OPTIONS]`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     match args.split_first() {
-        Some((name, rest)) if name == "train" => train::run(rest),
-        Some((name, rest)) if name == "chaos" => chaos::run(rest),
-        Some((name, rest)) if name == "local" => local::run(rest),
-        Some((name, rest)) if name == "quantize" => quantize::run(rest),
-        Some((name, rest)) if name == "student" => student::run(rest),
-        Some((name, _)) => {
-            Err(Failure::usage(format!("bench: no benchmark '{name}'; there are: {NAMES}")))
-        }
+        Some((name, rest)) => match name.as_str() {
+            "chaos" => chaos::run(rest),
+            "edge" => edge::run(rest),
+            "local" => local::run(rest),
+            "quantize" => quantize::run(rest),
+            "soak" => soak::run(rest),
+            "student" => student::run(rest),
+            "train" => train::run(rest),
+            _ => Err(Failure::usage(format!("bench: no benchmark '{name}'; there are: {NAMES}"))),
+        },
         None => Err(Failure::usage(format!("bench: say which one; there are: {NAMES}"))),
     }
 }

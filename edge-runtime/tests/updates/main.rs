@@ -2,16 +2,17 @@
 //! cameras run.
 #![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod disk;
+mod program;
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Maker, Running, command};
+use common::Maker;
+use disk::{Cut, MemoryDisk};
 use edge_runtime::Error;
 use edge_runtime::engine::ModelStatus;
 use edge_runtime::files::{Disk, Files};
@@ -19,140 +20,6 @@ use edge_runtime::update::{
     Condition, Exchange, Installed, Lock, Offer, Report, STARTS, Slot, Store, Watch, WatchSetup,
 };
 use model_bundle::{Bundle, Trust};
-
-/// What is left when the power comes back.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Cut {
-    /// The process was killed: the system still has everything that was done.
-    Kill,
-    /// The power went, and names that were not synced are the old ones.
-    PowerOldNames,
-    /// The power went, and names that were not synced are the new ones.
-    PowerNewNames,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Inode {
-    content: Vec<u8>,
-    synced: bool,
-}
-
-#[derive(Debug, Clone, Default)]
-struct DiskState {
-    inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, usize>,
-    synced_names: BTreeMap<PathBuf, usize>,
-    /// Steps until the cut.
-    steps_left: Option<usize>,
-    cut: bool,
-    steps: usize,
-}
-
-/// A disk in memory that can be cut between, and in the middle of, any two steps.
-#[derive(Debug, Default)]
-struct MemoryDisk(Mutex<DiskState>);
-
-impl MemoryDisk {
-    fn copy(&self) -> Self {
-        Self(Mutex::new(self.0.lock().unwrap().clone()))
-    }
-
-    fn put(&self, path: &Path, bytes: &[u8]) {
-        self.write(path, bytes).unwrap();
-        self.sync(path).unwrap();
-        self.sync_folder(path.parent().unwrap()).unwrap();
-    }
-
-    fn cut_after(&self, steps: usize) {
-        self.0.lock().unwrap().steps_left = Some(steps);
-    }
-
-    fn was_cut(&self) -> bool {
-        self.0.lock().unwrap().cut
-    }
-
-    /// The machine comes up again.
-    fn restart(&self, cut: Cut) {
-        let mut disk = self.0.lock().unwrap();
-        if cut != Cut::Kill {
-            // What was written and not synced is there in part, which is worse than not at all.
-            for inode in disk.inodes.iter_mut().filter(|inode| !inode.synced) {
-                let half = inode.content.len() / 2;
-                inode.content.truncate(half);
-            }
-            if cut == Cut::PowerOldNames {
-                disk.names = disk.synced_names.clone();
-            }
-        }
-        (disk.cut, disk.steps_left) = (false, None);
-    }
-
-    /// Counts a step; tells whether it may be done.
-    fn step(disk: &mut DiskState) -> io::Result<()> {
-        disk.steps += 1;
-        if let Some(left) = &mut disk.steps_left {
-            match left.checked_sub(1) {
-                Some(less) => *left = less,
-                None => disk.cut = true,
-            }
-        }
-        if disk.cut { Err(io::Error::other("cut")) } else { Ok(()) }
-    }
-}
-
-impl Files for MemoryDisk {
-    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let disk = self.0.lock().unwrap();
-        if disk.cut {
-            return Err(io::Error::other("cut"));
-        }
-        let inode = disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        let content = disk.inodes[*inode].content.clone();
-        assert!(content.len() as u64 <= limit);
-        Ok(content)
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        let was_cut = disk.cut;
-        let done = Self::step(&mut disk);
-        if was_cut {
-            return done;
-        }
-        let fresh = disk.inodes.len();
-        let inode = *disk.names.entry(path.into()).or_insert(fresh);
-        if inode == fresh {
-            disk.inodes.push(Inode::default());
-        }
-        // Cut in the middle: half of it is there.
-        let length = if done.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        disk.inodes[inode] = Inode { content: bytes[..length].to_vec(), synced: false };
-        done
-    }
-
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        Self::step(&mut disk)?;
-        let inode = *disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        disk.inodes[inode].synced = true;
-        Ok(())
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        Self::step(&mut disk)?;
-        let inode = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        disk.names.insert(to.into(), inode);
-        Ok(())
-    }
-
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        Self::step(&mut disk)?;
-        disk.synced_names = disk.names.clone();
-        Ok(())
-    }
-}
 
 /// A device whose configuration names `/factory.pavad`.
 fn store(disk: &Arc<MemoryDisk>, maker: &Maker) -> Store {
@@ -418,123 +285,10 @@ fn a_model_that_fails_on_trial_gives_way_while_the_cameras_run() {
     assert_eq!((last.running, last.failed), (Some(Slot::A), false));
 }
 
-/// A folder with a configuration that has slots, and a clip that goes on for ever.
-struct Site {
-    dir: tempfile::TempDir,
-    maker: Maker,
-}
-
-impl Site {
-    fn new(more: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let maker = Maker::new();
-        std::fs::write(dir.path().join("factory.pavad"), maker.bundle("1.0.0", 1, "any")).unwrap();
-        common::clip(&dir.path().join("clip"), 40, 10..30);
-        let text = format!(
-            "device = \"cam-01\"\nstatus_every = 1\nevents_file = \"events.jsonl\"\n\
-             [model]\nbundle = \"factory.pavad\"\npublic_keys = [\"{}\"]\n\
-             [updates]\nprobation_frames = 20\nprobation_seconds = 1\n\
-             url_prefixes = [\"http://127.0.0.1:1/\"]\n{more}\n\
-             [[cameras]]\nid = \"door\"\n\
-             source = {{ type = \"images\", path = \"clip\", at_end = \"loop\" }}\n",
-            maker.key()
-        );
-        std::fs::write(dir.path().join("edge.toml"), text).unwrap();
-        Self { dir, maker }
-    }
-
-    fn bundle(&self, name: &str, version: &str, epoch: u32) {
-        std::fs::write(self.dir.path().join(name), self.maker.bundle(version, epoch, "any"))
-            .unwrap();
-    }
-
-    /// Exit code, standard output, standard error of `edge-runtime bundle ...`.
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let mut command = command(self.dir.path());
-        let output =
-            command.arg("bundle").args(arguments).args(["--config", "edge.toml"]).output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    }
-}
-
-#[test]
-fn the_commands() {
-    let site = Site::new("");
-    assert_eq!(site.run(&["list"]).1.lines().take(3).map(|l| &l[..1]).collect::<String>(), "ab-");
-    let (code, _, stderr) = site.run(&["rollback"]);
-    assert_eq!(code, Some(1), "{stderr}");
-    site.bundle("new.pavad", "2.0.0", 1);
-    let (code, stdout, stderr) = site.run(&["install", "new.pavad"]);
-    assert_eq!(
-        (code, stdout.as_str()),
-        (Some(0), "new.pavad: installed in slot a, on trial\n"),
-        "{stderr}"
-    );
-    let (code, _, stderr) = site.run(&["install", "new.pavad"]);
-    assert!(code == Some(1) && stderr.contains("on trial"), "{stderr}");
-    let (_, stdout, _) = site.run(&["list", "--json"]);
-    let listing: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!(listing["slots"]["a"]["version"], "2.0.0");
-    assert_eq!(listing["trial"]["starts_left"], STARTS);
-    assert_eq!(site.run(&["rollback"]).0, Some(0));
-    let (_, stdout, _) = site.run(&["list"]);
-    assert!(stdout.starts_with("a  motion 2.0.0, epoch 1, SHA-256 "), "{stdout}");
-    assert!(stdout.contains(", bad: rolled back by command\nb  empty\n"), "{stdout}");
-
-    std::fs::write(site.dir.path().join("no.pavad"), b"no bundle").unwrap();
-    assert_eq!(site.run(&["install", "no.pavad"]).0, Some(3));
-    assert_eq!(site.run(&["install", "nowhere.pavad"]).0, Some(2));
-    let url = format!("http://127.0.0.1:{}/m.pavad", common::free_port());
-    assert_eq!(site.run(&["install", &url]).0, Some(4));
-    // Without keys anybody's bundle would do.
-    let text = std::fs::read_to_string(site.dir.path().join("edge.toml")).unwrap();
-    let text: Vec<&str> = text.lines().filter(|l| !l.starts_with("public_keys")).collect();
-    std::fs::write(site.dir.path().join("edge.toml"), text.join("\n")).unwrap();
-    let (code, _, stderr) = site.run(&["list"]);
-    assert!(code == Some(2) && stderr.contains("`updates` needs `model.public_keys`"), "{stderr}");
-}
-
-/// Versions of the models that announced incidents, in order, without repetitions.
-fn versions(site: &Site) -> Vec<String> {
-    let text = std::fs::read_to_string(site.dir.path().join("events.jsonl")).unwrap_or_default();
-    let mut versions: Vec<String> = text
-        .lines()
-        .map(|l| alert_wire::Alert::from_json(l.as_bytes()).unwrap().model.version.to_string())
-        .collect();
-    versions.dedup();
-    versions
-}
-
 fn wait(what: &str, done: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(Instant::now() < until, "{what}");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-#[test]
-fn a_bundle_takes_over_while_the_cameras_run() {
-    let site = Site::new("");
-    let run = Running::start(
-        command(site.dir.path()).args(["run", "--config", "edge.toml"]).stderr(Stdio::null()),
-    );
-    wait("the first bundle announces an incident", || versions(&site) == ["1.0.0"]);
-    site.bundle("new.pavad", "2.0.0", 1);
-    assert_eq!(site.run(&["install", "new.pavad"]).0, Some(0));
-    wait("the new bundle announces an incident", || versions(&site) == ["1.0.0", "2.0.0"]);
-    let state = || {
-        let (_, stdout, _) = site.run(&["list", "--json"]);
-        serde_json::from_str::<serde_json::Value>(&stdout).unwrap()
-    };
-    wait("the trial is passed", || state()["active"] == "a");
-    assert_eq!(state()["slots"]["a"]["condition"], "good");
-    // Back to the bundle of the configuration, on the fly too.
-    assert_eq!(site.run(&["rollback"]).0, Some(0));
-    wait("the first bundle is back", || versions(&site) == ["1.0.0", "2.0.0", "1.0.0"]);
-    run.stop();
 }
