@@ -26,6 +26,11 @@ use crate::commands::Usage;
 /// cosine to fp32 no longer grows.
 const CALIBRATION_SNIPPETS: usize = 12;
 
+/// Ranges of the backbone's activations: all of what calibration saw. Narrower ones are better on footage
+/// like it and far worse on other, and what the camera is there for is not like it
+/// (docs/design/quantization.md).
+const RANGES: Method = Method::MinMax;
+
 /// The backbone with its features of the training clips.
 pub struct Features {
     pub backbone: Exported,
@@ -100,7 +105,7 @@ pub fn build(
             progress.step();
             vec![tensor(spec, &normals[clip].frames[first..first + spec.frames as usize])]
         });
-        return Exported::quantized("backbone", &model, &mut samples, Method::Best, backend);
+        return Exported::quantized("backbone", &model, &mut samples, RANGES, backend);
     };
     // As many frames in all, each behind the frames that its states come from.
     let count = CALIBRATION_SNIPPETS * spec.frames as usize;
@@ -114,7 +119,7 @@ pub fn build(
         let sample = record(graph.as_mut(), stream, frame_tensors(spec, frames));
         sample.map_err(|error| failed = Some(error)).ok()
     });
-    let exported = Exported::quantized("backbone", &model, &mut samples, Method::Best, backend);
+    let exported = Exported::quantized("backbone", &model, &mut samples, RANGES, backend);
     drop(samples);
     match failed {
         Some(error) => Err(error).context("recording the backbone's states"),
