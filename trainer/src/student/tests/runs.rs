@@ -1,4 +1,4 @@
-//! Whole small distillations: learning, resuming, repeating, and the file that comes of one.
+//! Whole small distillations: their batches, resuming, repeating, and the file that comes of one.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,31 +101,6 @@ fn run(
 }
 
 #[test]
-fn the_student_comes_closer_to_the_teacher() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = StudentConfig {
-        steps: 40,
-        fit_snippets: 0,
-        mirror: false,
-        batch: 3,
-        learning_rate: 2e-4,
-        validate_every: 20,
-        ..config()
-    };
-    let (trained, losses) = run(folder.path(), &config, None, 0);
-    let trained = trained.unwrap();
-    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-    assert!(mean(&losses[35..]) < 0.6 * mean(&losses[..5]), "{losses:?}");
-    let (before, best) = (trained.before, trained.best);
-    assert!(best.cosine_normalised > before.cosine_normalised + 0.2, "{before:?} {best:?}");
-    // The running statistics are those that training started from.
-    let network = Network::new(&architecture());
-    for (name, _) in network.statistics() {
-        assert_eq!(values(&trained.tensors[&name]), values(&start(&network)[&name]), "{name}");
-    }
-}
-
-#[test]
 fn a_mirrored_run_has_mirrored_frames_and_the_features_of_the_mirrored_clip() {
     let folder = tempfile::tempdir().unwrap();
     let config = StudentConfig { batch: 1, run: 1, ..config() };
@@ -214,6 +189,10 @@ fn the_file_has_all_tensors_and_says_for_which_picture() {
     let network = Network::new(&architecture());
     let (trained, _) = run(folder.path(), &StudentConfig { steps: 1, ..config() }, None, 0);
     let tensors = trained.unwrap().tensors;
+    // The running statistics are those that training started from.
+    for (name, _) in network.statistics() {
+        assert_eq!(values(&tensors[&name]), values(&start(&network)[&name]), "{name}");
+    }
     let path = folder.path().join("student.safetensors");
     initial::save(&path, &tensors, (32, 40), "i3d/fp32").unwrap();
     let bytes = std::fs::read(&path).unwrap();
