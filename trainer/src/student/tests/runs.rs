@@ -47,7 +47,7 @@ fn clip(store: &Store, seed: usize, snippets: usize, features: usize) -> Clip {
             frames.push(frame);
         }
         let (sum, apart) = (level(0) + level(1), level(0).abs_diff(level(1)));
-        let row = |i: usize| (if i % 2 == 0 { sum } else { 2 * apart }) as f32 / 100.0;
+        let row = |i: usize| (if i.is_multiple_of(2) { sum } else { 2 * apart }) as f32 / 100.0;
         teacher.extend((0..features).map(row));
     }
     let file = store.write(&frames).unwrap();
