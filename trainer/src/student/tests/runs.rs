@@ -1,4 +1,4 @@
-//! Whole small distillations: learning, resuming, repeating, and the file that comes of one.
+//! Whole small distillations: their batches, resuming, repeating, and the file that comes of one.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +47,7 @@ fn clip(store: &Store, seed: usize, snippets: usize, features: usize) -> Clip {
             frames.push(frame);
         }
         let (sum, apart) = (level(0) + level(1), level(0).abs_diff(level(1)));
-        let row = |i: usize| (if i % 2 == 0 { sum } else { 2 * apart }) as f32 / 100.0;
+        let row = |i: usize| (if i.is_multiple_of(2) { sum } else { 2 * apart }) as f32 / 100.0;
         teacher.extend((0..features).map(row));
     }
     let file = store.write(&frames).unwrap();
@@ -98,31 +98,6 @@ fn run(
         &stop,
     );
     (trained, losses)
-}
-
-#[test]
-fn the_student_comes_closer_to_the_teacher() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = StudentConfig {
-        steps: 40,
-        fit_snippets: 0,
-        mirror: false,
-        batch: 3,
-        learning_rate: 2e-4,
-        validate_every: 20,
-        ..config()
-    };
-    let (trained, losses) = run(folder.path(), &config, None, 0);
-    let trained = trained.unwrap();
-    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-    assert!(mean(&losses[35..]) < 0.6 * mean(&losses[..5]), "{losses:?}");
-    let (before, best) = (trained.before, trained.best);
-    assert!(best.cosine_normalised > before.cosine_normalised + 0.2, "{before:?} {best:?}");
-    // The running statistics are those that training started from.
-    let network = Network::new(&architecture());
-    for (name, _) in network.statistics() {
-        assert_eq!(values(&trained.tensors[&name]), values(&start(&network)[&name]), "{name}");
-    }
 }
 
 #[test]
@@ -214,6 +189,10 @@ fn the_file_has_all_tensors_and_says_for_which_picture() {
     let network = Network::new(&architecture());
     let (trained, _) = run(folder.path(), &StudentConfig { steps: 1, ..config() }, None, 0);
     let tensors = trained.unwrap().tensors;
+    // The running statistics are those that training started from.
+    for (name, _) in network.statistics() {
+        assert_eq!(values(&tensors[&name]), values(&start(&network)[&name]), "{name}");
+    }
     let path = folder.path().join("student.safetensors");
     initial::save(&path, &tensors, (32, 40), "i3d/fp32").unwrap();
     let bytes = std::fs::read(&path).unwrap();
