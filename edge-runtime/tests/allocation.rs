@@ -96,6 +96,7 @@ fn engine() -> Engine {
     let detectors = Detectors {
         input: InputSpec { width, height, frame_rate: 10.0 },
         local: Some(LocalSpec {
+            stream: None,
             graph: "local".into(),
             offsets: vec![-2, 1],
             mean: 0.0,
@@ -112,6 +113,7 @@ fn engine() -> Engine {
             backbone: "backbone".into(),
             head: "head".into(),
             snippet: SnippetSpec {
+                stream: None,
                 frames: 4,
                 stride: 3,
                 width: 32,
