@@ -150,13 +150,13 @@ fn the_clips_of_a_manifest_are_those_that_were_made() {
     assert_eq!(clips.len(), 4);
     assert!(clips.iter().all(|(record, path)| record.status == Status::Made && path.exists()));
 
-    std::fs::write(&clips[1].1, "another").unwrap();
+    fs::write(&clips[1].1, "another").unwrap();
     let error = made_clips(&at).unwrap_err().to_string();
     assert!(error.contains(&clips[1].0.id) && error.contains("is not the clip"), "{error}");
 
     let manifest = at.join("manifest.jsonl");
-    let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, text.replacen("\n", "\n{\"id\": 7}\n", 1)).unwrap();
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replacen("\n", "\n{\"id\": 7}\n", 1)).unwrap();
     let error = made_clips(&at).unwrap_err().to_string();
     assert!(error.contains("manifest.jsonl, line 2: "), "{error}");
 }
