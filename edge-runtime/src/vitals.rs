@@ -1,4 +1,6 @@
-//! What the machine says of this process: its memory.
+//! What the machine says of this process: its memory, its processor time.
+
+use std::time::Duration;
 
 /// Bytes of memory that this process has in use, if the system tells.
 pub fn resident_memory() -> Option<u64> {
@@ -8,6 +10,12 @@ pub fn resident_memory() -> Option<u64> {
 /// The most bytes of memory that this process has had in use.
 pub fn peak_memory() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// Processor time that this process has used, of all its threads.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.clamp(0, 999_999_999) as u32)
 }
 
 /// A size of `/proc/<pid>/status`, in bytes.

@@ -84,6 +84,8 @@ struct Report {
     frames_per_second: f64,
     /// Over all frames.
     frame_ms: Percentiles,
+    /// Processor time of all threads, a frame. Hardly depends on what else the machine does.
+    processor_ms: f64,
     /// Resident memory after a tenth of the frames, and at the end.
     memory_early_bytes: Option<u64>,
     memory_bytes: Option<u64>,
@@ -105,7 +107,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     })?;
     warn_of_origin(&model, "a measurement needs no more");
     let publisher = arguments.mqtt.as_ref().map(connect).transpose()?;
-    let Measured { mut times, memory_early, score_sum } = measure(arguments, &mut model)?;
+    let Measured { mut times, memory_early, score_sum, processor } =
+        measure(arguments, &mut model)?;
     let seconds = times.iter().sum::<f64>() / 1000.0;
     let (acknowledged_ms, memory) = match publisher {
         None => (None, vitals::resident_memory()),
@@ -126,6 +129,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         seconds,
         frames_per_second: f64::from(arguments.frames) / seconds.max(1e-9),
         frame_ms: percentiles(&mut times),
+        processor_ms: processor.as_secs_f64() * 1000.0 / f64::from(arguments.frames),
         memory_early_bytes: memory_early,
         memory_bytes: memory,
         memory_peak_bytes: vitals::peak_memory(),
@@ -140,6 +144,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mib = |bytes: Option<u64>| bytes.map_or(f64::NAN, |b| b as f64 / f64::from(1 << 20));
     print(&format!(
         "{} frames of {}x{} in {:.2} s: {:.1} frames per second\n\
+         {:.2} ms of processor time a frame\n\
          a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest)\n\
          memory {:.1} MiB after a tenth of them, {:.1} MiB at the end, {:.1} MiB at most\n{}, {}",
         report.frames,
@@ -147,6 +152,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         report.height,
         report.seconds,
         report.frames_per_second,
+        report.processor_ms,
         mib(report.memory_early_bytes),
         mib(report.memory_bytes),
         mib(report.memory_peak_bytes),
@@ -254,6 +260,8 @@ struct Measured {
     /// Resident memory after a tenth of the frames.
     memory_early: Option<u64>,
     score_sum: f64,
+    /// Of all frames.
+    processor: Duration,
 }
 
 fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> {
@@ -279,6 +287,7 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> 
     let mut times = vec![f64::NAN; arguments.frames as usize];
     let mut memory_early = None;
     let (mut scored, mut score_sum) = (0, 0.0);
+    let before = vitals::processor_time();
     for number in 0..arguments.frames {
         source.advance(number);
         let stamp = source.stamp(number, rate);
@@ -297,7 +306,8 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> 
             memory_early = vitals::resident_memory();
         }
     }
-    Ok(Measured { times, memory_early, score_sum })
+    let processor = vitals::processor_time().saturating_sub(before);
+    Ok(Measured { times, memory_early, score_sum, processor })
 }
 
 /// A camera of YUYV frames in memory.
