@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inference::{BackendKind, BackendOptions, Engine};
-use model_bundle::{Bundle, PublicKey, Trust};
+use model_bundle::{Bundle, Manifest, PublicKey, Trust};
 
 use crate::config::{BackendName, ModelConfig};
 use crate::error::Error;
@@ -17,10 +17,36 @@ impl From<BackendName> for BackendKind {
     }
 }
 
+/// What a bundle says of itself. Its graphs have gone to the backend and are not kept: they are most
+/// of a bundle, which has those of every backend.
+#[derive(Debug, Clone)]
+pub struct About {
+    manifest: Manifest,
+    signer: PublicKey,
+    digest: String,
+}
+
+impl About {
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The key that signed the bundle.
+    pub fn signer(&self) -> &PublicKey {
+        &self.signer
+    }
+
+    /// SHA-256 of the file, in lower-case hexadecimal.
+    pub fn digest_hex(&self) -> String {
+        self.digest.clone()
+    }
+}
+
 /// A verified bundle, loaded.
 pub struct Model {
-    /// The bundle.
-    pub bundle: Bundle,
+    /// What the bundle says of itself.
+    pub bundle: About,
     /// Its detectors on a backend.
     pub engine: Engine,
     /// The backend: engine, where it was found, threads.
@@ -119,13 +145,20 @@ impl Model {
                     let mut graphs = bundle.manifest().graphs.iter();
                     let int8 =
                         !fp32 && graphs.any(|g| g.backend == kind.name() && g.precision == "int8");
+                    let about = About {
+                        manifest: bundle.manifest().clone(),
+                        signer: *bundle.signer(),
+                        digest: bundle.digest_hex(),
+                    };
+                    // The graphs of a bundle may be a hundred megabytes.
+                    drop(bundle);
                     return Ok(Self {
                         engine,
                         backend: backend.describe(),
                         backend_name: kind.name(),
                         precision: if int8 { "int8" } else { "fp32" }.into(),
                         origin_checked: !config.public_keys.is_empty(),
-                        bundle,
+                        bundle: about,
                     });
                 }
                 Err(e) => {
@@ -148,7 +181,7 @@ impl Model {
     /// # Errors
     /// If neither `any` nor `device_class` is among the bundle's device classes.
     pub fn check_device(&self, path: &Path, device_class: &str) -> Result<(), Error> {
-        check_device(&self.bundle, path, device_class)
+        check_device(self.bundle.manifest(), path, device_class)
     }
 }
 
@@ -156,8 +189,8 @@ impl Model {
 ///
 /// # Errors
 /// As [`Model::check_device`].
-pub fn check_device(bundle: &Bundle, path: &Path, device_class: &str) -> Result<(), Error> {
-    let classes = &bundle.manifest().device_classes;
+pub fn check_device(manifest: &Manifest, path: &Path, device_class: &str) -> Result<(), Error> {
+    let classes = &manifest.device_classes;
     if classes.iter().any(|c| c == "any" || c == device_class) {
         return Ok(());
     }

@@ -1,4 +1,6 @@
-//! What the machine says of this process: its memory and its time on a processor.
+//! What the machine says of this process: its memory, its processor time.
+
+use std::time::Duration;
 
 /// Bytes of memory that this process has in use, if the system tells.
 pub fn resident_memory() -> Option<u64> {
@@ -10,6 +12,12 @@ pub fn peak_memory() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
+/// Processor time that this process has used, of all its threads.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.clamp(0, 999_999_999) as u32)
+}
+
 /// A size of `/proc/<pid>/status`, in bytes.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -17,28 +25,9 @@ fn field(status: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Seconds that the calling thread has run on a processor, if the system tells: what it waited while
-/// others ran is not in it.
-pub fn thread_time() -> Option<f64> {
-    on_processor(&std::fs::read_to_string("/proc/thread-self/schedstat").ok()?)
-}
-
-/// The first number of `/proc/<pid>/schedstat`, nanoseconds, in seconds.
-fn on_processor(schedstat: &str) -> Option<f64> {
-    let nanoseconds: u64 = schedstat.split_whitespace().next()?.parse().ok()?;
-    Some(nanoseconds as f64 / 1e9)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_of_this_thread() {
-        assert_eq!(on_processor("1500000000 12 3\n"), Some(1.5));
-        assert_eq!(on_processor("some"), None);
-        assert_eq!(on_processor(""), None);
-    }
 
     #[test]
     fn memory_of_this_process() {

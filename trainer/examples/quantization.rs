@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     let backend = open_backend(BackendKind::Ort, &BackendOptions::default())?;
     let shape = backend.load(name, &onnx::to_bytes(&model))?.inputs()[0].shape.clone();
     let clips = video::list_clips(Path::new(footage))?;
-    let cut = |folder: &str, held: bool, count: &str| -> Result<Vec<Vec<f32>>> {
+    let cut = |folder: &str, held: bool, count: &str| -> Result<Vec<Vec<Vec<f32>>>> {
         let clips: Vec<video::Clip> = clips
             .iter()
             .enumerate()
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
             .collect::<Result<Vec<_>, _>>()?;
         std::fs::create_dir_all(out.join(folder)).with_context(|| folder.to_owned())?;
         for (i, sample) in samples.iter().enumerate() {
-            npy::write(&out.join(folder).join(format!("{i:03}.npy")), &shape, sample)?;
+            npy::write(&out.join(folder).join(format!("{i:03}.npy")), &shape, &sample[0])?;
         }
         Ok(samples)
     };
@@ -74,7 +74,7 @@ fn main() -> Result<()> {
 /// Our INT8 graphs: with the default options, with each way to choose ranges, and equalised.
 fn ours(
     model: &ModelProto,
-    samples: &[Vec<f32>],
+    samples: &[Vec<Vec<f32>>],
     backend: &dyn Backend,
     write: &dyn Fn(&str, &[u8]) -> Result<()>,
 ) -> Result<()> {
@@ -90,7 +90,7 @@ fn ours(
     ] {
         // `auto` runs the graphs on these; the others do not look at them.
         let options = Options { layer_errors: false, compare_samples: COMPARED, ..options };
-        let mut samples = samples.iter().map(|sample| vec![sample.clone()]);
+        let mut samples = samples.iter().cloned();
         let quantized = quantize(model, &mut samples, &options, backend)?;
         write(&format!("ours.{name}.onnx"), &onnx::to_bytes(&quantized.model))?;
     }
@@ -101,7 +101,8 @@ fn ours(
 fn model(name: &str, checkpoint: Option<&Path>) -> Result<(ModelProto, Preprocessing)> {
     let snippet = |frames: usize, size: usize, mean, std| {
         let [frames, width, height] = [frames, size, size].map(|n| n as u32);
-        let snippet = SnippetSpec { frames, stride: frames, width, height, mean, std };
+        let snippet =
+            SnippetSpec { frames, stride: frames, width, height, mean, std, stream: None };
         Preprocessing::Snippet { snippet, frame_rate: None }
     };
     Ok(match (name, checkpoint) {

@@ -82,11 +82,10 @@ struct Report {
     frames: u32,
     seconds: f64,
     frames_per_second: f64,
-    /// Mean milliseconds of a frame that this thread ran on a processor: with one thread for the backend
-    /// all of the work, whatever else the machine does.
-    processor_ms: Option<f64>,
     /// Over all frames.
     frame_ms: Percentiles,
+    /// Processor time of all threads, a frame. Hardly depends on what else the machine does.
+    processor_ms: f64,
     /// Resident memory after a tenth of the frames, and at the end.
     memory_early_bytes: Option<u64>,
     memory_bytes: Option<u64>,
@@ -108,7 +107,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     })?;
     warn_of_origin(&model, "a measurement needs no more");
     let publisher = arguments.mqtt.as_ref().map(connect).transpose()?;
-    let Measured { mut times, processor, memory_early, score_sum } =
+    let Measured { mut times, memory_early, score_sum, processor } =
         measure(arguments, &mut model)?;
     let seconds = times.iter().sum::<f64>() / 1000.0;
     let (acknowledged_ms, memory) = match publisher {
@@ -129,8 +128,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         frames: arguments.frames,
         seconds,
         frames_per_second: f64::from(arguments.frames) / seconds.max(1e-9),
-        processor_ms: processor.map(|seconds| seconds * 1000.0 / f64::from(arguments.frames)),
         frame_ms: percentiles(&mut times),
+        processor_ms: processor.as_secs_f64() * 1000.0 / f64::from(arguments.frames),
         memory_early_bytes: memory_early,
         memory_bytes: memory,
         memory_peak_bytes: vitals::peak_memory(),
@@ -145,15 +144,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mib = |bytes: Option<u64>| bytes.map_or(f64::NAN, |b| b as f64 / f64::from(1 << 20));
     print(&format!(
         "{} frames of {}x{} in {:.2} s: {:.1} frames per second\n\
-         a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest), \
-         {:.2} ms on a processor of this thread (mean)\n\
+         {:.2} ms of processor time a frame\n\
+         a frame takes {p50:.2} ms (half), {p90:.2} ms (90 %), {p99:.2} ms (99 %), {max:.2} ms (longest)\n\
          memory {:.1} MiB after a tenth of them, {:.1} MiB at the end, {:.1} MiB at most\n{}, {}",
         report.frames,
         report.width,
         report.height,
         report.seconds,
         report.frames_per_second,
-        report.processor_ms.unwrap_or(f64::NAN),
+        report.processor_ms,
         mib(report.memory_early_bytes),
         mib(report.memory_bytes),
         mib(report.memory_peak_bytes),
@@ -260,9 +259,9 @@ struct Measured {
     times: Vec<f64>,
     /// Resident memory after a tenth of the frames.
     memory_early: Option<u64>,
-    /// Seconds of all frames on a processor.
-    processor: Option<f64>,
     score_sum: f64,
+    /// Of all frames.
+    processor: Duration,
 }
 
 fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> {
@@ -286,20 +285,19 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> 
     let mut frame = Frame::default();
     // Filled, so that its pages are there from the beginning and do not pass for growth.
     let mut times = vec![f64::NAN; arguments.frames as usize];
-    let (mut processor, mut memory_early) = (Some(0.0), None);
+    let (mut processor, mut memory_early) = (Duration::ZERO, None);
     let (mut scored, mut score_sum) = (0, 0.0);
     for number in 0..arguments.frames {
         source.advance(number);
         let stamp = source.stamp(number, rate);
         let mut context =
             Context { outputs: &mut outputs, identity: &identity, ids: &mut ids, clock: &clock };
-        let before = vitals::thread_time();
+        let before = vitals::processor_time();
         let start = Instant::now();
         source.convert(&mut frame)?;
         camera.frame(engine, &frame, stamp, &mut context)?;
         times[number as usize] = start.elapsed().as_secs_f64() * 1000.0;
-        let ran = vitals::thread_time().zip(before).map(|(after, before)| after - before);
-        processor = processor.zip(ran).map(|(sum, ran)| sum + ran);
+        processor += vitals::processor_time().saturating_sub(before);
         let counts = camera.counts();
         if counts.scored > scored {
             score_sum += (counts.scored - scored) as f64 * counts.score;
@@ -309,7 +307,7 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> 
             memory_early = vitals::resident_memory();
         }
     }
-    Ok(Measured { times, memory_early, processor, score_sum })
+    Ok(Measured { times, memory_early, score_sum, processor })
 }
 
 /// A camera of YUYV frames in memory.

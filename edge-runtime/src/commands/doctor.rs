@@ -250,7 +250,7 @@ fn bundle(config: &Config, profile: Option<&Profile>, findings: &mut Findings) {
     let path = &config.model.bundle;
     let opened = model::open_bundle(&config.model).and_then(|bundle| {
         if let Some(profile) = profile {
-            model::check_device(&bundle, path, &profile.device_class)?;
+            model::check_device(bundle.manifest(), path, &profile.device_class)?;
         }
         for camera in &config.cameras {
             config.rules(&bundle.manifest().detectors.events, camera).map_err(Error::Usage)?;

@@ -157,7 +157,27 @@ fn errors_name_file_line_and_field() {
         ("[model]\n", "[events]\nenter = 0.3\nexit = 0.4\n[model]\n", 3, &["`events.exit` is 0.4"]),
         ("[model]\n", "[events]\nenter = nan\n[model]\n", 4, &["`events.enter` is NaN"]),
         ("id = \"door\"", "id = \"a/b\"", 7, &["`cameras.id`", "'/'"]),
-        (camera, "source = { type = \"rtsp\" }", 8, &["unknown variant `rtsp`", "`v4l2`"]),
+        (camera, "source = { type = \"usb\" }", 8, &["unknown variant `usb`", "`v4l2`"]),
+        (camera, "source = { type = \"rtsp\" }", 8, &["needs `url`"]),
+        (camera, "source = { type = \"rtsp\", url = \"http://a/b\" }", 8, &["must be rtsp://"]),
+        (
+            camera,
+            "source = { type = \"rtsp\", url = \"rtsp://a/b\", password_env = \"P\" }",
+            8,
+            &["needs `cameras.source.username`"],
+        ),
+        (
+            camera,
+            "source = { type = \"rtsp\", url = \"rtsp://a/b\", device = \"c\" }",
+            8,
+            &["`cameras.source.device` is for type \"v4l2\" only"],
+        ),
+        (
+            camera,
+            "source = { type = \"rtsp\", url = \"rtsp://a/b\", timeout = 90 }",
+            8,
+            &["`cameras.source.timeout` is 90"],
+        ),
         (camera, "source = { type = \"v4l2\" }", 8, &["needs `device`"]),
         (camera, "source = { type = \"file\" }", 8, &["needs `path`"]),
         (
@@ -212,6 +232,14 @@ fn errors_name_file_line_and_field() {
             assert!(message.contains(part), "{part:?} is not in {message:?}");
         }
     }
+}
+
+#[test]
+fn a_password_in_an_address_is_refused_and_not_repeated() {
+    let source = "source = { type = \"rtsp\", url = \"rtsp://cam:hushhush@a/b\" }";
+    let line = MINIMAL.lines().find(|line| line.starts_with("source")).unwrap();
+    let message = parse(&MINIMAL.replacen(line, source, 1)).unwrap_err();
+    assert!(message.contains("password_file") && !message.contains("hushhush"), "{message}");
 }
 
 #[test]

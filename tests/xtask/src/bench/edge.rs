@@ -145,6 +145,7 @@ fn table(runs: &[Vec<Run>; 2], options: &Options, load: &str) -> Result<String, 
         );
     };
     row("frames a second", medians("frames_per_second")?, 1.0);
+    row("processor time a frame, ms", medians("processor_ms")?, 1.0);
     row("memory at most, MiB", medians("memory_peak_bytes")?, f64::from(1 << 20));
     for percentile in ["p50", "p90", "p99"] {
         let name = format!("frame_ms.{percentile}");
@@ -269,7 +270,7 @@ mod tests {
             let times = "{\"p50\": 1.0, \"p90\": 2.0, \"p99\": 3.0}";
             Run(format!(
                 "{{\n  \"frames_per_second\": {fps},\n  \"frame_ms\": {times},\n  \
-                 \"memory_peak_bytes\": 1048576, \"score_sum\": 4.5,\"acknowledged_ms\": {times}\n}}"
+                 \"processor_ms\": 1, \"memory_peak_bytes\": 1048576, \"score_sum\": 4.5,\"acknowledged_ms\": {times}\n}}"
             ))
         };
         let runs = [vec![run(30.0), run(10.0), run(20.0)], vec![run(8.0), run(16.0), run(4.0)]];
