@@ -111,7 +111,9 @@ impl Folder {
             files.bytes += size;
         }
         // Without the lock: a clip takes its time on a slow card, and a picture must not wait for it.
-        let part = path.with_extension(PART);
+        // An incident's picture and its clip differ in their endings alone, and may be written together.
+        let mut part = path.clone();
+        part.add_extension(PART);
         let written = fs::create_dir_all(path.parent().unwrap_or(&self.dir))
             .and_then(|()| File::create(&part))
             .and_then(|mut file| write(&mut file))
@@ -199,6 +201,21 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_picture_is_kept_while_the_clip_of_its_incident_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&config(dir.path(), 1000)).unwrap();
+        let clip = |file: &mut File| {
+            file.write_all(&[1; 20])?;
+            put(&folder, "door/a.jpg", 10).unwrap();
+            file.write_all(&[1; 20])
+        };
+        folder.store("door/a.mov", 40, clip).unwrap();
+        assert_eq!(names(dir.path()), ["a.jpg", "a.mov"]);
+        assert_eq!(fs::read(dir.path().join("door/a.jpg")).unwrap(), [7; 10]);
+        assert_eq!(fs::read(dir.path().join("door/a.mov")).unwrap(), [1; 40]);
     }
 
     #[test]
