@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use alert_wire::{Alert, ModelId, Phase, SCHEMA, truncate};
@@ -19,34 +19,9 @@ type Message = (String, Vec<u8>, bool);
 
 /// Subscribes to everything below `root`, over a session that survives the broker's absence.
 fn subscribe(port: u16, root: &str) -> Receiver<Message> {
-    let mut options = rumqttc::MqttOptions::new("subscriber", "127.0.0.1", port);
-    options.set_keep_alive(Duration::from_secs(5)).set_clean_session(false);
-    let (client, mut connection) = rumqttc::Client::new(options, 16);
-    let filter = format!("{root}/#");
-    let (sender, receiver) = channel();
-    let (ready, is_ready) = channel();
-    std::thread::spawn(move || {
-        for event in connection.iter() {
-            use rumqttc::{Event, Packet};
-            match event {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    let _ = client.try_subscribe(filter.clone(), rumqttc::QoS::AtLeastOnce);
-                }
-                Ok(Event::Incoming(Packet::SubAck(_))) => {
-                    let _ = ready.send(());
-                }
-                Ok(Event::Incoming(Packet::Publish(p))) => {
-                    if sender.send((p.topic.clone(), p.payload.to_vec(), p.retain)).is_err() {
-                        return;
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        }
-    });
-    is_ready.recv_timeout(Duration::from_secs(10)).expect("the subscription is accepted");
-    receiver
+    common::subscribe(port, &format!("{root}/#"), |p| {
+        (p.topic.clone(), p.payload.to_vec(), p.retain)
+    })
 }
 
 fn alert(number: u64) -> Alert {

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use alert_wire::Alert;
-use common::{Broker, Key, Maker, Running, command, key, memory, subscribe};
+use common::{Broker, Key, Maker, Running, command, key, memory, subscribe_keys};
 
 /// Most memory that the program may have in use, in bytes: the smallest model, one camera, a spool.
 const MEMORY: u64 = 192 << 20;
@@ -57,7 +57,7 @@ fn every_announced_event_arrives_whatever_is_killed() {
     common::clip(&dir.path().join("still"), 1, 0..0);
     let source = "{ type = \"images\", path = \"clip\", pace = \"fast\", at_end = \"loop\" }";
     configure(dir.path(), port, &maker, source, "");
-    let receiver = subscribe(port, "pavad/a/events/+");
+    let receiver = subscribe_keys(port, "pavad/a/events/+");
     // The broker saves its sessions once a second; killed before that it would forget the subscriber.
     std::thread::sleep(Duration::from_millis(1500));
 

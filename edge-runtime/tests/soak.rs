@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use alert_wire::Alert;
-use common::{Broker, Maker, Running, command, free_port, memory, subscribe};
+use common::{Broker, Maker, Running, command, free_port, memory, subscribe_keys};
 
 /// Minutes of the short form.
 const SHORT: f64 = 0.25;
@@ -72,7 +72,7 @@ fn the_program_runs_at_full_speed_and_does_not_grow() {
         broker.port
     );
     std::fs::write(dir.path().join("edge.toml"), text).unwrap();
-    let receiver = subscribe(broker.port, "pavad/a/events/+");
+    let receiver = subscribe_keys(broker.port, "pavad/a/events/+");
     let mut command = command(dir.path());
     command.args(["run", "--config", "edge.toml"]).stderr(Stdio::null());
     let program = Running::start(&mut command);

@@ -13,7 +13,7 @@ use inference::{Backend, BackendKind, BackendOptions, Engine, open_backend, stac
 use model_bundle::manifest::{
     Calibration, Detectors, EventSpec, InputSpec, LocalSpec, SmoothingSpec, ZScore,
 };
-use model_export::calibration::{reach, record};
+use model_export::calibration::record;
 use model_export::graphs::local;
 use model_export::onnx::{self, ModelProto};
 use model_export::quantize::{Method, Options, quantize};
@@ -85,7 +85,7 @@ fn quantized(
     backend: &dyn Backend,
 ) -> Result<Vec<u8>> {
     let lumas: Vec<Vec<u8>> = pictures.iter().map(Frame::luma).collect();
-    let (back, ahead) = reach(spec);
+    let (back, ahead) = spec.reach();
     let sample = |first: usize| -> Result<Vec<Vec<f32>>> {
         let window = &lumas[first..=first + back + ahead];
         let Some(stream) = &spec.stream else {

@@ -55,7 +55,7 @@ impl Preprocessing {
     fn span(&self) -> (usize, usize) {
         match self {
             Self::Stack { local, .. } => {
-                let (back, ahead) = reach(local);
+                let (back, ahead) = local.reach();
                 match local.stream {
                     None => (back + ahead + 1, back),
                     Some(_) => ((back + ahead).max(WARM_UP) + 1, 0),
@@ -128,14 +128,6 @@ impl Preprocessing {
             }
         }
     }
-}
-
-/// Frames back and ahead that a local detector looks at.
-#[must_use]
-pub fn reach(local: &LocalSpec) -> (usize, usize) {
-    let past = local.offsets.iter().copied().min().unwrap_or(0).min(0);
-    let future = local.offsets.iter().copied().max().unwrap_or(0).max(0);
-    (past.unsigned_abs() as usize, future.unsigned_abs() as usize)
 }
 
 /// The inputs of a streaming graph's call with the last of some consecutive frames: that frame and

@@ -8,7 +8,6 @@ use std::process::{Command, Output};
 use inference::{BackendKind, BackendOptions, Engine, open_backend};
 use model_bundle::manifest::{InitialState, StateSpec, StreamSpec};
 use model_bundle::{Bundle, PublicKey, Trust};
-use model_export::calibration::reach;
 use model_export::onnx::{self, GraphBuilder, Window};
 use model_export::pack::checkpoint::{Checkpoint, write_golden};
 use model_export::pack::{
@@ -225,7 +224,7 @@ fn golden_vectors_of_a_streaming_graph_have_its_states() {
     let site = Site::new();
     let mut input = site.input();
     let local = input.detectors.local.as_mut().unwrap();
-    let (back, ahead) = reach(local);
+    let (back, ahead) = local.reach();
     let (frames, pixels) = (back + ahead, 16 * 32);
     let ring = [1, frames, 16, 32];
     local.stream = Some(StreamSpec {

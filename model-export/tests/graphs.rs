@@ -43,7 +43,7 @@ fn streaming_local_maps_are_those_of_stacks() {
         spec.stream = Some(local::states(&config, &spec));
         let stack = local::build(&golden, &config).unwrap();
         let streaming = local::build_streaming(&golden, &config, &spec).unwrap();
-        let (back, ahead) = model_export::calibration::reach(&spec);
+        let (back, ahead) = spec.reach();
         for backend in backends() {
             let mut stack = backend.load("local", &onnx::to_bytes(&stack)).unwrap();
             let mut streaming = backend.load("local", &onnx::to_bytes(&streaming)).unwrap();

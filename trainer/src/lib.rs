@@ -12,11 +12,15 @@ pub mod evaluation;
 pub mod features;
 pub mod files;
 pub mod footage;
+pub mod hash;
 pub mod local;
 pub mod npy;
+mod random;
 pub mod scene;
 pub mod selection;
 pub mod student;
 pub mod synthesis;
 pub mod tensorboard;
+#[cfg(test)]
+mod testing;
 pub mod wan;

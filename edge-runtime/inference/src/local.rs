@@ -151,9 +151,10 @@ impl Network {
         ended: bool,
     ) -> Result<Option<&[f32]>, Error> {
         let newest = lumas.newest();
+        let ahead = spec.reach().1 as u64;
         match self {
             Self::Stack { stack, outputs } => {
-                if centre + lookahead(spec) > newest && !ended {
+                if centre + ahead > newest && !ended {
                     return Ok(None);
                 }
                 let mut frames: heapless::Vec<&[u8], MAX_FRAMES> = heapless::Vec::new();
@@ -170,20 +171,10 @@ impl Network {
                 frame.iter_mut().zip(levels).for_each(|(value, &level)| *value = level.into());
                 let maps = states.run(graph, frame)?;
                 *calls += 1;
-                Ok((*calls > lookahead(spec)).then_some(maps))
+                Ok((*calls > ahead).then_some(maps))
             }
         }
     }
-}
-
-/// Frames ahead that the network looks at.
-pub(crate) fn lookahead(spec: &LocalSpec) -> u64 {
-    spec.offsets.iter().copied().max().unwrap_or(0).max(0) as u64
-}
-
-/// Frames back that the network looks at.
-pub(crate) fn lookback(spec: &LocalSpec) -> u64 {
-    spec.offsets.iter().copied().min().unwrap_or(0).min(0).unsigned_abs().into()
 }
 
 fn too_many(spec: &LocalSpec) -> Error {

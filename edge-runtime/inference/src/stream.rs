@@ -1,12 +1,12 @@
 //! What is remembered of one video.
 
-use model_bundle::manifest::{Detectors, ZScore};
+use model_bundle::manifest::{Detectors, LocalSpec, ZScore};
 use video::{Frame, Resizer};
 
 use crate::emission::Emission;
 use crate::engine::Graphs;
 use crate::fusion::parts;
-use crate::local::{LocalStage, MapOutlet, lookahead, lookback};
+use crate::local::{LocalStage, MapOutlet};
 use crate::luma::LumaRing;
 use crate::motion::MotionStage;
 use crate::semantic::SemanticStage;
@@ -38,7 +38,7 @@ pub struct Stream {
 /// Model frames from a frame's arrival until its score can be known, at most.
 pub(crate) fn latency(detectors: &Detectors) -> u64 {
     let ahead = [
-        detectors.local.as_ref().map_or(0, lookahead),
+        detectors.local.as_ref().map_or(0, |l| l.reach().1 as u64),
         detectors.motion.as_ref().map_or(0, |_| 1), // the first frame's value is the second's
         detectors.semantic.as_ref().map_or(0, |s| u64::from(s.snippet.frames.max(1)) - 1),
     ];
@@ -54,13 +54,13 @@ impl Stream {
         let (width, height) = (input.width as usize, input.height as usize);
         let kernel = Kernel::new(&detectors.smoothing);
         let capacity = (latency(detectors) + kernel.radius() + 2) as usize;
-        let span = detectors.local.as_ref().map_or(0, |l| lookback(l) + lookahead(l)) as usize;
+        let (back, ahead) = detectors.local.as_ref().map_or((0, 0), LocalSpec::reach);
         let track = |name| Track::new(name, capacity);
         Self {
             emission: Emission::new(source_rate, input.frame_rate),
             resizer: Resizer::new(),
             resized: Frame::new(width, height),
-            lumas: LumaRing::new((span + 1).max(2), width * height),
+            lumas: LumaRing::new((back + ahead + 1).max(2), width * height),
             local: detectors
                 .local
                 .as_ref()

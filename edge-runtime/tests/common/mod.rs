@@ -201,7 +201,16 @@ pub fn key(alert: &Alert) -> Key {
 }
 
 /// A subscriber whose session the broker keeps; it is told every event's key, repetitions too.
-pub fn subscribe(port: u16, filter: &str) -> Receiver<Key> {
+pub fn subscribe_keys(port: u16, filter: &str) -> Receiver<Key> {
+    subscribe(port, filter, |message| key(&Alert::from_json(&message.payload).unwrap()))
+}
+
+/// A subscriber whose session the broker keeps, and what `of` makes of each message.
+pub fn subscribe<T: Send + 'static>(
+    port: u16,
+    filter: &str,
+    of: impl Fn(&rumqttc::Publish) -> T + Send + 'static,
+) -> Receiver<T> {
     let mut options = rumqttc::MqttOptions::new("subscriber", "127.0.0.1", port);
     options.set_keep_alive(Duration::from_secs(5)).set_clean_session(false);
     let (client, mut connection) = rumqttc::Client::new(options, 16);
@@ -219,8 +228,7 @@ pub fn subscribe(port: u16, filter: &str) -> Receiver<Key> {
                     let _ = ready.send(());
                 }
                 Ok(Event::Incoming(Packet::Publish(message))) => {
-                    let alert = Alert::from_json(&message.payload).unwrap();
-                    if sender.send(key(&alert)).is_err() {
+                    if sender.send(of(&message)).is_err() {
                         return;
                     }
                 }

@@ -35,8 +35,8 @@ pub fn validate(detectors: &Detectors) -> Result<(), Error> {
     check(weights.iter().sum::<f64>() > 0.0, "detectors", "must have one with a positive weight")?;
     let names: Vec<String> = graph_roles(detectors).into_iter().map(|r| r.name).collect();
     check(all_differ(&names), "detectors", "must give their graphs different names")?;
-    let future = local.iter().flat_map(|l| &l.offsets).copied().max().unwrap_or(0).max(0);
-    smoothing(&detectors.smoothing, future.unsigned_abs())?;
+    let future = local.as_ref().map_or(0, |l| l.reach().1 as u32);
+    smoothing(&detectors.smoothing, future)?;
     calibration(&detectors.calibration)?;
     events(&detectors.events)
 }

@@ -164,6 +164,16 @@ pub struct LocalSpec {
     pub weight: f64,
 }
 
+impl LocalSpec {
+    /// Frames back and ahead that the network looks at.
+    #[must_use]
+    pub fn reach(&self) -> (usize, usize) {
+        let past = self.offsets.iter().copied().min().unwrap_or(0).min(0);
+        let future = self.offsets.iter().copied().max().unwrap_or(0).max(0);
+        (past.unsigned_abs() as usize, future.unsigned_abs() as usize)
+    }
+}
+
 /// The motion prior: `ln(epsilon + largest box mean of |f_t - f_{t-1}|)` on luma.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,7 +8,6 @@ use model_bundle::manifest::{InitialState, LocalSpec, StateSpec, StreamSpec};
 
 use super::{BatchNorm, Error};
 use crate::{
-    calibration::reach,
     onnx::{GraphBuilder, ModelProto, Value, Window},
     weights::Weights,
 };
@@ -70,7 +69,7 @@ pub fn build_streaming(
     }
     let mut graph = GraphBuilder::new("local");
     let frame = graph.input("frame", &[1, 1, height, width])?;
-    let (back, ahead) = reach(spec);
+    let (back, ahead) = spec.reach();
     let frames = back + ahead;
     let (all, next) = if frames == 0 {
         (frame, None)
@@ -86,7 +85,7 @@ pub fn build_streaming(
     weight[back] = 1.0 / spec.std;
     bias[0] = -spec.mean / spec.std;
     for (row, &offset) in weight.chunks_exact_mut(frames + 1).skip(1).zip(&spec.offsets) {
-        // Within the frames, by the definition of `reach`.
+        // Within the frames, by the definition of `LocalSpec::reach`.
         row[back.saturating_add_signed(offset as isize)] += 1.0 / spec.diff_scale;
         row[back] -= 1.0 / spec.diff_scale;
     }
@@ -104,7 +103,7 @@ pub fn build_streaming(
 /// stream's first frame it was always like that frame.
 #[must_use]
 pub fn states(config: &Config, spec: &LocalSpec) -> StreamSpec {
-    let (back, ahead) = reach(spec);
+    let (back, ahead) = spec.reach();
     let ring = StateSpec {
         input: "ring".into(),
         output: "next_ring".into(),

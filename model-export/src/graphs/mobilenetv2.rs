@@ -20,9 +20,9 @@ pub const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
 pub const STD: [f32; 3] = [58.395, 57.12, 57.375];
 
 /// Channels of the first convolution.
-const STEM: usize = 32;
+pub const STEM: usize = 32;
 /// Groups of blocks (table 2 of the paper): expansion, output channels, blocks, first stride.
-const GROUPS: [(usize, usize, usize, usize); 7] = [
+pub const GROUPS: [(usize, usize, usize, usize); 7] = [
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),

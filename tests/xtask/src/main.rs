@@ -17,6 +17,7 @@ mod shell;
 mod test;
 mod vm;
 mod weights;
+mod words;
 
 use std::process::ExitCode;
 

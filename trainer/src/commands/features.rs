@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use trainer::features::Error;
 use trainer::features::extract::of_video;
+use trainer::hash::hex;
 use trainer::{footage, npy};
 use video::{Clip, Reader, list_clips};
 
@@ -258,11 +259,7 @@ fn claim(args: &FeaturesArgs, source: &Source, shape: &[usize]) -> Result<()> {
         .chain_update(Sha256::digest(&source.onnx))
         .chain_update(format!("{:?} {input}", source.spec))
         .finalize();
-    let kind = Kind {
-        backbone: source.name.clone(),
-        sha256: hash.iter().map(|b| format!("{b:02x}")).collect(),
-        shape: shape.to_vec(),
-    };
+    let kind = Kind { backbone: source.name.clone(), sha256: hex(&hash), shape: shape.to_vec() };
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let path = args.out.join(KIND_FILE);
     match std::fs::read_to_string(&path) {

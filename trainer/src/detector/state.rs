@@ -11,6 +11,7 @@ use super::fused::{self, adam::Update};
 use super::parameters::Parameters;
 use super::validation::Selection;
 use super::{Bag, DetectorConfig, Error, checkpoint};
+use crate::hash::hex;
 
 /// Adam's decay rates and the constant under its division (PyTorch's defaults).
 const BETAS: (f64, f64) = (0.9, 0.999);
@@ -200,7 +201,7 @@ pub(super) fn digest(normal: &[Bag], pseudo: &[Bag]) -> String {
             }
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 #[cfg(test)]

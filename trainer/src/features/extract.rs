@@ -12,6 +12,7 @@ use video::{Clip, Frame};
 
 use super::Error;
 use crate::detector::Bag;
+use crate::hash::hex;
 use crate::{files, footage};
 
 /// Computes features with one backbone, keeping them in a folder.
@@ -45,7 +46,7 @@ impl Extractor {
             hash.update((frame.height() as u64).to_le_bytes());
             hash.update(frame.rgb());
         }
-        let key: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let key = hex(&hash.finalize());
         let path = self.cache.join(format!("{key}.f32"));
         // [1, d] or [1, cells, d]
         let shape = self.graph.outputs().first().map_or(&[][..], |output| output.shape.as_slice());

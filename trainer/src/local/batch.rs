@@ -3,7 +3,7 @@
 //! Everything about crop `i` of step `s` is drawn from a random stream of its own, so crops are made
 //! in parallel and a resumed run draws the very same ones.
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
@@ -12,6 +12,7 @@ use super::jitter::Jitter;
 use super::labels::to_cells;
 use super::view::View;
 use super::{Error, LumaClip};
+use crate::random;
 
 /// What a random stream is for.
 #[derive(Debug, Clone, Copy)]
@@ -25,9 +26,7 @@ pub(super) enum Purpose {
 
 /// The random stream number `index` of a purpose.
 pub(super) fn random(seed: u64, purpose: Purpose, index: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(((purpose as u64) << 56) | index);
-    rng
+    random::stream(seed, purpose as u8, index)
 }
 
 /// Inputs and cell labels of one step.

@@ -17,16 +17,19 @@ use crate::local::Tensors;
 /// # Errors
 /// [`Error::Weights`] names the tensor that is missing or misshapen.
 pub fn backbone(network: &Network, weights: &Weights) -> Result<Tensors, Error> {
-    let parameters = network.parameters().into_iter().map(|p| (p.name, p.shape));
-    let statistics = network.statistics().map(|(name, length)| (name, vec![length]));
-    parameters
-        .filter(|(name, _)| name.starts_with("features."))
-        .chain(statistics)
+    backbone_shapes(network)
         .map(|(name, shape)| {
             let values = weights.tensor(&name, &shape)?;
             Ok((name, Tensor::from_slice(values, shape, &Device::Cpu)?))
         })
         .collect()
+}
+
+/// Names and shapes of the network's tensors, all but the projection's.
+fn backbone_shapes(network: &Network) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let parameters = network.parameters().into_iter().map(|p| (p.name, p.shape));
+    let statistics = network.statistics().map(|(name, length)| (name, vec![length]));
+    parameters.filter(|(name, _)| name.starts_with("features.")).chain(statistics)
 }
 
 /// The tensors on a device, if all but the projection are there.
@@ -35,10 +38,7 @@ pub(super) fn checked(
     tensors: &Tensors,
     device: &Device,
 ) -> Result<Tensors, Error> {
-    let parameters = network.parameters().into_iter().map(|p| (p.name, p.shape));
-    let statistics = network.statistics().map(|(name, length)| (name, vec![length]));
-    let backbone = parameters.filter(|(name, _)| name.starts_with("features."));
-    let checked = backbone.chain(statistics).map(|(name, shape)| match tensors.get(&name) {
+    let checked = backbone_shapes(network).map(|(name, shape)| match tensors.get(&name) {
         Some(tensor) if tensor.dims() == shape => Ok((name, tensor.to_device(device)?)),
         Some(tensor) => Err(candle_core::Error::Msg(format!(
             "the student's tensor {name} has shape {:?}, not {shape:?}",

@@ -20,6 +20,8 @@
 //! exactly what is exported.
 
 use candle_core::{Result, Tensor, bail};
+use model_export::graphs::tsm_mobilenetv2::SHIFT;
+use model_export::graphs::{i3d, mobilenetv2};
 
 use super::layer::{Kind, Layer};
 use crate::local::{Parameter, Tensors};
@@ -28,8 +30,6 @@ use crate::local::{Parameter, Tensors};
 const EPSILON: f64 = 1e-5;
 /// Frames of a snippet.
 pub const SNIPPET: usize = 16;
-/// One channel in so many comes from the frame before.
-pub const SHIFT_DIVISOR: usize = 8;
 
 /// Blocks of one shape, one after the other (table 2 of the paper).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,16 +62,12 @@ impl Default for Architecture {
     fn default() -> Self {
         let group =
             |(expansion, channels, blocks, stride)| Group { expansion, channels, blocks, stride };
-        let groups = [
-            (1, 16, 1, 1),
-            (6, 24, 2, 2),
-            (6, 32, 3, 2),
-            (6, 64, 4, 2),
-            (6, 96, 3, 1),
-            (6, 160, 3, 2),
-            (6, 320, 1, 1),
-        ];
-        Self { stem: 32, groups: groups.map(group).to_vec(), last: 1280, features: 1024 }
+        Self {
+            stem: mobilenetv2::STEM,
+            groups: mobilenetv2::GROUPS.map(group).to_vec(),
+            last: mobilenetv2::FEATURE_SIZE,
+            features: i3d::FEATURE_SIZE,
+        }
     }
 }
 
@@ -305,7 +301,7 @@ impl Past {
     /// `x` `[f, c, h, w]` with its first `c / 8` channels from the frame before.
     fn shift(&self, x: &Tensor) -> Result<Tensor> {
         let (frames, channels, _, _) = x.dims4()?;
-        let shifted = channels / SHIFT_DIVISOR;
+        let shifted = channels / SHIFT;
         if shifted == 0 {
             return Ok(x.clone());
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use model_export::graphs::mobilenetv2::{MEAN, STD};
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -19,6 +19,8 @@ use super::Error;
 use super::config::StudentConfig;
 use super::network::SNIPPET;
 use crate::files;
+use crate::hash::hex;
+use crate::random;
 
 /// What a random stream is for.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +35,7 @@ pub(super) enum Purpose {
 
 /// The random stream number `index` of a purpose.
 pub(super) fn random(seed: u64, purpose: Purpose, index: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(((purpose as u64) << 56) | index);
-    rng
+    random::stream(seed, purpose as u8, index)
 }
 
 /// Frames at the student's size in a folder.
@@ -70,8 +70,7 @@ impl Store {
             .chain_update(format!("{} {}", self.width, self.height))
             .chain_update(&bytes)
             .finalize();
-        let name: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-        let name = format!("{name}.rgb");
+        let name = format!("{}.rgb", hex(&hash));
         let path = self.folder.join(&name);
         if !fs::metadata(&path).is_ok_and(|there| there.len() == bytes.len() as u64) {
             let io = |source| Error::Io { path: path.clone(), source };
@@ -219,7 +218,7 @@ impl Samples {
                 values.iter().for_each(|value| hash.update(value.to_le_bytes()));
             }
         }
-        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        hex(&hash.finalize())
     }
 
     /// Mean and standard deviation of each of the teacher's values over all snippets. Where a value

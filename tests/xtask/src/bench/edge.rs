@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::python::environment;
+use super::report::Report;
 use crate::shell::{Failure, command, execute, output, quiet, root, target};
 use crate::{install, weights};
 
@@ -57,24 +59,6 @@ impl Options {
     }
 }
 
-/// What one run of one program has reported.
-struct Run(String);
-
-impl Run {
-    /// A number of the report, by its name; of an object by the name of its member.
-    fn number(&self, name: &str) -> Result<f64, Failure> {
-        let mut rest = self.0.as_str();
-        for part in name.split('.') {
-            let missing = || Failure::work(format!("a report without {name}: {}", self.0));
-            let key = format!("\"{part}\":");
-            rest = &rest[rest.find(&key).ok_or_else(missing)? + key.len()..];
-        }
-        let end = rest.find([',', '}', '\n']).unwrap_or(rest.len());
-        let wrong = |_| Failure::work(format!("{name} is no number in {}", self.0));
-        rest[..end].trim().parse().map_err(wrong)
-    }
-}
-
 /// Runs the benchmark; the table goes to standard output.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let options = Options::parse(args)?;
@@ -110,7 +94,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     let mut runs = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
         for (who, mut program) in [ours(), theirs()].into_iter().enumerate() {
-            runs[who].push(Run(output(&mut program)?));
+            runs[who].push(Report(output(&mut program)?));
         }
         eprint!("\rround {} of {ROUNDS} ", round + 1);
     }
@@ -120,9 +104,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
 }
 
 /// The figures side by side, each the median of all rounds.
-fn table(runs: &[Vec<Run>; 2], options: &Options, load: &str) -> Result<String, Failure> {
+fn table(runs: &[Vec<Report>; 2], options: &Options, load: &str) -> Result<String, Failure> {
     let medians = |name: &str| -> Result<[f64; 2], Failure> {
-        let of = |runs: &Vec<Run>| {
+        let of = |runs: &Vec<Report>| {
             let mut values =
                 runs.iter().map(|run| run.number(name)).collect::<Result<Vec<f64>, _>>()?;
             values.sort_by(f64::total_cmp);
@@ -239,12 +223,7 @@ fn python(options: &Options) -> Result<PathBuf, Failure> {
         ));
     }
     eprintln!("Fetching {} from PyPI into {}", PACKAGES.join(", "), venv.display());
-    execute(command("python3", ["-m", "venv"]).arg(&venv))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    let mut install = command(&own.to_string_lossy(), pip);
-    execute(install.args(PACKAGES))
-        .map_err(|e| Failure::unavailable(format!("{e}; is the package index within reach?")))?;
-    Ok(own)
+    environment(&venv, PACKAGES)
 }
 
 #[cfg(test)]
@@ -268,7 +247,7 @@ mod tests {
     fn the_table_has_medians_and_ratios() {
         let run = |fps: f64| {
             let times = "{\"p50\": 1.0, \"p90\": 2.0, \"p99\": 3.0}";
-            Run(format!(
+            Report(format!(
                 "{{\n  \"frames_per_second\": {fps},\n  \"frame_ms\": {times},\n  \
                  \"processor_ms\": 1, \"memory_peak_bytes\": 1048576, \"score_sum\": 4.5,\"acknowledged_ms\": {times}\n}}"
             ))

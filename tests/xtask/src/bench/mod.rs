@@ -6,6 +6,7 @@ mod edge;
 mod local;
 mod python;
 mod quantize;
+mod report;
 mod soak;
 mod student;
 mod train;

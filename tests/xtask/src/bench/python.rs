@@ -42,14 +42,19 @@ impl Needs {
             )));
         }
         eprintln!("{what} is not installed: fetching it from PyPI into {}", venv.display());
-        if !own.exists() {
-            execute(command("python3", ["-m", "venv"]).arg(&venv))?;
-        }
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        let mut install = command(&own.to_string_lossy(), pip);
-        execute(install.args(self.packages)).map_err(|e| {
-            Failure::unavailable(format!("{e}; is the package index within reach?"))
-        })?;
-        Ok(own)
+        environment(&venv, self.packages)
     }
+}
+
+/// The Python of an environment, made if it is not there, with these packages.
+pub fn environment(venv: &Path, packages: &[&str]) -> Result<PathBuf, Failure> {
+    let python = venv.join("bin/python");
+    if !python.exists() {
+        execute(command("python3", ["-m", "venv"]).arg(venv))?;
+    }
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let mut install = command(&python.to_string_lossy(), pip);
+    execute(install.args(packages))
+        .map_err(|e| Failure::unavailable(format!("{e}; is the package index within reach?")))?;
+    Ok(python)
 }

@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use super::python::Needs;
 use crate::shell::{Failure, command, execute, root, target};
+use crate::words::Words;
 use crate::{install, weights};
 
 /// The peer, in the version of ONNX Runtime that the camera program runs.
@@ -44,25 +45,13 @@ impl Options {
             python: None,
             no_install: false,
         };
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let (name, given) = match arg.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_string())),
-                None => (arg.as_str(), None),
-            };
-            let mut value = || {
-                let value = given.clone().or_else(|| args.next().cloned());
-                value.ok_or_else(|| Failure::usage(format!("bench quantize: {name} needs a value")))
-            };
-            let number = |text: String| match text.parse() {
-                Ok(n) if (1..=1000).contains(&n) => Ok(n),
-                _ => Err(Failure::usage(format!("bench quantize: {name} {text}: 1 to 1000"))),
-            };
+        let mut words = Words::new("bench quantize", args);
+        while let Some(name) = words.option() {
             match name {
-                "--footage" => options.footage = value()?.into(),
-                "--checkpoint" => options.checkpoint = Some(value()?.into()),
+                "--footage" => options.footage = words.value()?.into(),
+                "--checkpoint" => options.checkpoint = Some(words.value()?.into()),
                 "--models" => {
-                    options.models = value()?.split(',').map(String::from).collect();
+                    options.models = words.value()?.split(',').map(String::from).collect();
                     if let Some(other) =
                         options.models.iter().find(|m| !BACKBONES.contains(&m.as_str()))
                     {
@@ -73,12 +62,12 @@ impl Options {
                         )));
                     }
                 }
-                "--samples" => options.samples = number(value()?)?,
-                "--held-out" => options.held_out = number(value()?)?,
-                "--threads" => options.threads = number(value()?)?,
-                "--python" => options.python = Some(value()?.into()),
+                "--samples" => options.samples = words.number(1..=1000)?,
+                "--held-out" => options.held_out = words.number(1..=1000)?,
+                "--threads" => options.threads = words.number(1..=1000)?,
+                "--python" => options.python = Some(words.value()?.into()),
                 "--no-install" => options.no_install = true,
-                _ => return Err(Failure::usage(format!("bench quantize: no option '{arg}'"))),
+                _ => return Err(words.unknown()),
             }
         }
         Ok(options)

@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::report::Report;
 use crate::shell::{Failure, command, execute, root, target};
+use crate::words::Words;
 use crate::{install, weights};
 
 /// Frames a second that a camera gives.
@@ -25,29 +27,15 @@ impl Options {
     fn parse(args: &[String]) -> Result<Self, Failure> {
         let (mut normal, mut weights, mut no_install) = (None, None, false);
         let (mut rounds, mut frames) = (5, 500);
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let (name, given) = match arg.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_string())),
-                None => (arg.as_str(), None),
-            };
-            let mut value = || {
-                let value = given.clone().or_else(|| args.next().cloned());
-                value.ok_or_else(|| Failure::usage(format!("bench student: {name} needs a value")))
-            };
-            let number = |text: String, least| match text.parse() {
-                Ok(n) if (least..=100_000).contains(&n) => Ok(n),
-                _ => {
-                    Err(Failure::usage(format!("bench student: {name} {text}: {least} to 100000")))
-                }
-            };
+        let mut words = Words::new("bench student", args);
+        while let Some(name) = words.option() {
             match name {
-                "--normal" => normal = Some(value()?.into()),
-                "--weights" => weights = Some(value()?.into()),
-                "--rounds" => rounds = number(value()?, 1)?,
-                "--frames" => frames = number(value()?, 100)?,
+                "--normal" => normal = Some(words.value()?.into()),
+                "--weights" => weights = Some(words.value()?.into()),
+                "--rounds" => rounds = words.number(1..=100_000)?,
+                "--frames" => frames = words.number(100..=100_000)?,
                 "--no-install" => no_install = true,
-                _ => return Err(Failure::usage(format!("bench student: no option '{arg}'"))),
+                _ => return Err(words.unknown()),
             }
         }
         let missing = "bench student: --normal DIR, videos by which the backbone is quantized";
@@ -104,14 +92,9 @@ fn measure(bundle: &Path, frames: usize) -> Result<f64, Failure> {
         .envs(weights::environment())
         .output()
         .map_err(|e| Failure::unavailable(format!("cannot start {}: {e}", program.display())))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    // The one figure that is wanted; its line is `"processor_ms": 1.234,`.
-    let ms = text.lines().find_map(|line| {
-        let value = line.trim().strip_prefix("\"processor_ms\":")?;
-        value.trim().trim_end_matches(',').parse::<f64>().ok()
-    });
-    match ms {
-        Some(ms) if output.status.success() && ms > 0.0 => Ok(ms),
+    let report = Report(String::from_utf8_lossy(&output.stdout).into_owned());
+    match report.number("processor_ms") {
+        Ok(ms) if output.status.success() && ms > 0.0 => Ok(ms),
         _ => Err(Failure::work(format!(
             "edge-runtime bench failed: {}",
             String::from_utf8_lossy(&output.stderr).trim()

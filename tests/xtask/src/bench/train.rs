@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::python::Needs;
 use crate::shell::{Failure, command, execute, root, target};
+use crate::words::Words;
 
 const PYTORCH: Needs = Needs {
     bench: "train",
@@ -27,26 +28,14 @@ struct Options {
 impl Options {
     fn parse(args: &[String]) -> Result<Self, Failure> {
         let mut options = Self { rounds: 7, threads: 2, python: None, no_install: false };
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let (name, given) = match arg.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_string())),
-                None => (arg.as_str(), None),
-            };
-            let mut value = || {
-                let value = given.clone().or_else(|| args.next().cloned());
-                value.ok_or_else(|| Failure::usage(format!("bench train: {name} needs a value")))
-            };
-            let number = |text: String| match text.parse() {
-                Ok(n) if (1..=1000).contains(&n) => Ok(n),
-                _ => Err(Failure::usage(format!("bench train: {name} {text}: 1 to 1000"))),
-            };
+        let mut words = Words::new("bench train", args);
+        while let Some(name) = words.option() {
             match name {
-                "--rounds" => options.rounds = number(value()?)?,
-                "--threads" => options.threads = number(value()?)?,
-                "--python" => options.python = Some(value()?.into()),
+                "--rounds" => options.rounds = words.number(1..=1000)?,
+                "--threads" => options.threads = words.number(1..=1000)?,
+                "--python" => options.python = Some(words.value()?.into()),
                 "--no-install" => options.no_install = true,
-                _ => return Err(Failure::usage(format!("bench train: no option '{arg}'"))),
+                _ => return Err(words.unknown()),
             }
         }
         Ok(options)

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use crate::install::{self, Package};
 use crate::shell::{Failure, command, quiet};
+use crate::words::Words;
 use capability::Capability;
 use toolkit::Toolkit;
 
@@ -30,21 +31,13 @@ struct Options {
 impl Options {
     fn parse(args: &[String]) -> Result<Self, Failure> {
         let (mut out, mut capability, mut no_install) = (None, Capability::HOPPER, false);
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let (name, given) = match arg.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_string())),
-                None => (arg.as_str(), None),
-            };
-            let mut value = || {
-                let value = given.clone().or_else(|| args.next().cloned());
-                value.ok_or_else(|| Failure::usage(format!("cuda: {name} needs a value")))
-            };
+        let mut words = Words::new("cuda", args);
+        while let Some(name) = words.option() {
             match name {
-                "--out" => out = Some(PathBuf::from(value()?)),
-                "--compute-cap" => capability = Capability::parse(&value()?)?,
+                "--out" => out = Some(PathBuf::from(words.value()?)),
+                "--compute-cap" => capability = Capability::parse(words.value()?)?,
                 "--no-install" => no_install = true,
-                _ => return Err(Failure::usage(format!("cuda: no option '{arg}'"))),
+                _ => return Err(words.unknown()),
             }
         }
         let out = out.ok_or_else(|| Failure::usage("cuda: --out DIR is needed"))?;

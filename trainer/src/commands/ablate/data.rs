@@ -68,7 +68,7 @@ impl Data {
         let work = args.out.join("work");
         let (input, training) = (&footage.input, &footage.training);
         let mut features = semantic::Features::new(config, input, training, &work, backend, stop)?;
-        let (_, pseudo) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
+        let (_, pseudo) = pseudo::make(&composite, config.pseudo_clips, Some(&mut features), stop)?;
 
         let progress = Progress::new("features of test videos", clips.len());
         let mut test = Vec::new();

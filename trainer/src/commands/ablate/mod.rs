@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use trainer::detector::{self, Bag, DetectorConfig};
 use trainer::device::DeviceChoice;
 use trainer::evaluation::{average_precision, roc_auc};
+use trainer::hash::hex;
 
 use super::train::config::TrainConfig;
 use super::train::flags::LossFlags;
@@ -229,7 +230,7 @@ impl One<'_> {
             bags(std::slice::from_ref(bag), &mut hash);
             hash.update(abnormal.iter().map(|a| u8::from(*a)).collect::<Vec<_>>());
         }
-        Ok(hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect())
+        Ok(hex(&hash.finalize()[..8]))
     }
 }
 

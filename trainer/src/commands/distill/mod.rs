@@ -13,6 +13,7 @@ use model_export::weights::{self, Weights};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use trainer::device::DeviceChoice;
+use trainer::hash::hex;
 use trainer::student::{self, Architecture, Network, Progress, Trained, Validation, initial};
 
 use super::train::metrics::Metrics;
@@ -231,8 +232,4 @@ fn identity(
         footage.validation.hash()
     );
     Ok(hex(&Sha256::digest(text.as_bytes())[..8]))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -10,6 +10,7 @@ use model_export::graphs::i3d;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use trainer::features::Extractor;
+use trainer::hash::hex;
 use trainer::student::network::SNIPPET;
 use trainer::student::{Clip, Footage, Samples, Store};
 use trainer::synthesis::{Composite, NormalClip, PseudoClip, Synthesizer};
@@ -109,7 +110,7 @@ impl Teacher {
         let teacher = semantic::build(&semantic, &plan, &footage.training, backend)?;
         let (_, graph) = teacher.load(backend)?;
         let bytes = teacher.bytes(backend.kind());
-        let hash = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let hash = hex(&Sha256::digest(bytes));
         Ok(Self {
             extractor: Extractor::new(graph, bytes, plan.snippet, &work.join("features")),
             store: Store::new(&work.join("frames"), config.student.width, config.student.height),

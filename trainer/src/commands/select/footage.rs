@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use trainer::evaluation::Labels;
 use trainer::footage;
+use trainer::hash::hex;
 use trainer::local::LumaClip;
 use trainer::selection::{Family, Truth, truth_of};
 use trainer::synthesis::composite::MIN_CLIP_FRAMES;
@@ -123,7 +124,7 @@ impl Probes {
                 hash.update(probe.truth.iter().map(|t| *t as u8).collect::<Vec<_>>());
             }
         }
-        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        hex(&hash.finalize())
     }
 }
 

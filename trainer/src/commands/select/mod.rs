@@ -14,6 +14,7 @@ use inference::Backend;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use trainer::device::DeviceChoice;
+use trainer::hash::hex;
 use trainer::selection::{
     Family, Figures, Fusion, LeftOut, Measured, OtherCamera, Record, measure,
 };
@@ -357,6 +358,6 @@ impl Study<'_> {
             .chain_update(config)
             .chain_update(serde_json::to_string(&shown)?)
             .finalize();
-        Ok(hash.iter().take(8).map(|b| format!("{b:02x}")).collect())
+        Ok(hex(&hash[..8]))
     }
 }

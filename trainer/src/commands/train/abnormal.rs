@@ -9,6 +9,7 @@ use model_bundle::manifest::InputSpec;
 use sha2::{Digest, Sha256};
 use trainer::detector::Bag;
 use trainer::footage;
+use trainer::hash::hex;
 use trainer::synthesis::plan::content_hash;
 use trainer::synthesis::run::made_clips;
 use video::{Clip, list_clips};
@@ -41,7 +42,7 @@ impl Abnormal {
         for clip in &clips {
             hash.update(content_hash(&clip.path)?);
         }
-        Ok(Self { what: "features of abnormal clips", clips, hash: hex(hash) })
+        Ok(Self { what: "features of abnormal clips", clips, hash: hex(&hash.finalize()) })
     }
 
     /// The clips in the output of `trainer synth run`.
@@ -58,7 +59,7 @@ impl Abnormal {
         if clips.is_empty() {
             bail!(Usage(format!("{}: all clips were rejected", folder.display())));
         }
-        Ok(Self { what: "features of synthesized clips", clips, hash: hex(hash) })
+        Ok(Self { what: "features of synthesized clips", clips, hash: hex(&hash.finalize()) })
     }
 
     /// One bag for each clip, at the model's size and rate and of up to `limit` model frames. Which of its
@@ -83,8 +84,4 @@ impl Abnormal {
         }
         Ok(bags)
     }
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 use inference::Backend;
 use model_bundle::manifest::{Detectors, StreamSpec};
-use model_export::calibration::{reach, record};
+use model_export::calibration::record;
 use model_export::pack::checkpoint::write_golden;
 use model_export::pack::{GoldenInput, InputTensor};
 use serde::Serialize;
@@ -88,7 +88,7 @@ fn golden(content: &Content<'_>) -> Result<()> {
                 GoldenInput::single(&spec.graph, "stack", shape, local_stack(spec, &luma, centre))
             }
             Some(stream) => {
-                let (back, ahead) = reach(spec);
+                let (back, ahead) = spec.reach();
                 let last = (centre + ahead).min(luma.len().saturating_sub(1));
                 let frames = luma[last.saturating_sub(back + ahead)..=last].iter();
                 let frames = frames.map(|luma| luma.iter().map(|&v| v.into()).collect());

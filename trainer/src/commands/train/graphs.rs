@@ -21,16 +21,22 @@ pub struct Exported {
 
 impl Exported {
     /// Quantizes a model with calibration samples, each a tensor for every input.
+    ///
+    /// Ranges are all of what calibration saw, for backbone and local network alike. Narrower ones (least
+    /// squared error, percentiles) are better on footage like it and far worse on other
+    /// (docs/design/quantization.md), and what the camera is there for is not like it: the rare extreme is
+    /// the very thing that the local network is for, and giving it up for a finer step elsewhere costs
+    /// several logits at the peak of an event, the whole range a tenth of one.
     pub fn quantized(
         name: &'static str,
         model: &ModelProto,
         samples: &mut dyn Iterator<Item = Vec<Vec<f32>>>,
-        method: Method,
         backend: &dyn Backend,
     ) -> Result<Self> {
         let fp32 = onnx::to_bytes(model);
         // What makes the stack inside a local graph that streams: luma levels stay what they are.
         let keep_float = vec![graphs::local::STACK_NODES.to_owned()];
+        let method = Method::MinMax;
         let options = Options { method, keep_float, layer_errors: false, ..Options::default() };
         let quantized = quantize(model, samples, &options, backend)
             .with_context(|| format!("quantizing graph {name}"))?;

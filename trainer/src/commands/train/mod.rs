@@ -22,13 +22,13 @@ use candle_core::Device;
 use clap::Args;
 use inference::{Backend, BackendKind, BackendOptions, Engine, best_backend, open_backend, stack};
 use model_bundle::manifest::{Calibration, Detectors, LocalSpec, MotionSpec, ZScore};
-use model_export::calibration::{reach, record};
+use model_export::calibration::record;
 use model_export::graphs::local as local_graph;
 use model_export::onnx::{self, ModelProto};
-use model_export::quantize::Method;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use trainer::device::DeviceChoice;
+use trainer::hash::hex;
 use trainer::local::{self, LocalConfig, LumaClip, TrainedLocal};
 use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
 
@@ -184,10 +184,8 @@ fn train(
         backend,
         stop,
     )?;
-    let (pseudo, mut bags) = pseudo::make(&composite, config.pseudo_clips, &mut features, stop)?;
-    if !config.semantic.composite {
-        bags.clear();
-    }
+    let seen = config.semantic.composite.then_some(&mut features);
+    let (pseudo, mut bags) = pseudo::make(&composite, config.pseudo_clips, seen, stop)?;
     for clips in synthesized.iter().chain(&abnormal) {
         let limit = config.max_normal_frames;
         bags.extend(clips.bags(&mut features, &footage.input, limit, stop)?);
@@ -336,13 +334,10 @@ fn export_local(
     let size = footage[0].first().map_or((0, 0), |clip| (clip.width, clip.height));
     let size = local_graph::Config { width: size.0, height: size.1 };
     let weights = weights("local detector", &trained.tensors)?;
-    // The rare extreme is the very thing this network is for: ranges that give it up for a finer
-    // step elsewhere (least squared error, percentiles) cost several logits at the peak of an event,
-    // the whole range a tenth of one.
     let quantized = |model: &ModelProto, samples: &mut dyn Iterator<Item = _>| {
-        Exported::quantized("local", model, samples, Method::MinMax, backend)
+        Exported::quantized("local", model, samples, backend)
     };
-    let (back, ahead) = reach(&spec);
+    let (back, ahead) = spec.reach();
     let starts = |length: usize| {
         footage.into_iter().flat_map(move |clips| {
             let lengths: Vec<usize> = clips.iter().map(|clip| clip.frames.len()).collect();
@@ -394,8 +389,7 @@ fn identity(config: &TrainConfig, seed: u64, footage: &[(&str, &str)]) -> Result
     if let Some(file) = &config.semantic.weights {
         // Another file may have come to the same place.
         let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-        text.extend(Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")));
+        text += &hex(&Sha256::digest(&bytes));
     }
-    let hash = Sha256::digest(text.as_bytes());
-    Ok(hash.iter().take(8).map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&Sha256::digest(text.as_bytes())[..8]))
 }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use model_bundle::manifest::InputSpec;
 use sha2::{Digest, Sha256};
 use trainer::footage;
+use trainer::hash::hex;
 use trainer::synthesis::NormalClip;
 use trainer::synthesis::composite::MIN_CLIP_FRAMES;
 use video::{Reader, list_clips};
@@ -70,7 +71,7 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
         input.width,
         input.height
     );
-    let hash = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hex(&hash.finalize());
     Ok(Normals { input, training, held_out, hash })
 }
 

@@ -15,11 +15,12 @@ use super::semantic::Features;
 /// Clips made at once: their colour frames are in memory together.
 const AT_ONCE: usize = 8;
 
-/// Pseudo clips `0..count`: luma with labels for the local detector, features for the semantic one.
+/// Pseudo clips `0..count`: luma with labels for the local detector and, where they are given, features
+/// for the semantic one.
 pub fn make(
     synthesizer: &dyn Synthesizer,
     count: usize,
-    features: &mut Features,
+    mut features: Option<&mut Features>,
     stop: &AtomicBool,
 ) -> Result<(Vec<LumaClip>, Vec<Bag>)> {
     let progress = Progress::new("pseudo-abnormal clips", count);
@@ -32,7 +33,9 @@ pub fn make(
             .map(|index| synthesizer.synthesize(index as u64))
             .collect::<Result<_, _>>()?;
         for clip in made {
-            bags.push(features.pseudo(&clip)?);
+            if let Some(features) = &mut features {
+                bags.push(features.pseudo(&clip)?);
+            }
             clips.push(LumaClip::new(&clip.frames, Some(&clip.labels)));
             progress.step();
         }

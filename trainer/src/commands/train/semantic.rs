@@ -8,7 +8,6 @@ use candle_core::Device;
 use inference::{Backend, snippet};
 use model_bundle::manifest::{InputSpec, SemanticSpec, SnippetSpec, ZScore};
 use model_export::calibration::{WARM_UP, record};
-use model_export::quantize::Method;
 use model_export::{graphs, onnx};
 use trainer::detector::{self, Bag, TrainedDetector};
 use trainer::features::{Extractor, changed};
@@ -25,11 +24,6 @@ use crate::commands::Usage;
 /// Snippets of normal footage by which the backbone is quantized: with a dozen, the features'
 /// cosine to fp32 no longer grows.
 const CALIBRATION_SNIPPETS: usize = 12;
-
-/// Ranges of the backbone's activations: all of what calibration saw. Narrower ones are better on footage
-/// like it and far worse on other, and what the camera is there for is not like it
-/// (docs/design/quantization.md).
-const RANGES: Method = Method::MinMax;
 
 /// The backbone with its features of the training clips.
 pub struct Features {
@@ -105,7 +99,7 @@ pub fn build(
             progress.step();
             vec![tensor(spec, &normals[clip].frames[first..first + spec.frames as usize])]
         });
-        return Exported::quantized("backbone", &model, &mut samples, RANGES, backend);
+        return Exported::quantized("backbone", &model, &mut samples, backend);
     };
     // As many frames in all, each behind the frames that its states come from.
     let count = CALIBRATION_SNIPPETS * spec.frames as usize;
@@ -119,7 +113,7 @@ pub fn build(
         let sample = record(graph.as_mut(), stream, frame_tensors(spec, frames));
         sample.map_err(|error| failed = Some(error)).ok()
     });
-    let exported = Exported::quantized("backbone", &model, &mut samples, RANGES, backend);
+    let exported = Exported::quantized("backbone", &model, &mut samples, backend);
     drop(samples);
     match failed {
         Some(error) => Err(error).context("recording the backbone's states"),

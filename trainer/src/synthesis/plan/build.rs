@@ -11,12 +11,13 @@ use sha2::{Digest, Sha256};
 use video::{Frame, Reader, encode_jpeg};
 
 use super::cache::Cache;
-use super::line::{CompositeJob, Plan, PlanLine, PromptFrom, Scene, Scores, hex};
+use super::line::{CompositeJob, Plan, PlanLine, PromptFrom, Scene, Scores};
 use super::pool::{self, PoolFrame, Video};
 use super::select::{Score, score, select};
 use super::{DiffusionJob, Error};
 use crate::clip::Clip;
 use crate::footage;
+use crate::hash::hex;
 use crate::synthesis::classes::{Class, Classes};
 use crate::synthesis::refine::{PromptRefiner, RefineError};
 

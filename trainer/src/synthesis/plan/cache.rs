@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::line::hex;
+use crate::hash::hex;
 use crate::{files, npy};
 
 /// A folder of small files, each named by what it depends on. What is damaged or half there counts as

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use crate::hash::hex;
 use crate::synthesis::classes::Diffusion;
 use crate::synthesis::{CompositeConfig, KindRates};
 
@@ -174,11 +175,6 @@ impl PlanLine {
         ]);
         hex(&Sha256::digest(content.to_string()))[..ID].to_owned()
     }
-}
-
-/// Lower-case hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Plan {

@@ -20,5 +20,4 @@ pub(crate) use line::tests;
 pub use build::content_hash;
 pub use build::{Planned, Planner};
 pub use error::Error;
-pub(crate) use line::hex;
 pub use line::{CompositeJob, DiffusionJob, Plan, PlanLine, PromptFrom, Scene, Scores};

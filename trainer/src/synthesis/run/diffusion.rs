@@ -10,7 +10,8 @@ use video::Frame;
 
 use super::{RenderError, Rendered, Renderer, RunError, Step};
 use crate::device::peak_memory;
-use crate::synthesis::plan::{DiffusionJob, PlanLine, content_hash, hex};
+use crate::hash::hex;
+use crate::synthesis::plan::{DiffusionJob, PlanLine, content_hash};
 use crate::wan::transformer::TransformerConfig;
 use crate::wan::vae::VaeConfig;
 use crate::wan::{Error, Options, Pipeline, Progress, Prompt, Request};

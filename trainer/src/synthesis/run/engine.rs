@@ -13,7 +13,8 @@ use video::{Frame, Reader, Writer};
 use super::manifest::{ClipFile, Record, Seconds, Status};
 use super::quality::{Inspector, Quality};
 use super::{RenderError, Rendered, Renderer, Step, labels};
-use crate::synthesis::plan::{Plan, PlanLine, hex};
+use crate::hash::hex;
+use crate::synthesis::plan::{Plan, PlanLine};
 use crate::synthesis::store::{Store, StoreError};
 
 /// Largest picture of an initial frame that is decoded, in bytes of its file.

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use video::Frame;
 
 use super::*;
-use crate::synthesis::plan::{Plan, hex};
+use crate::hash::hex;
+use crate::synthesis::plan::Plan;
 use crate::synthesis::store::Store;
 
 /// A picture with a bar at `x`.
