@@ -93,8 +93,11 @@ impl Optimizer {
             let Some(grad) = grads.get(&slot.value) else {
                 bail!("tensor {} got no gradient", slot.parameter.name);
             };
+            // A variable's gradient still refers to what it was computed from: moments made of it would
+            // keep every step's tensors.
+            let grad = grad.detach();
             let decay = if slot.parameter.decays { rates.weight_decay } else { 0.0 };
-            slot.first = ((&slot.first * BETA1)? + (grad * (1.0 - BETA1))?)?;
+            slot.first = ((&slot.first * BETA1)? + (&grad * (1.0 - BETA1))?)?;
             slot.second = ((&slot.second * BETA2)? + (grad.sqr()? * (1.0 - BETA2))?)?;
             let root = ((&slot.second * correct_second)?.sqrt()? + EPSILON)?;
             let update = ((&slot.first * correct_first)? / root)?;
@@ -180,6 +183,27 @@ mod tests {
         assert!((got(&optimizer.weights()["w"]) - w).abs() < 1e-6);
         assert!((got(&optimizer.averaged()["w"]) - average).abs() < 1e-6);
         assert_eq!(optimizer.steps_taken(), 2);
+    }
+
+    #[test]
+    fn moments_do_not_keep_what_a_gradient_was_computed_from() {
+        let parameters =
+            ["a", "b"].map(|name| Parameter { name: name.into(), shape: vec![1], decays: false });
+        let start = Tensor::new(&[2f32], &Device::Cpu).unwrap();
+        let start = parameters.iter().map(|p| (p.name.clone(), start.clone())).collect();
+        let mut optimizer = Optimizer::new(parameters.into(), &start).unwrap();
+        let weights = optimizer.weights();
+        // The gradient of each is the other.
+        let product = (&weights["a"] * &weights["b"]).unwrap();
+        let grads = product.sum_all().unwrap().backward().unwrap();
+        let rates = StepRates { learning_rate: 0.1, weight_decay: 0.0, average_decay: 0.5 };
+        optimizer.step(&grads, rates).unwrap();
+        for slot in &optimizer.slots {
+            for kept in [&slot.first, &slot.second, &slot.average] {
+                let reached = kept.sum_all().unwrap().backward().unwrap();
+                assert!(weights.values().all(|weight| reached.get(weight).is_none()));
+            }
+        }
     }
 
     #[test]
