@@ -13,4 +13,5 @@ mod common;
 mod delivery;
 mod replay;
 mod site;
+mod student;
 mod training;
