@@ -15,7 +15,7 @@ pub mod footage;
 pub mod hash;
 pub mod local;
 pub mod npy;
-mod random;
+pub mod random;
 pub mod scene;
 pub mod selection;
 pub mod student;

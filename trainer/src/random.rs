@@ -5,7 +5,8 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 /// The random stream number `index`, below 2^56, of a purpose.
-pub(crate) fn stream(seed: u64, purpose: u8, index: u64) -> ChaCha8Rng {
+#[must_use]
+pub fn stream(seed: u64, purpose: u8, index: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream((u64::from(purpose) << 56) | index);
     rng

@@ -30,13 +30,14 @@ fn every_case_holds_on_the_processor() {
         assert!(text.contains(row["case"].as_str().unwrap()), "{text}");
     }
     // Every variable was compared: 2 + 2 · 11 + 2 · 2 + 2 · 2 + 2 + 4 of UR-DMU and its discriminator,
-    // 6 · 3 + 2 of the local network.
+    // 6 · 3 + 2 of the local network, 10 · 3 + 2 of the student's small one.
     let why = |case: &str| {
         let row = rows.iter().find(|row| row["case"] == case).unwrap();
         row["why"].as_str().unwrap().to_owned()
     };
     assert!(why("semantic-gradients").starts_with("38 variables, "), "{text}");
     assert!(why("local-gradients").starts_with("20 variables, "), "{text}");
+    assert!(why("student-gradients").starts_with("32 variables, "), "{text}");
     assert!(why("denoise-5b").starts_with("median of 3 steps of 2 passes, 144 tokens"), "{text}");
     assert!(rows.iter().any(|row| row["seconds"].as_f64().is_some_and(|s| s > 0.0)));
 }

@@ -77,16 +77,29 @@ impl Layer {
         Ok(())
     }
 
-    /// The same from candle's own operations. A depthwise convolution is the sum of its nine taps:
-    /// candle would run a convolution for each of hundreds of channels.
+    /// The same from candle's own operations, as matrix products: candle's convolution would be one
+    /// for each of a depthwise one's hundreds of channels, and its gradients are slow on a GPU.
     pub(super) fn composed(self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let (n, c, h, w) = x.dims4()?;
+        let outputs = bias.dim(0)?;
+        let (oh, ow) = self.out_size(h, w);
+        let positions = n * oh * ow;
+        // Channels first: then a product has every position of every image as a column.
+        let x = x.transpose(0, 1)?.contiguous()?;
         let y = match self.kind {
-            Kind::Dense { stride } => x.conv2d(weight, 1, stride, 1, 1)?,
-            Kind::Pointwise => x.conv2d(weight, 0, 1, 1, 1)?,
-            Kind::Depthwise { stride } => taps(x, weight, stride)?,
+            Kind::Pointwise => weight.reshape((outputs, c))?.matmul(&x.reshape((c, positions))?)?,
+            Kind::Dense { stride } => {
+                let columns = columns(&x, stride)?.reshape((c * TAPS, positions))?;
+                weight.reshape((outputs, c * TAPS))?.matmul(&columns)?
+            }
+            Kind::Depthwise { stride } => {
+                let product = weight.reshape((c, 1, TAPS))?.matmul(&columns(&x, stride)?)?;
+                product.reshape((outputs, positions))?
+            }
         };
-        let y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
-        if self.relu6 { y.clamp(0f32, LIMIT) } else { Ok(y) }
+        let y = y.broadcast_add(&bias.reshape((outputs, 1))?)?;
+        let y = if self.relu6 { y.clamp(0f32, LIMIT)? } else { y };
+        y.reshape((outputs, n, oh, ow))?.transpose(0, 1)?.contiguous()
     }
 
     fn cut(self, y: &mut [f32]) {
@@ -108,30 +121,22 @@ impl Layer {
     }
 }
 
-/// A depthwise convolution tap by tap.
-fn taps(x: &Tensor, weight: &Tensor, stride: usize) -> Result<Tensor> {
-    let (n, c, h, w) = x.dims4()?;
+/// What each tap of a 3 × 3 kernel meets at every output position of `x` `[c, n, h, w]`, as
+/// `[c, 9, n · h' · w']`.
+fn columns(x: &Tensor, stride: usize) -> Result<Tensor> {
+    let (c, n, h, w) = x.dims4()?;
     let (oh, ow) = (h.div_ceil(stride), w.div_ceil(stride));
     let padded = x.pad_with_zeros(2, 1, stride)?.pad_with_zeros(3, 1, stride)?;
-    let mut sum: Option<Tensor> = None;
-    for tap in 0..TAPS {
+    let tap = |tap: usize| {
         let (ky, kx) = (tap / 3, tap % 3);
         let mut part = padded.narrow(2, ky, oh * stride)?.narrow(3, kx, ow * stride)?;
         if stride > 1 {
-            part = part
-                .reshape((n, c, oh, stride, ow, stride))?
-                .narrow(3, 0, 1)?
-                .narrow(5, 0, 1)?
-                .reshape((n, c, oh, ow))?;
+            part =
+                part.reshape((c, n, oh, stride, ow, stride))?.narrow(3, 0, 1)?.narrow(5, 0, 1)?;
         }
-        let value = weight.narrow(2, ky, 1)?.narrow(3, kx, 1)?.reshape((1, c, 1, 1))?;
-        let part = part.broadcast_mul(&value)?;
-        sum = Some(match sum {
-            Some(sum) => (sum + part)?,
-            None => part,
-        });
-    }
-    sum.ok_or_else(|| candle_core::Error::Msg("a kernel without taps".into()))
+        part.reshape((c, 1, n * oh * ow))
+    };
+    Tensor::cat(&(0..TAPS).map(tap).collect::<Result<Vec<_>>>()?, 1)
 }
 
 /// Shapes of one application on the CPU.

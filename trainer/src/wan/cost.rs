@@ -1,8 +1,8 @@
 //! What a model and a clip cost, computed from the configurations: parameters, work, device memory.
 //!
 //! Parameters are exact. Memory follows the order in which the code allocates, without what the
-//! allocators of candle and CUDA hold back; none of it has been measured on a GPU. The table in
-//! `docs/design/diffusion.md` is made of these figures.
+//! allocators of candle and CUDA hold back. The table in `docs/design/diffusion.md`, which says what has
+//! been measured on a GPU, is made of these figures.
 
 use candle_core::DType;
 

@@ -21,17 +21,17 @@ use crate::report::Outcome;
 const TOLERANCE: f64 = 1e-3;
 
 /// Gradients by name, as `f64` on the processor.
-type Gradients = BTreeMap<String, Tensor>;
+pub type Gradients = BTreeMap<String, Tensor>;
 
 /// The worst of all variables.
 #[derive(Debug, Clone, PartialEq)]
-struct Worst {
+pub struct Worst {
     variable: String,
     difference: f64,
 }
 
 /// Compares; a variable without a gradient on either side is an error.
-fn worst(expected: &Gradients, got: &Gradients) -> Result<Worst> {
+pub fn worst(expected: &Gradients, got: &Gradients) -> Result<Worst> {
     let mut worst = Worst { variable: String::new(), difference: -1.0 };
     if expected.len() != got.len() {
         bail!("{} gradients where {} belong", got.len(), expected.len());
@@ -55,12 +55,12 @@ fn worst(expected: &Gradients, got: &Gradients) -> Result<Worst> {
     Ok(worst)
 }
 
-fn gradient(grads: &GradStore, var: &Tensor, name: &str) -> Result<Tensor> {
+pub fn gradient(grads: &GradStore, var: &Tensor, name: &str) -> Result<Tensor> {
     let grad = grads.get(var).with_context(|| format!("{name} got no gradient"))?;
     Ok(grad.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
-fn outcome(variables: usize, worst: &Worst, losses: [f64; 2]) -> Outcome {
+pub fn outcome(variables: usize, worst: &Worst, losses: [f64; 2]) -> Outcome {
     let loss = (losses[0] - losses[1]).abs() / losses[0].abs();
     let why = format!(
         "{variables} variables, worst {:.1e} ({}), loss {loss:.1e}, allowed {TOLERANCE:.0e}",
@@ -107,7 +107,7 @@ fn semantic_case(context: &Context) -> Result<(DetectorConfig, BTreeMap<String, 
     Ok((config, weights, uniform(shape, 2)?))
 }
 
-fn uniform(shape: impl Into<candle_core::Shape>, seed: u64) -> Result<Tensor> {
+pub fn uniform(shape: impl Into<candle_core::Shape>, seed: u64) -> Result<Tensor> {
     let shape = shape.into();
     let mut rng = stream(seed, Purpose::Init, 0);
     let values: Vec<f32> = (0..shape.elem_count()).map(|_| rng.random()).collect();

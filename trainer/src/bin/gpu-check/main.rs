@@ -9,6 +9,7 @@ mod gradients;
 mod pytorch;
 mod report;
 mod runs;
+mod student;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ struct Case {
     run: fn(&Context) -> Result<Outcome>,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 15] = [
     Case {
         name: "semantic-gradients",
         shows: "semantic detector: every variable's gradient against the processor in float64",
@@ -82,6 +83,11 @@ const CASES: [Case; 12] = [
         name: "local-gradients",
         shows: "local detector: every variable's gradient against the processor in float64",
         run: gradients::local,
+    },
+    Case {
+        name: "student-gradients",
+        shows: "student: every variable's gradient against the processor in float64",
+        run: student::gradients,
     },
     Case {
         name: "semantic-scores",
@@ -109,6 +115,11 @@ const CASES: [Case; 12] = [
         run: runs::local_resume,
     },
     Case {
+        name: "student-resume",
+        shows: "student: the same bits after an interrupted run",
+        run: student::resume,
+    },
+    Case {
         name: "semantic-step",
         shows: "semantic detector: a training step, 32 + 32 videos x 200 x 1024",
         run: runs::semantic_step,
@@ -117,6 +128,11 @@ const CASES: [Case; 12] = [
         name: "local-step",
         shows: "local detector: a training step, 12 x 5 x 128 x 192",
         run: runs::local_step,
+    },
+    Case {
+        name: "student-step",
+        shows: "student: a training step, 4 runs x 32 frames x 160 x 160",
+        run: student::step,
     },
     Case {
         name: "denoise-velocity",

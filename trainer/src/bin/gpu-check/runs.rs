@@ -18,7 +18,7 @@ use crate::pytorch::median;
 use crate::report::Outcome;
 
 /// Steps that are not counted, here as in PyTorch.
-const WARM_UP: usize = 3;
+pub const WARM_UP: usize = 3;
 
 /// Moments of the noise, share of the dropout, and that both repeat.
 pub fn noise(context: &Context) -> Result<Outcome> {
@@ -111,7 +111,7 @@ fn local_config(steps: usize) -> LocalConfig {
 }
 
 /// Whether a run that stops after half its steps and goes on gives the bits of one that does not.
-fn resumes<E: std::error::Error + Send + Sync + 'static>(
+pub fn resumes<E: std::error::Error + Send + Sync + 'static>(
     steps: usize,
     mut run: impl FnMut(
         Option<&Path>,
@@ -169,19 +169,19 @@ pub fn local_resume(context: &Context) -> Result<Outcome> {
 }
 
 /// Times the steps of a run: seconds from one step's end to the next one's, and peak memory.
-struct Watch<'a> {
+pub struct Watch<'a> {
     device: &'a Device,
     last: Instant,
     seconds: Vec<f64>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(device: &'a Device) -> Self {
+    pub fn new(device: &'a Device) -> Self {
         reset_peak_memory(device);
         Self { device, last: Instant::now(), seconds: Vec::new() }
     }
 
-    fn step(&mut self, step: usize) {
+    pub fn step(&mut self, step: usize) {
         // What a step has started ends within it. A failure shows in the step's own results.
         let _ = self.device.synchronize();
         let now = Instant::now();
@@ -191,7 +191,7 @@ impl<'a> Watch<'a> {
         self.last = now;
     }
 
-    fn outcome(self) -> Outcome {
+    pub fn outcome(self) -> Outcome {
         let why = format!("median of {} steps, batches assembled in them", self.seconds.len());
         Outcome {
             seconds: Some(median(self.seconds)),

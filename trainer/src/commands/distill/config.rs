@@ -25,6 +25,9 @@ pub struct DistillConfig {
     pub pseudo_clips: usize,
     /// Pseudo-abnormal clips made from what is kept out of each folder. Default 4.
     pub pseudo_validation_clips: usize,
+    /// Random windows of each clip for training, which the teacher and the student see as clips of their
+    /// own: footage of other sizes of people and other places of the picture. Default 0.
+    pub windows: usize,
     /// The teacher's precision: `fp32`, or `int8`, faster on a processor. Default `fp32`.
     pub teacher: Precision,
     /// The composite synthesizer.
@@ -41,6 +44,7 @@ impl Default for DistillConfig {
             held_out: 0.2,
             pseudo_clips: 16,
             pseudo_validation_clips: 4,
+            windows: 0,
             teacher: Precision::Fp32,
             composite: CompositeConfig::default(),
             student: StudentConfig::default(),

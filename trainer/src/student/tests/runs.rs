@@ -101,6 +101,27 @@ fn run(
 }
 
 #[test]
+fn the_loss_falls_on_what_it_learns_from_and_on_clips_kept_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = StudentConfig {
+        mirror: false,
+        steps: 80,
+        fit_snippets: 0,
+        warm_up: 4,
+        validate_every: 40,
+        average_decay: 0.9,
+        ..config()
+    };
+    let (trained, losses) = run(folder.path(), &config, None, 0);
+    let trained = trained.unwrap();
+    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[75..]));
+    assert!(last < 0.5 * first, "{first} {last}");
+    assert!(trained.best.loss < 0.8 * trained.before.loss, "{trained:?}");
+    assert!(trained.best.step > 0);
+}
+
+#[test]
 fn a_mirrored_run_has_mirrored_frames_and_the_features_of_the_mirrored_clip() {
     let folder = tempfile::tempdir().unwrap();
     let config = StudentConfig { batch: 1, run: 1, ..config() };
