@@ -24,38 +24,6 @@ batch = 1
 fit_snippets = 8
 "#;
 
-/// A training on the student's features in floating point, for which `--features` stands over what is
-/// said here.
-const TRAIN: &str = r#"
-held_out = 0.3
-pseudo_clips = 2
-pseudo_validation_clips = 1
-
-[local]
-steps = 2
-batch = 2
-warm_up = 1
-statistics_batches = 1
-crop = { width = 64, height = 64 }
-
-[semantic]
-features = "int8"
-
-[semantic.detector]
-segments = 8
-batch = 2
-steps = 2
-
-[semantic.detector.model]
-embedding = 32
-heads = 2
-head_size = 16
-feed_forward = 32
-abnormal_slots = 8
-normal_slots = 8
-classifier_hidden = 16
-"#;
-
 #[test]
 fn a_distilled_student_is_the_cameras_backbone() {
     let Some(site) = site() else { return };
@@ -68,7 +36,6 @@ fn a_distilled_student_is_the_cameras_backbone() {
     let path = |name: &str| folder.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(path("distill.toml"), DISTILL).unwrap();
-    std::fs::write(path("train.toml"), TRAIN).unwrap();
     let normal = site.folder.join("normal");
 
     let mut distill = command("trainer");
@@ -76,12 +43,11 @@ fn a_distilled_student_is_the_cameras_backbone() {
     let said = outcome(distill.arg("--out").arg(path("out"))).succeeded().stderr;
     assert!(said.contains("on clips kept out cosine"), "{said}");
 
-    let mut train = command("trainer");
-    train.args(["train", "--seed", "5", "--backbone", "tsm-mobilenetv2", "--features", "fp32"]);
+    // The site's own training, on the student's features in floating point.
+    let mut train = site.train(&path("checkpoint"));
+    train.args(["--backbone", "tsm-mobilenetv2", "--features", "fp32", "--local-steps", "8"]);
     train.arg("--weights").arg(path("out/student.safetensors"));
-    train.arg("--config").arg(path("train.toml")).arg("--normal").arg(&normal);
-    train.arg("--abnormal").arg(site.folder.join("test"));
-    outcome(train.arg("--out").arg(path("checkpoint"))).succeeded();
+    outcome(train.arg("--abnormal").arg(site.folder.join("test"))).succeeded();
 
     let mut pack = command("model-export");
     pack.arg("pack").arg(path("checkpoint")).arg("--key").arg(site.folder.join("site.key"));
