@@ -71,6 +71,7 @@ fn start_log(arguments: &Arguments) {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(&arguments);
+    edge_runtime::vitals::keep_freed_memory();
     let done = match &arguments.command {
         Command::Run(a) => commands::run::run(a),
         Command::Replay(a) => commands::replay::run(a),
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("edge-runtime: {error:#}");
+            eprintln!("edge-runtime: {}", inference::with_causes(error.as_ref()));
             let code = error.downcast_ref::<edge_runtime::Error>().map_or(1, |e| e.exit_code());
             ExitCode::from(code)
         }
