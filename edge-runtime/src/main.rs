@@ -71,7 +71,6 @@ fn start_log(arguments: &Arguments) {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(&arguments);
-    edge_runtime::vitals::keep_freed_memory();
     let done = match &arguments.command {
         Command::Run(a) => commands::run::run(a),
         Command::Replay(a) => commands::replay::run(a),

@@ -12,21 +12,6 @@ pub fn peak_memory() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
-/// Lets the C library keep what a run of a model frees for its next run. Without that it asks the system for
-/// the largest pieces each time, whose pages are cleared again: 6 % of the processor time with I3D. The most
-/// memory in use is the same. To be called once, at the start.
-pub fn keep_freed_memory() {
-    /// Larger than any tensor inside a model so far (I3D at 224 × 224 has some of 26 MB).
-    #[cfg(target_env = "gnu")]
-    const LARGEST: libc::c_int = 64 << 20;
-    #[cfg(target_env = "gnu")]
-    // SAFETY: sets two numbers of the allocator. One that it does not take is left as it is.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGEST);
-    }
-}
-
 /// Gives back to the system what was freed: loading a model takes much memory that its use does not, and
 /// the C library keeps it for later, scattered among what stays.
 pub fn give_back_memory() {

@@ -386,6 +386,7 @@ mod tests {
             assert!(!cache.is_kept(), "damage {number}");
             assert!(!folder.join("local").exists(), "damage {number}");
             assert!(folder.with_extension(ASIDE).join("local").exists(), "damage {number}");
+            drop(cache);
             // And it can be built again.
             assert!(built(root.path(), key()).is_kept());
             assert!(EngineCache::open(root.path(), key()).unwrap().is_kept());
