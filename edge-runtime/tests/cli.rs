@@ -200,6 +200,16 @@ fn refused_inputs_and_wrong_usage() {
 }
 
 #[test]
+fn a_full_disk_is_said_once() {
+    let folder = Folder::new();
+    let words = ["--bundle", "model.pavad", "--input", "clip", "--scores", "/dev/full"];
+    let output = folder.run(&[&["replay"], &words[..]].concat());
+    assert_fails(&output, 1, &["/dev/full: ", "check permissions and free space"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr.matches("No space left on device").count(), 1, "{stderr}");
+}
+
+#[test]
 fn configuration_errors() {
     let folder = Folder::new();
     let config = folder.config("fps = 3", CLIP, "");
