@@ -80,11 +80,9 @@ impl OrtBackend {
             Provider::TensorRt => {
                 let mut tensorrt = ep::TensorRT::default();
                 if let Some(folder) = engines {
-                    tensorrt = tensorrt
-                        .with_engine_cache(true)
-                        .with_engine_cache_path(folder.display())
-                        .with_timing_cache(true)
-                        .with_timing_cache_path(folder.display());
+                    // No cache of timings beside them: it would only help to build the same engines again.
+                    tensorrt =
+                        tensorrt.with_engine_cache(true).with_engine_cache_path(folder.display());
                 }
                 vec![tensorrt.build().error_on_failure(), cuda()]
             }
