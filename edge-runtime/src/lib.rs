@@ -20,6 +20,7 @@ pub mod maps;
 pub mod model;
 pub mod publish;
 pub mod scene;
+pub mod service;
 pub mod update;
 pub mod vitals;
 pub mod web;

@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("edge-runtime: {error:#}");
+            eprintln!("edge-runtime: {}", inference::with_causes(error.as_ref()));
             let code = error.downcast_ref::<edge_runtime::Error>().map_or(1, |e| e.exit_code());
             ExitCode::from(code)
         }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use inference::{BackendKind, BackendOptions, Engine};
-use model_bundle::{Bundle, Manifest, PublicKey, Trust};
+use inference::{Backend, BackendKind, BackendOptions, Engine, Engines, Provider};
+use model_bundle::{Bundle, Contents, Manifest, OnDisk, PublicKey, Trust};
 
-use crate::config::{BackendName, ModelConfig};
+use crate::config::{BackendName, ModelConfig, ProviderName};
 use crate::error::Error;
+use crate::{service, vitals};
 
 impl From<BackendName> for BackendKind {
     fn from(name: BackendName) -> Self {
@@ -17,8 +18,73 @@ impl From<BackendName> for BackendKind {
     }
 }
 
-/// What a bundle says of itself. Its graphs have gone to the backend and are not kept: they are most
-/// of a bundle, which has those of every backend.
+impl From<ProviderName> for Provider {
+    fn from(name: ProviderName) -> Self {
+        match name {
+            ProviderName::TensorRt => Self::TensorRt,
+            ProviderName::Cuda => Self::Cuda,
+            ProviderName::Cpu => Self::Cpu,
+        }
+    }
+}
+
+/// One of the ways to run a bundle, in the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The backend.
+    pub backend: BackendKind,
+    /// What it computes with.
+    pub provider: Provider,
+}
+
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.backend {
+            BackendKind::Ort => write!(f, "ort with {}", self.provider),
+            BackendKind::Tract => f.write_str("tract"),
+        }
+    }
+}
+
+impl Choice {
+    /// Opens the backend for the graphs of a bundle, of which `digest` is the SHA-256.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn open(
+        self,
+        config: &ModelConfig,
+        digest: String,
+    ) -> Result<Box<dyn Backend>, inference::Error> {
+        let options = BackendOptions {
+            ort_library: config.ort_library.clone(),
+            threads: config.threads,
+            provider: self.provider,
+            engines: Engines {
+                folder: config.engine_dir.clone(),
+                bundle: digest,
+                progress: Some(service::building),
+            },
+        };
+        inference::open_backend(self.backend, &options)
+    }
+}
+
+/// The ways to run a bundle that a configuration allows.
+pub fn choices(config: &ModelConfig) -> Vec<Choice> {
+    let backends = config.backends.as_deref().unwrap_or(&BackendName::ALL);
+    let of = |&name: &BackendName| match name {
+        BackendName::Ort => config
+            .providers
+            .iter()
+            .map(|&p| Choice { backend: BackendKind::Ort, provider: p.into() })
+            .collect(),
+        BackendName::Tract => vec![Choice { backend: BackendKind::Tract, provider: Provider::Cpu }],
+    };
+    backends.iter().flat_map(of).collect()
+}
+
+/// What a bundle says of itself. Its graphs have gone to the backend and are not kept.
 #[derive(Debug, Clone)]
 pub struct About {
     manifest: Manifest,
@@ -53,6 +119,8 @@ pub struct Model {
     pub backend: String,
     /// `ort` or `tract`.
     pub backend_name: &'static str,
+    /// What the backend computes with: `tensorrt`, `cuda` or `cpu`.
+    pub provider: &'static str,
     /// Precision of the graphs in use: `int8` if any is, else `fp32`.
     pub precision: String,
     /// Whether the bundle was signed by a key that the user trusts.
@@ -130,46 +198,56 @@ impl Model {
 
     fn open(bundle: Bundle, config: &ModelConfig, path: &Path, fp32: bool) -> Result<Self, Error> {
         let load = if fp32 { Engine::load_fp32 } else { Engine::load };
-        let options = options(config);
+        let about = About {
+            manifest: bundle.manifest().clone(),
+            signer: *bundle.signer(),
+            digest: bundle.digest_hex(),
+        };
+        let bundle = leave_on_disk(bundle, path);
+        let bundle = bundle.as_ref();
         let mut reasons = Vec::new();
-        let mut library_missing = true;
-        let backends = config.backends.as_deref().unwrap_or(&BackendName::ALL);
-        for &name in backends {
-            let kind = BackendKind::from(name);
-            let loaded = inference::open_backend(kind, &options)
-                .and_then(|backend| Ok((load(&bundle, backend.as_ref())?, backend)));
+        let mut missing = true;
+        let choices = choices(config);
+        for (number, choice) in choices.iter().enumerate() {
+            let loaded = choice
+                .open(config, about.digest.clone())
+                .and_then(|backend| Ok((load(bundle, backend.as_ref())?, backend)));
             match loaded {
                 Ok((engine, backend)) => {
                     let why = if reasons.is_empty() { "first choice" } else { "others failed" };
                     log::info!("backend: {} ({why})", backend.describe());
+                    let name = choice.backend.name();
                     let mut graphs = bundle.manifest().graphs.iter();
-                    let int8 =
-                        !fp32 && graphs.any(|g| g.backend == kind.name() && g.precision == "int8");
-                    let about = About {
-                        manifest: bundle.manifest().clone(),
-                        signer: *bundle.signer(),
-                        digest: bundle.digest_hex(),
-                    };
-                    // The graphs of a bundle may be a hundred megabytes.
-                    drop(bundle);
+                    let int8 = !fp32
+                        && !choice.provider.is_gpu()
+                        && graphs.any(|g| g.backend == name && g.precision == "int8");
+                    vitals::give_back_memory();
                     return Ok(Self {
                         engine,
                         backend: backend.describe(),
-                        backend_name: kind.name(),
+                        backend_name: name,
+                        provider: choice.provider.name(),
                         precision: if int8 { "int8" } else { "fp32" }.into(),
                         origin_checked: !config.public_keys.is_empty(),
                         bundle: about,
                     });
                 }
                 Err(e) => {
-                    log::warn!("backend {kind} is not used: {e}");
-                    library_missing &= matches!(e, inference::Error::NoLibrary { .. });
-                    reasons.push(format!("{kind}: {e}"));
+                    let next = match choices.get(number + 1) {
+                        Some(next) => format!("next is {next}"),
+                        None => "there is no other".into(),
+                    };
+                    log::warn!("backend {choice} is not used: {e}; {next}");
+                    missing &= matches!(
+                        e,
+                        inference::Error::NoLibrary { .. } | inference::Error::NoProvider { .. }
+                    );
+                    reasons.push(format!("{choice}: {e}"));
                 }
             }
         }
         let message = format!("no backend can run the bundle: {}", reasons.join("; "));
-        Err(if library_missing {
+        Err(if missing {
             Error::Unavailable(message)
         } else {
             Error::Bundle { path: path.to_owned(), message }
@@ -182,6 +260,15 @@ impl Model {
     /// If neither `any` nor `device_class` is among the bundle's device classes.
     pub fn check_device(&self, path: &Path, device_class: &str) -> Result<(), Error> {
         check_device(self.bundle.manifest(), path, device_class)
+    }
+}
+
+/// Lets go of a bundle's bytes: its graphs are read again one by one, and most are never needed. Kept in
+/// memory where there is no such file.
+fn leave_on_disk(bundle: Bundle, path: &Path) -> Box<dyn Contents> {
+    match OnDisk::new(&bundle, path) {
+        Ok(on_disk) => Box::new(on_disk),
+        Err(_) => Box::new(bundle),
     }
 }
 
@@ -201,9 +288,4 @@ pub fn check_device(manifest: &Manifest, path: &Path, device_class: &str) -> Res
             classes.join(", ")
         ),
     })
-}
-
-/// The backend options of a configuration.
-pub fn options(config: &ModelConfig) -> BackendOptions {
-    BackendOptions { ort_library: config.ort_library.clone(), threads: config.threads }
 }

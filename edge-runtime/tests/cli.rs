@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use alert_wire::{Alert, Phase};
 use common::{Maker, command};
+use inference::{BackendKind, BackendOptions, Provider};
 
 struct Folder {
     dir: tempfile::TempDir,
@@ -199,6 +200,16 @@ fn refused_inputs_and_wrong_usage() {
 }
 
 #[test]
+fn a_full_disk_is_said_once() {
+    let folder = Folder::new();
+    let words = ["--bundle", "model.pavad", "--input", "clip", "--scores", "/dev/full"];
+    let output = folder.run(&[&["replay"], &words[..]].concat());
+    assert_fails(&output, 1, &["/dev/full: ", "check permissions and free space"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr.matches("No space left on device").count(), 1, "{stderr}");
+}
+
+#[test]
 fn configuration_errors() {
     let folder = Folder::new();
     let config = folder.config("fps = 3", CLIP, "");
@@ -239,6 +250,49 @@ fn run_to_the_end_of_a_recording() {
     let csv = std::fs::read_to_string(folder.path("scores/door.csv")).unwrap();
     assert_eq!(csv.lines().count(), 61);
     assert!(stderr.contains("60 frames, 0 dropped, 1 events"), "{stderr}");
+}
+
+/// The providers of the configuration are tried in their order, and the log says why each was passed over
+/// and which is next.
+#[test]
+fn gpus_that_are_not_there_are_passed_over() {
+    let gpu = BackendOptions { provider: Provider::Cuda, ..BackendOptions::default() };
+    if inference::open_backend(BackendKind::Ort, &BackendOptions::default()).is_err()
+        || inference::open_backend(BackendKind::Ort, &gpu).is_ok()
+    {
+        println!("skipped: this machine has no ONNX Runtime, or one with a GPU");
+        return;
+    }
+    let folder = Folder::new();
+    let top = "exit_when_done = true";
+    folder.config(top, CLIP, "");
+    let config = std::fs::read_to_string(folder.path("edge.toml")).unwrap();
+    let with = |lines: &str| {
+        let text = config.replace("[model]\n", &format!("[model]\n{lines}\n"));
+        std::fs::write(folder.path("edge.toml"), text).unwrap();
+        folder.run(&["run", "--config", "edge.toml"])
+    };
+
+    let output = with("providers = [\"tensorrt\", \"cuda\", \"cpu\"]");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let said = |begin: &str, end: &str| {
+        let line = stderr.lines().find(|l| l.contains(begin));
+        let line = line.unwrap_or_else(|| panic!("{begin}: {stderr}"));
+        assert!(line.ends_with(end) && line.contains("ONNX Runtime's"), "{line}");
+    };
+    said("backend ort with tensorrt is not used: ", "next is ort with cuda");
+    said("backend ort with cuda is not used: ", "next is ort with cpu");
+    assert!(stderr.contains("backend: ort (ONNX Runtime from"), "{stderr}");
+
+    // Without the processor and without tract there is nothing to fall back on.
+    let output = with("backends = [\"ort\"]\nproviders = [\"tensorrt\", \"cuda\"]");
+    let parts = ["no backend can run the bundle", "ort with tensorrt: ", "ort with cuda: "];
+    assert_fails(&output, 4, &parts);
+
+    // The flag of one run.
+    let words = ["bench", "--bundle", "model.pavad", "--backend", "ort", "--provider", "cuda"];
+    assert_fails(&folder.run(&words), 4, &["ort with cuda: ", "take `cuda` out"]);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("model-export: {}", commands::one_line(&error));
+            eprintln!("model-export: {}", inference::with_causes(error.as_ref()));
             ExitCode::from(commands::exit_code(&error))
         }
     }

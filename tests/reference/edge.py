@@ -3,7 +3,7 @@
 
     python tests/reference/edge.py BUNDLE FRAMES PUBLISHED PORT
 
-The frames of `edge-runtime bench` (YUYV, 640 x 480) through conversion, resizing, the three detectors of
+The frames of `edge-runtime bench` (YUYV, 640 x 480) through conversion, resizing, the detectors of
 the bundle with the bundle's own INT8 graphs on one thread, smoothing, fusion and the score; connected to
 the broker at PORT all the while. Then frames more, whose scores are published with quality of service 1 and
 waited for, until PUBLISHED frames have had any. Prints JSON. As a user of these libraries would write it: everything that a
@@ -49,7 +49,10 @@ class Bundle:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         graph = self.blobs[blob["offset"] : blob["offset"] + blob["size"]]
-        session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+
+    def graph(self, name):
+        session = self.session(name)
         key = session.get_inputs()[0].name
         return lambda tensor: session.run(None, {key: tensor})[0]
 
@@ -71,6 +74,23 @@ class Frames:
         return self.yuyv
 
 
+class Streaming:
+    """A backbone that is given every frame and keeps what it needs of those before."""
+
+    def __init__(self, session, states):
+        self.session = session
+        if any(state.get("initial", "zero") != "zero" for state in states):
+            sys.exit("a state that does not begin with zeros is not known here")
+        self.names = [state["input"] for state in states]
+        self.states = [np.zeros(state["shape"], np.float32) for state in states]
+        self.key = session.get_inputs()[0].name
+
+    def __call__(self, frame):
+        inputs = dict(zip(self.names, self.states), **{self.key: frame})
+        features, *self.states = self.session.run(None, inputs)
+        return features
+
+
 class Scorer:
     """A stream of frames; `push` gives the scores that have become known."""
 
@@ -82,15 +102,20 @@ class Scorer:
         )
         span = [0]
         if self.local:
-            self.local_graph = bundle.session(self.local["graph"])
+            self.local_graph = bundle.graph(self.local["graph"])
             span += self.local["offsets"]
         self.ahead, self.back = max(span), -min(span)
         self.lumas = collections.deque(maxlen=self.ahead + self.back + 2)
         self.frames = self.scored = 0
         if self.semantic:
-            self.backbone = bundle.session(self.semantic["backbone"])
-            self.head = bundle.session(self.semantic["head"])
+            self.head = bundle.graph(self.semantic["head"])
             snippet = self.semantic["snippet"]
+            if "stream" in snippet:
+                self.backbone = Streaming(
+                    bundle.session(self.semantic["backbone"]), snippet["stream"]["states"]
+                )
+            else:
+                self.backbone = bundle.graph(self.semantic["backbone"])
             self.mean, self.std = (np.float32(snippet[k]) for k in ("mean", "std"))
             self.snippet = collections.deque(maxlen=snippet["frames"])
             self.window, self.snippets = None, 0
@@ -142,10 +167,16 @@ class Scorer:
     def understand(self, rgb):
         spec = self.semantic["snippet"]
         small = cv2.resize(rgb, (spec["width"], spec["height"]), interpolation=cv2.INTER_AREA)
-        self.snippet.append(((small.astype(np.float32) - self.mean) / self.std).transpose(2, 0, 1))
+        picture = ((small.astype(np.float32) - self.mean) / self.std).transpose(2, 0, 1)
+        streams = isinstance(self.backbone, Streaming)
+        # A frame, or the features of one.
+        self.snippet.append(self.backbone(picture[None]) if streams else picture)
         if self.frames < spec["frames"] or (self.frames - spec["frames"]) % spec["stride"]:
             return
-        features = self.backbone(np.stack(self.snippet, axis=1)[None])
+        if streams:
+            features = np.mean(self.snippet, axis=0)
+        else:
+            features = self.backbone(np.stack(self.snippet, axis=1)[None])
         features = features.reshape(-1, 1, self.semantic["feature_size"])
         if self.window is None:
             self.window = np.repeat(features, self.semantic["window"], axis=1)

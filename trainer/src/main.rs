@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("trainer: {}", format!("{error:#}").replace('\n', " "));
+            eprintln!("trainer: {}", inference::with_causes(error.as_ref()));
             ExitCode::from(commands::exit_code(&error))
         }
     }

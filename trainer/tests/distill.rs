@@ -95,7 +95,7 @@ fn the_network_gives_the_features_of_the_exported_graph() {
     let largest = features.iter().fold(0f32, |m, v| m.max(v.abs()));
     assert!(largest > 0.1, "{largest}");
 
-    let options = BackendOptions { ort_library: None, threads: 2 };
+    let options = BackendOptions { threads: 2, ..Default::default() };
     for kind in [BackendKind::Tract, BackendKind::Ort] {
         let backend = match open_backend(kind, &options) {
             Ok(backend) => backend,

@@ -69,7 +69,7 @@ fn features_are_those_of_training_and_made_once() {
     let graph = mobilenetv2::Config::default();
     let bytes = onnx::to_bytes(&mobilenetv2::build(&weights, &graph).unwrap());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = BackendOptions { ort_library: None, threads };
+    let options = BackendOptions { threads, ..Default::default() };
     let backend = best_backend(&[BackendKind::Ort, BackendKind::Tract], &options).unwrap();
     let graph = backend.load("backbone", &bytes).unwrap();
     let clip = &list_clips(&input).unwrap()[0];

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::Error;
 use crate::ort_backend::OrtBackend;
 use crate::tract_backend::TractBackend;
+use crate::{Error, Provider};
 
 /// The inference engines that a graph can run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl std::fmt::Display for BackendKind {
 }
 
 /// How a backend is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct BackendOptions {
     /// The ONNX Runtime library. Without one it is looked for: environment `ORT_DYLIB_PATH`, then
     /// `target/tools/onnxruntime/libonnxruntime.so` beside or above the program, then wherever the
@@ -45,12 +45,52 @@ pub struct BackendOptions {
     pub ort_library: Option<PathBuf>,
     /// Threads that one run of a graph may use; 0 lets ONNX Runtime choose. tract uses one.
     pub threads: usize,
+    /// What ONNX Runtime computes with. tract has the processor alone.
+    pub provider: Provider,
+    /// What becomes of the engines that TensorRT builds.
+    pub engines: Engines,
 }
 
 impl Default for BackendOptions {
-    /// The library is looked for; one thread.
+    /// The library is looked for; one thread; the processor.
     fn default() -> Self {
-        Self { ort_library: None, threads: 1 }
+        Self { ort_library: None, threads: 1, provider: Provider::Cpu, engines: Engines::default() }
+    }
+}
+
+/// What becomes of the engines that TensorRT builds.
+#[derive(Debug, Clone, Default)]
+pub struct Engines {
+    /// The folder in which they are kept. Without one they are built at each start.
+    pub folder: Option<PathBuf>,
+    /// SHA-256 of the bundle that the graphs are of, in hexadecimal.
+    pub bundle: String,
+    /// Told at the start of building and every ten seconds while it goes on.
+    pub progress: Option<fn(&Building<'_>)>,
+}
+
+/// Engines are being built, which may take minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Building<'a> {
+    /// The graph that they are for.
+    pub graph: &'a str,
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Whether they are only read: they were built by an earlier start.
+    pub kept: bool,
+}
+
+impl std::fmt::Display for Building<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { graph, seconds, kept } = self;
+        match (kept, seconds) {
+            (true, s) => write!(f, "reading the TensorRT engines of graph `{graph}`, {s} s"),
+            (false, 0) => write!(
+                f,
+                "building the TensorRT engines of graph `{graph}`; that may take minutes, once"
+            ),
+            (false, s) => write!(f, "building the TensorRT engines of graph `{graph}` for {s} s"),
+        }
     }
 }
 
@@ -58,6 +98,10 @@ impl Default for BackendOptions {
 pub trait Backend: Send + Sync {
     /// Which one it is.
     fn kind(&self) -> BackendKind;
+    /// What it computes with.
+    fn provider(&self) -> Provider {
+        Provider::Cpu
+    }
     /// One line for logs and reports: engine, where it was found, threads.
     fn describe(&self) -> String;
     /// Loads an ONNX model with static shapes and `f32` inputs and outputs. `name` is for messages.
@@ -65,6 +109,22 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`Error::Load`], [`Error::Shape`] for a dynamic shape or another element type.
     fn load(&self, name: &str, onnx: &[u8]) -> Result<Box<dyn Graph>, Error>;
+    /// As [`Backend::load`], for a graph that runs seldom beside others: the memory that a run computes in
+    /// is given back after it, which costs that run a little.
+    ///
+    /// # Errors
+    /// As [`Backend::load`].
+    fn load_seldom(&self, name: &str, onnx: &[u8]) -> Result<Box<dyn Graph>, Error> {
+        self.load(name, onnx)
+    }
+    /// To be called when all graphs of a bundle are loaded and its golden vectors agree: what was built
+    /// for them is worth keeping.
+    fn keep(&self) {}
+    /// To be called when graphs of a bundle cannot be loaded, or do not do what they should. True if they
+    /// were made of something that an earlier start kept: it is gone now, and another try may succeed.
+    fn forget(&self, _reason: &str) -> bool {
+        false
+    }
 }
 
 /// An input or output of a graph.
@@ -105,7 +165,8 @@ pub trait Graph: Send {
 /// Opens one backend.
 ///
 /// # Errors
-/// [`Error::NoLibrary`] if ONNX Runtime is not there or broken.
+/// [`Error::NoLibrary`] if ONNX Runtime is not there or broken, [`Error::NoProvider`] if it cannot compute
+/// with the provider.
 pub fn open_backend(
     kind: BackendKind,
     options: &BackendOptions,

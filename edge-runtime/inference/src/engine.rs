@@ -1,8 +1,8 @@
 //! The loaded detectors of one model on one backend.
 
-use model_bundle::Bundle;
+use model_bundle::Contents;
 use model_bundle::detectors::{Port, graph_roles};
-use model_bundle::manifest::{Detectors, GoldenEntry, GraphEntry};
+use model_bundle::manifest::{Detectors, GoldenEntry, GraphEntry, SemanticSpec};
 use video::Frame;
 
 use crate::golden::{self, describe};
@@ -25,12 +25,16 @@ pub(crate) struct Graphs {
 
 impl Engine {
     /// Loads the graphs of a bundle and proves with its golden entries for this backend that they
-    /// compute here what they computed on the host.
+    /// compute here what they computed on the host. A GPU gets the fp32 graphs, with their golden entries:
+    /// a bundle's INT8 graphs are in the form that ONNX Runtime has processor kernels for.
     ///
     /// # Errors
     /// [`Error::NoGraph`] if the bundle has no graphs for this backend, [`Error::Load`],
     /// [`Error::Shape`], [`Error::Golden`].
-    pub fn load(bundle: &Bundle, backend: &dyn Backend) -> Result<Self, Error> {
+    pub fn load(bundle: &dyn Contents, backend: &dyn Backend) -> Result<Self, Error> {
+        if backend.provider().is_gpu() {
+            return Self::load_fp32(bundle, backend);
+        }
         Self::load_graphs(bundle, backend, |entry| entry.backend == backend.kind().name())
     }
 
@@ -39,14 +43,30 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::load`]; [`Error::NoGraph`] if a graph is there as INT8 only.
-    pub fn load_fp32(bundle: &Bundle, backend: &dyn Backend) -> Result<Self, Error> {
+    pub fn load_fp32(bundle: &dyn Contents, backend: &dyn Backend) -> Result<Self, Error> {
         Self::load_graphs(bundle, backend, |entry| entry.precision == "fp32")
     }
 
     fn load_graphs(
-        bundle: &Bundle,
+        bundle: &dyn Contents,
         backend: &dyn Backend,
         wanted: impl Fn(&GraphEntry) -> bool,
+    ) -> Result<Self, Error> {
+        let engine = match Self::prove_graphs(bundle, backend, &wanted) {
+            // Made of what an earlier start kept, and that may be what is wrong.
+            Err(e) if backend.forget(&e.to_string()) => {
+                Self::prove_graphs(bundle, backend, &wanted)
+            }
+            other => other,
+        }?;
+        backend.keep();
+        Ok(engine)
+    }
+
+    fn prove_graphs(
+        bundle: &dyn Contents,
+        backend: &dyn Backend,
+        wanted: &impl Fn(&GraphEntry) -> bool,
     ) -> Result<Self, Error> {
         let manifest = bundle.manifest();
         let kind = backend.kind();
@@ -60,7 +80,14 @@ impl Engine {
                 graph: name.into(),
                 for_backend: format!(" for backend {kind}"),
             })?;
-            let mut graph = backend.load(name, bundle.blob(&entry.blob))?;
+            let onnx = bundle.blob(&entry.blob).map_err(Error::Bundle)?;
+            let mut graph = if seldom(&manifest.detectors, name) {
+                backend.load_seldom(name, &onnx)?
+            } else {
+                backend.load(name, &onnx)?
+            };
+            // Before it runs: what a graph computes in may be as large again.
+            drop(onnx);
             let own = |e: &&GoldenEntry| e.graph == name && e.backend == entry.backend;
             for golden in manifest.golden.iter().filter(own) {
                 golden::check(bundle, golden, graph.as_mut(), kind)?;
@@ -202,6 +229,14 @@ impl Engine {
         let mut outlets = Outlets { scores: emit, raw: &mut |_| {}, maps: Some(maps) };
         stream.finish(&self.detectors, &mut self.graphs, &mut outlets)
     }
+}
+
+/// Whether a graph runs for each snippet only and not for each frame.
+fn seldom(detectors: &Detectors, name: &str) -> bool {
+    let each_frame =
+        |semantic: &SemanticSpec| semantic.backbone == name && semantic.snippet.stream.is_some();
+    detectors.local.as_ref().is_none_or(|local| local.graph != name)
+        && !detectors.semantic.as_ref().is_some_and(each_frame)
 }
 
 /// Checks a graph's inputs or outputs: the shape of the only one, names and shapes of several.

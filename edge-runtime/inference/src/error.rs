@@ -14,6 +14,18 @@ pub enum Error {
         /// What was tried and how it failed.
         reason: String,
     },
+    /// ONNX Runtime cannot compute with a provider.
+    #[error(
+        "ONNX Runtime's {provider} provider cannot be used ({reason}); {}, or take `{provider}` out of \
+         the providers",
+        remedy(.provider)
+    )]
+    NoProvider {
+        /// Name of the provider.
+        provider: &'static str,
+        /// What was tried and how it failed.
+        reason: String,
+    },
     /// None of the backends asked for can be used.
     #[error("no backend can be used: {reasons}")]
     NoBackend {
@@ -95,12 +107,58 @@ pub enum Error {
     /// The description of the detectors is not valid.
     #[error(transparent)]
     Detectors(#[from] model_bundle::Error),
+    /// A part of the bundle cannot be read.
+    #[error(transparent)]
+    Bundle(model_bundle::Error),
     /// A frame cannot be resized.
     #[error(transparent)]
     Frame(#[from] video::Error),
 }
 
+/// What a machine needs for a provider.
+fn remedy(provider: &str) -> &'static str {
+    match provider {
+        "tensorrt" => {
+            "install ONNX Runtime with its TensorRT provider, TensorRT, CUDA and a driver"
+        }
+        _ => "install ONNX Runtime with its CUDA provider, CUDA, cuDNN and a driver",
+    }
+}
+
+/// An error and its causes on one line, for the end of a program. Many errors say their cause in their own
+/// message, because it is followed by what to do; it is not said a second time.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = one_line(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = one_line(error);
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
+}
+
 /// A foreign message on one line.
 pub(crate) fn one_line(message: impl std::fmt::Display) -> String {
     message.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Outer(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let full = || std::io::Error::other("No space left\non device");
+        let said = with_causes(&Outer("a.bin: No space left on device; free some space", full()));
+        assert_eq!(said, "a.bin: No space left on device; free some space");
+        let said = with_causes(&Outer("writing the report", full()));
+        assert_eq!(said, "writing the report: No space left on device");
+    }
 }

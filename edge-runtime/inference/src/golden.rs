@@ -1,13 +1,13 @@
 //! Proving that a graph computes here what it computed on the host.
 
-use model_bundle::Bundle;
+use model_bundle::Contents;
 use model_bundle::manifest::{GoldenEntry, GoldenTensor};
 
 use crate::{BackendKind, Error, Graph, TensorInfo};
 
 /// Runs a golden entry of a bundle on its graph.
 pub(crate) fn check(
-    bundle: &Bundle,
+    bundle: &dyn Contents,
     entry: &GoldenEntry,
     graph: &mut dyn Graph,
     backend: BackendKind,
@@ -16,13 +16,14 @@ pub(crate) fn check(
     let outputs: Vec<&GoldenTensor> = std::iter::once(&entry.output).chain(&entry.next).collect();
     matches(&entry.graph, "input", &inputs, graph.inputs())?;
     matches(&entry.graph, "output", &outputs, graph.outputs())?;
-    let values: Vec<Vec<f32>> = inputs.iter().map(|tensor| bundle.tensor(&tensor.blob)).collect();
+    let tensor = |tensor: &GoldenTensor| bundle.tensor(&tensor.blob).map_err(Error::Bundle);
+    let values = inputs.iter().map(|input| tensor(input)).collect::<Result<Vec<_>, _>>()?;
     let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
     let mut found = vec![Vec::new(); outputs.len()];
     graph.run(&values, &mut found)?;
     let mut largest = 0.0f64;
     for (found, expected) in found.iter().zip(outputs) {
-        let measured = difference(found, &bundle.tensor(&expected.blob));
+        let measured = difference(found, &tensor(expected)?);
         // Also refuses a difference that is not a number.
         if measured.is_nan() || measured > entry.tolerance {
             return Err(Error::Golden {

@@ -10,6 +10,7 @@
 mod backend;
 mod emission;
 mod engine;
+mod engine_cache;
 mod error;
 mod fusion;
 mod golden;
@@ -17,7 +18,9 @@ mod local;
 mod luma;
 pub mod maps;
 pub mod motion;
+mod nvidia;
 mod ort_backend;
+mod provider;
 mod score;
 mod semantic;
 pub mod smoothing;
@@ -29,12 +32,14 @@ mod track;
 mod tract_backend;
 
 pub use backend::{
-    Backend, BackendKind, BackendOptions, Graph, TensorInfo, best_backend, open_backend,
+    Backend, BackendKind, BackendOptions, Building, Engines, Graph, TensorInfo, best_backend,
+    open_backend,
 };
 pub use emission::thinning;
 pub use engine::Engine;
-pub use error::Error;
+pub use error::{Error, with_causes};
 pub use fusion::fuse;
+pub use provider::Provider;
 pub use score::{FrameScore, RawScores, Region, ScoreMap};
 pub use snippet::SnippetFeatures;
 pub use states::States;

@@ -6,15 +6,20 @@ mod common;
 use std::path::PathBuf;
 
 use common::conv_model;
-use inference::{Backend, BackendKind, BackendOptions, Error, best_backend, open_backend};
+use inference::{
+    Backend, BackendKind, BackendOptions, Error, Provider, best_backend, open_backend,
+};
 
-/// The backends of this machine; says so where ONNX Runtime is missing.
+/// The backends of this machine, on a GPU too if it has one; says so where ONNX Runtime or its providers
+/// are missing.
 fn backends() -> Vec<Box<dyn Backend>> {
-    let options = BackendOptions::default();
-    let mut found = vec![open_backend(BackendKind::Tract, &options).unwrap()];
-    match open_backend(BackendKind::Ort, &options) {
-        Ok(backend) => found.push(backend),
-        Err(error) => eprintln!("skipped the ort backend: {error}"),
+    let mut found = vec![open_backend(BackendKind::Tract, &BackendOptions::default()).unwrap()];
+    for provider in Provider::ALL {
+        let options = BackendOptions { provider, ..BackendOptions::default() };
+        match open_backend(BackendKind::Ort, &options) {
+            Ok(backend) => found.push(backend),
+            Err(error) => eprintln!("skipped ort with {provider}: {error}"),
+        }
     }
     found
 }
@@ -97,13 +102,48 @@ fn damaged_and_dynamic_models_are_refused_by_name() {
 
 #[test]
 fn a_library_that_is_not_there_is_an_error() {
-    let options = BackendOptions { ort_library: Some("/nowhere/lib.so".into()), threads: 1 };
+    let options =
+        BackendOptions { ort_library: Some("/nowhere/lib.so".into()), ..Default::default() };
     let error = open_backend(BackendKind::Ort, &options).err().unwrap();
     assert!(matches!(error, Error::NoLibrary { .. }));
     assert!(error.to_string().contains("/nowhere/lib.so"), "{error}");
     let backend = best_backend(&[BackendKind::Tract], &options).unwrap();
     assert_eq!(backend.kind(), BackendKind::Tract);
     assert!(matches!(best_backend(&[], &options), Err(Error::NoBackend { .. })));
+}
+
+#[test]
+fn a_provider_that_is_not_there_is_named_with_the_reason() {
+    let open = |provider| {
+        let options = BackendOptions { provider, ..BackendOptions::default() };
+        open_backend(BackendKind::Ort, &options)
+    };
+    if open(Provider::Cpu).is_err() {
+        eprintln!("skipped: no ONNX Runtime here");
+        return;
+    }
+    for provider in [Provider::TensorRt, Provider::Cuda] {
+        // On a machine that has it, `a_convolution_is_right_on_every_backend` uses it.
+        let Err(error) = open(provider) else { continue };
+        let named = match &error {
+            Error::NoProvider { provider, reason } => (*provider, reason.as_str()),
+            other => panic!("{other}"),
+        };
+        assert!(named.0 == provider.name() && !named.1.is_empty(), "{error}");
+        let message = error.to_string();
+        assert!(
+            message.contains("install ONNX Runtime with") && !message.contains('\n'),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn names_of_providers() {
+    for provider in Provider::ALL {
+        assert_eq!(Provider::from_name(provider.name()), Some(provider));
+    }
+    assert_eq!(Provider::from_name("rocm"), None);
 }
 
 #[test]

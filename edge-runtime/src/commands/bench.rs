@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use edge_runtime::Error;
 use edge_runtime::capture::{PixelFormat, Stamp, to_rgb};
 use edge_runtime::clock::ManualClock;
-use edge_runtime::config::{BackendName, ModelConfig, MqttConfig, Protocol};
+use edge_runtime::config::{BackendName, ModelConfig, MqttConfig, Protocol, ProviderName};
 use edge_runtime::detection::{IncidentIds, Rules};
 use edge_runtime::engine::{Camera, Context, Identity, ModelStatus, Outputs, Percentiles};
 use edge_runtime::model::Model;
@@ -51,6 +51,12 @@ pub struct Arguments {
     /// The inference backend; without it the first of ort and tract that works.
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
+    /// What ONNX Runtime computes with.
+    #[arg(long, value_enum, default_value = "cpu")]
+    provider: ProviderName,
+    /// Folder in which engines that TensorRT builds are kept; without it they are built anew.
+    #[arg(long, value_name = "DIR")]
+    engine_dir: Option<PathBuf>,
     /// Threads of the backend, 0 for as many as there are cores.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
     threads: u16,
@@ -102,6 +108,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         bundle: arguments.bundle.clone(),
         public_keys: Vec::new(),
         backends: arguments.backend.map(|backend| vec![backend]),
+        providers: vec![arguments.provider],
+        engine_dir: arguments.engine_dir.clone(),
         threads: arguments.threads.into(),
         ort_library: arguments.ort_library.clone(),
     })?;

@@ -103,7 +103,7 @@ fn install(source: &str, config: &Path) -> anyhow::Result<u8> {
 fn rollback(config: &Path) -> anyhow::Result<u8> {
     let (config, store) = open(config)?;
     let _lock = Lock::take(store.dir())?;
-    let to = store.rollback(|bundle| test(&config, bundle, store.dir()))?;
+    let to = store.rollback(|bundle, path| test(&config, bundle, path))?;
     print(&format!("in use: {}", store.path(to).display()))?;
     Ok(0)
 }

@@ -13,10 +13,9 @@ use edge_runtime::alarm::Alarm;
 use edge_runtime::board;
 use edge_runtime::capture;
 use edge_runtime::clock::{Clock, SystemClock};
-use edge_runtime::config::{BackendName, Config};
+use edge_runtime::config::{Config, ModelConfig};
 use edge_runtime::model::{self, Model};
 use edge_runtime::publish;
-use inference::BackendKind;
 use serde::Serialize;
 
 use crate::{ConfigArgument, print};
@@ -237,11 +236,11 @@ fn heat(profile: &Profile, root: &Path, findings: &mut Findings) {
 
 /// Every backend of the list, as the model falls through it.
 fn libraries(config: &Config, findings: &mut Findings) {
-    let options = model::options(&config.model);
-    for &name in config.model.backends.as_deref().unwrap_or(&BackendName::ALL) {
-        let kind = BackendKind::from(name);
-        if let Err(e) = inference::open_backend(kind, &options) {
-            findings.warn(format!("backend {kind}"), format!("{e}; it is passed over"));
+    for choice in model::choices(&config.model) {
+        // No engine is built for this: what is asked is whether the libraries are there.
+        let model = ModelConfig { engine_dir: None, ..config.model.clone() };
+        if let Err(e) = choice.open(&model, String::new()) {
+            findings.warn(format!("backend {choice}"), format!("{e}; it is passed over"));
         }
     }
 }

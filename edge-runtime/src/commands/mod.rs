@@ -39,6 +39,7 @@ pub fn model_status(model: &Model) -> ModelStatus {
         version: manifest.version.clone(),
         digest: model.bundle.digest_hex(),
         backend: model.backend_name.into(),
+        provider: model.provider.into(),
         precision: model.precision.clone(),
         origin_checked: model.origin_checked,
     }

@@ -9,7 +9,7 @@ use edge_runtime::Error;
 use edge_runtime::board::Board;
 use edge_runtime::capture::{Delivery, Recorded};
 use edge_runtime::clock::{Clock, ManualClock};
-use edge_runtime::config::{AtEnd, BackendName, FileConfig, ModelConfig, Pace};
+use edge_runtime::config::{AtEnd, BackendName, FileConfig, ModelConfig, Pace, ProviderName};
 use edge_runtime::detection::{IncidentIds, Rules};
 use edge_runtime::engine::{
     self, CameraSetup, EventFile, Hub, Identity, ModelStatus, Outputs, ScoreFile, Setup,
@@ -48,6 +48,12 @@ pub struct Arguments {
     /// measure what INT8 costs.
     #[arg(long, value_enum, default_value = "packed")]
     precision: Precision,
+    /// What ONNX Runtime computes with.
+    #[arg(long, value_enum, default_value = "cpu")]
+    provider: ProviderName,
+    /// Folder in which engines that TensorRT builds are kept; without it they are built anew.
+    #[arg(long, value_name = "DIR")]
+    engine_dir: Option<PathBuf>,
     /// Threads of the backend, 0 for as many as there are cores.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
     threads: u16,
@@ -114,6 +120,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         bundle: arguments.bundle.clone(),
         public_keys: arguments.public_key.clone().into_iter().collect(),
         backends: arguments.backend.map(|backend| vec![backend]),
+        providers: vec![arguments.provider],
+        engine_dir: arguments.engine_dir.clone(),
         threads: arguments.threads.into(),
         ort_library: arguments.ort_library.clone(),
     })?;

@@ -166,8 +166,8 @@ fn load(config: &Config, profile: &Profile) -> Result<(Model, Option<Slot>), Err
     };
     let store = store(config, updates, profile)?;
     let _lock = Lock::take(store.dir())?;
-    let selected = store.select(|bundle| {
-        Model::from_bundle(bundle, &config.model, store.dir()).and_then(|model| {
+    let selected = store.select(|bundle, path| {
+        Model::from_bundle(bundle, &config.model, path).and_then(|model| {
             // Rules that do not go together with the configuration's are a failure of the update.
             offered_rules(config, &model)?;
             Ok(model)

@@ -11,7 +11,7 @@ use super::cameras::cameras;
 use super::raw;
 use super::{
     Config, EventOverrides, EvidenceConfig, HomeAssistantConfig, ModelConfig, MqttConfig, Protocol,
-    SpoolConfig, TlsConfig, UpdatesConfig, WebConfig,
+    ProviderName, SpoolConfig, TlsConfig, UpdatesConfig, WebConfig,
 };
 use crate::scene::SceneRules;
 
@@ -79,17 +79,18 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
     let device = id(&raw.device, "device")?;
     let mqtt = raw.mqtt.map(|m| mqtt(m, &device, folder)).transpose()?;
     let updates = raw.updates.map(|u| updates(u, &raw.model, folder)).transpose()?;
+    let state_dir = path(raw.state_dir.unwrap_or_else(|| "state".into()));
     let spool = raw.spool.unwrap_or(raw::Spool { dir: None, max_bytes: None });
     Ok(Config {
         board: raw.board.unwrap_or_else(|| "auto".into()),
         status_every: number(raw.status_every, "status_every", 1.0..=3600.0, 10.0)?,
         telemetry_every: number(raw.telemetry_every, "telemetry_every", 1.0..=3600.0, 30.0)?,
-        state_dir: path(raw.state_dir.unwrap_or_else(|| "state".into())),
         scores_dir: raw.scores_dir.map(path),
         events_file: raw.events_file.map(path),
         exit_when_done: raw.exit_when_done.unwrap_or(false),
         drain_timeout: number(raw.drain_timeout, "drain_timeout", 0.0..=3600.0, 30.0)?,
-        model: model(raw.model, folder)?,
+        model: model(raw.model, folder, &state_dir)?,
+        state_dir,
         mqtt,
         updates,
         spool: SpoolConfig {
@@ -105,7 +106,7 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
     })
 }
 
-fn model(raw: raw::Model, folder: &Path) -> Checked<ModelConfig> {
+fn model(raw: raw::Model, folder: &Path, state_dir: &Path) -> Checked<ModelConfig> {
     let backends = match raw.backends {
         None => None,
         Some(list) if list.get_ref().is_empty() => {
@@ -115,6 +116,21 @@ fn model(raw: raw::Model, folder: &Path) -> Checked<ModelConfig> {
             );
         }
         Some(list) => Some(list.into_inner()),
+    };
+    let providers = match raw.providers {
+        None => vec![ProviderName::Cpu],
+        Some(list) => {
+            let names = list.get_ref();
+            if names.is_empty() {
+                let what =
+                    "`model.providers` is empty; name \"tensorrt\", \"cuda\", \"cpu\" or several";
+                return problem(&list, what.into());
+            }
+            if (1..names.len()).any(|i| names[..i].contains(&names[i])) {
+                return problem(&list, "`model.providers` names one twice; name each once".into());
+            }
+            list.into_inner()
+        }
     };
     // A key is either its own text or a file; minisign keys are base64 and begin with `RW`.
     let key = |text: String| {
@@ -128,6 +144,10 @@ fn model(raw: raw::Model, folder: &Path) -> Checked<ModelConfig> {
         bundle: folder.join(not_empty(&raw.bundle, "model.bundle")?),
         public_keys: raw.public_keys.unwrap_or_default().into_iter().map(key).collect(),
         backends,
+        providers,
+        engine_dir: Some(
+            raw.engine_dir.map_or_else(|| state_dir.join("engines"), |p| folder.join(p)),
+        ),
         threads: number(raw.threads, "model.threads", 0..=256, 0)?,
         ort_library: raw.ort_library.map(|p| folder.join(p)),
     })

@@ -79,6 +79,10 @@ pub struct ModelConfig {
     /// Inference backends in the order in which they are tried. Default: the board profile's order,
     /// `["ort", "tract"]` if it has none.
     pub backends: Option<Vec<BackendName>>,
+    /// What ONNX Runtime computes with, in the order in which it is tried. Default `["cpu"]`.
+    pub providers: Vec<ProviderName>,
+    /// Folder in which the engines that TensorRT builds are kept. Default `engines` in the state folder.
+    pub engine_dir: Option<PathBuf>,
     /// Threads of the inference backend, 0 for as many as there are cores. Default 0.
     pub threads: usize,
     /// Path of ONNX Runtime's library. Default: `ORT_DYLIB_PATH`, then the usual places.
@@ -107,6 +111,19 @@ impl BackendName {
             _ => None,
         }
     }
+}
+
+/// An execution provider of ONNX Runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderName {
+    /// NVIDIA's TensorRT.
+    #[value(name = "tensorrt")]
+    TensorRt,
+    /// NVIDIA's GPUs by CUDA.
+    Cuda,
+    /// The processor.
+    Cpu,
 }
 
 /// The broker.

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use crate::capture::PixelFormat;
 
-use super::{AtEnd, BackendName, Pace, Protocol, Transport};
+use super::{AtEnd, BackendName, Pace, Protocol, ProviderName, Transport};
 
 type Field<T> = Option<Spanned<T>>;
 
@@ -40,6 +40,8 @@ pub struct Model {
     pub bundle: Spanned<String>,
     pub public_keys: Option<Vec<String>>,
     pub backends: Field<Vec<BackendName>>,
+    pub providers: Field<Vec<ProviderName>>,
+    pub engine_dir: Option<String>,
     pub threads: Field<usize>,
     pub ort_library: Option<String>,
 }

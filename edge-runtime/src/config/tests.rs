@@ -20,6 +20,8 @@ fn defaults() {
     assert_eq!(config.board, "auto");
     assert_eq!(config.model.bundle, Path::new("/etc/pavad/model.pavad"));
     assert_eq!(config.model.backends, None);
+    assert_eq!(config.model.providers, [ProviderName::Cpu]);
+    assert_eq!(config.model.engine_dir.as_deref(), Some(Path::new("/etc/pavad/state/engines")));
     assert_eq!(config.mqtt, None);
     assert_eq!(config.evidence, None);
     assert_eq!(config.spool.dir, Path::new("/etc/pavad/spool"));
@@ -51,6 +53,8 @@ drain_timeout = 0
 bundle = "/m.pavad"
 public_keys = ["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3", "site.pub"]
 backends = ["tract"]
+providers = ["tensorrt", "cuda", "cpu"]
+engine_dir = "/var/engines"
 threads = 2
 ort_library = "lib/libonnxruntime.so"
 [mqtt]
@@ -133,6 +137,14 @@ fn errors_name_file_line_and_field() {
         ("[model]\n", "[model]\nthreads = 1000\n", 4, &["`model.threads` is 1000", "0 to 256"]),
         ("[model]\n", "[model]\nbackends = []\n", 4, &["`model.backends` is empty"]),
         ("[model]\n", "[model]\nbackends = [\"gpu\"]\n", 4, &["unknown variant `gpu`", "`tract`"]),
+        ("[model]\n", "[model]\nproviders = []\n", 4, &["`model.providers` is empty"]),
+        ("[model]\n", "[model]\nproviders = [\"rocm\"]\n", 4, &["unknown variant", "`cuda`"]),
+        (
+            "[model]\n",
+            "[model]\nproviders = [\"cpu\", \"cpu\"]\n",
+            4,
+            &["`model.providers` names one twice"],
+        ),
         (
             "[model]\n",
             "[mqtt]\nhost = \"h\"\nroot = \"a/#\"\n[model]\n",

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use crate::service;
+
 /// Tells the service manager that the program is ready, and that it lives.
 pub struct Heartbeat {
     /// Time between two signs; none where no watchdog is set.
@@ -17,6 +19,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Reads what the service manager wants to hear.
     pub fn new() -> Self {
+        service::watching(true);
         // Three signs in the time of one, so that a late one does no harm.
         let every = sd_notify::watchdog_enabled().map(|timeout| timeout / 3);
         Self { every, ready: false, last: None, frames: 0 }
@@ -28,20 +31,19 @@ impl Heartbeat {
         let progress = frames > self.frames || waiting;
         if !self.ready && progress {
             self.ready = true;
-            notify(&[NotifyState::Ready]);
+            service::tell(&[NotifyState::Ready, NotifyState::Status("watching")]);
         }
         let Some(every) = self.every else { return };
         if progress && self.last.is_none_or(|last| last.elapsed() >= every) {
             self.last = Some(Instant::now());
             self.frames = frames;
-            notify(&[NotifyState::Watchdog]);
+            service::tell(&[NotifyState::Watchdog]);
         }
     }
 }
 
-fn notify(states: &[NotifyState<'_>]) {
-    // Without a service manager there is nobody to tell.
-    if let Err(e) = sd_notify::notify(states) {
-        log::debug!("service manager: {e}");
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        service::watching(false);
     }
 }

@@ -49,6 +49,8 @@ pub struct ModelStatus {
     pub digest: String,
     /// `ort` or `tract`.
     pub backend: String,
+    /// What it computes with: `tensorrt`, `cuda` or `cpu`.
+    pub provider: String,
     /// `int8` or `fp32`.
     pub precision: String,
     /// Whether the bundle is signed by a key that the configuration names.

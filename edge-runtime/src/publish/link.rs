@@ -13,6 +13,9 @@ use alert_wire::Availability;
 
 /// Longest time to connect, and to hand bytes to the network, before the attempt has failed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Small messages go out at once: held back until the broker has acknowledged the packet before, an event
+/// now and then waits for the 40 ms by which the broker's system delays that.
+const NO_DELAY: bool = true;
 /// Room for requests not yet on the wire; more than the publisher ever has in flight.
 const QUEUE: usize = 64;
 /// Largest packet that is taken from the broker. Far above any command, so that a wrong one is
@@ -192,6 +195,7 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
             let (client, mut connection) = rumqttc::Client::new(options, QUEUE);
             let mut network = rumqttc::NetworkOptions::new();
             network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
+            network.set_tcp_nodelay(NO_DELAY);
             connection.eventloop.set_network_options(network);
             (Sender::V311(client), Link::V311(Box::new(connection), address))
         }
@@ -215,6 +219,9 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
             if let Some(transport) = transport {
                 options.set_transport(transport);
             }
+            let mut network = options.network_options();
+            network.set_tcp_nodelay(NO_DELAY);
+            options.set_network_options(network);
             let (client, connection) = v5::Client::new(options, QUEUE);
             (Sender::V5(client), Link::V5(Box::new(connection), address))
         }

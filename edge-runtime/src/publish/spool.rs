@@ -28,6 +28,8 @@ pub const MAX_IN_MEMORY: usize = 256;
 
 const MAGIC: &[u8; 4] = b"PVE1";
 const HEADER: usize = 8;
+/// Far above what a device can count to.
+const MAX_NUMBER: u64 = 1 << 63;
 /// Far above any event; a larger file is not ours.
 const MAX_FILE: u64 = 1 << 16;
 
@@ -109,7 +111,8 @@ impl Spool {
                 }
                 Some("event") => {
                     let number = path.file_stem().and_then(|s| s.to_str()).map(str::parse::<u64>);
-                    if let Some(Ok(number)) = number {
+                    // A number that events cannot have reached is not ours: there must be room to count on.
+                    if let Some(Ok(number @ ..MAX_NUMBER)) = number {
                         found.push((number, entry.metadata().map_err(folder)?.len()));
                     }
                 }

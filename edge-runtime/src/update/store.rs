@@ -201,14 +201,14 @@ impl Store {
     }
 
     /// Chooses what to run: the first of trial, active slot, other slot and bundle of the
-    /// configuration that is verified and passes `test`. Counts a start of a trial. The caller holds
+    /// configuration that is verified and passes `test`, which also gets its file. Counts a start of a trial. The caller holds
     /// the [`Lock`].
     ///
     /// # Errors
     /// The first candidate's, if none can be run.
     pub fn select<T>(
         &self,
-        mut test: impl FnMut(Bundle) -> Result<T, Error>,
+        mut test: impl FnMut(Bundle, &Path) -> Result<T, Error>,
     ) -> Result<Selected<T>, Error> {
         let mut state = self.state().unwrap_or_else(|e| {
             log::error!("{e}; the bundle of the configuration is used");
@@ -224,7 +224,7 @@ impl Store {
                     state.trial = Some(trial);
                     // First the count, then the risk.
                     self.save(&state)?;
-                    self.open(&state, Some(slot)).and_then(&mut test)
+                    self.open(&state, Some(slot)).and_then(|b| test(b, &self.path(Some(slot))))
                 }
             };
             match tried {
@@ -243,7 +243,7 @@ impl Store {
         let others: Vec<Option<Slot>> = good.map(Some).chain([None]).collect();
         let others = others.into_iter().filter(|slot| *slot != state.active);
         for slot in std::iter::once(state.active).chain(others) {
-            match self.open(&state, slot).and_then(&mut test) {
+            match self.open(&state, slot).and_then(|b| test(b, &self.path(slot))) {
                 Ok(value) => {
                     if slot != state.active {
                         log::error!(
@@ -296,7 +296,7 @@ impl Store {
     /// If there is none, or it is refused: its epoch may be below the device's.
     pub fn rollback<T>(
         &self,
-        mut test: impl FnMut(Bundle) -> Result<T, Error>,
+        test: impl FnOnce(Bundle, &Path) -> Result<T, Error>,
     ) -> Result<Option<Slot>, Error> {
         let mut state = self.state()?;
         if state.trial.is_some() {
@@ -312,7 +312,7 @@ impl Store {
             .filter(|slot| state.slot(*slot).is_some_and(|i| i.condition == Condition::Good));
         let to = good.filter(|slot| self.open(&state, Some(*slot)).is_ok());
         let bundle = self.open(&state, to)?;
-        test(bundle)?;
+        test(bundle, &self.path(to))?;
         state.active = to;
         self.save(&state)?;
         Ok(to)

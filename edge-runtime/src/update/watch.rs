@@ -151,7 +151,7 @@ impl<S> Watcher<S> {
             }
             UpdateCommand::Rollback {} => {
                 let _lock = Lock::take(store.dir())?;
-                let to = store.rollback(|bundle| load(bundle, store.dir()).map(drop))?;
+                let to = store.rollback(load)?;
                 Ok(to.map_or("back to the bundle of the configuration".into(), |slot| {
                     format!("back to the bundle in slot {slot}")
                 }))
@@ -173,7 +173,7 @@ impl<S> Watcher<S> {
             self.wanted = asked;
             let _lock = Lock::take(store.dir())?;
             let load = &self.setup.load;
-            let selected = store.select(|bundle| load(bundle, store.dir()))?;
+            let selected = store.select(load)?;
             self.setup.running = selected.slot;
             self.setup.exchange.offer(selected.value);
             self.since = Instant::now();

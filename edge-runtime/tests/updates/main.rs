@@ -47,7 +47,7 @@ fn device(maker: &Maker, installed: bool) -> Arc<MemoryDisk> {
         let store = store(&disk, maker);
         let bytes = maker.bundle("1.1.0", 1, "any");
         assert_eq!(install(&store, bytes).unwrap(), Installed::OnTrial(Slot::A));
-        assert_eq!(store.select(tested(&[])).unwrap().value, "1.1.0");
+        assert_eq!(store.select(|b, _| tested(&[])(b)).unwrap().value, "1.1.0");
         store.commit().unwrap();
     }
     disk
@@ -78,7 +78,7 @@ fn cut_everywhere(
             // The process starts anew, with nothing but what is on the disk.
             let own = store(&disk, maker);
             for start in 0..STARTS {
-                let selected = own.select(tested(&[]));
+                let selected = own.select(|b, _| tested(&[])(b));
                 let version = selected.unwrap_or_else(|e| panic!("{steps} {cut:?}: {e}")).value;
                 let fine = allowed.contains(&version.as_str());
                 assert!(fine, "cut after {steps} steps, {cut:?}, start {start}: {version}");
@@ -88,9 +88,9 @@ fn cut_everywhere(
                 own.commit().unwrap();
             }
             install(&own, maker.bundle("3.0.0", 2, "any")).unwrap();
-            assert_eq!(own.select(tested(&[])).unwrap().value, "3.0.0");
+            assert_eq!(own.select(|b, _| tested(&[])(b)).unwrap().value, "3.0.0");
             own.commit().unwrap();
-            assert_eq!(own.select(tested(&[])).unwrap().value, "3.0.0");
+            assert_eq!(own.select(|b, _| tested(&[])(b)).unwrap().value, "3.0.0");
         }
         if whole {
             return steps;
@@ -123,13 +123,13 @@ fn starts_commits_failures_and_rollbacks_that_are_cut_anywhere() {
     let on_trial = device(&maker, true);
     install(&store(&on_trial, &maker), maker.bundle("2.0.0", 1, "any")).unwrap();
     let both = ["1.1.0", "2.0.0"];
-    let start = |store: &Store| store.select(tested(&[])).map(drop);
+    let start = |store: &Store| store.select(|b, _| tested(&[])(b)).map(drop);
     assert!(cut_everywhere(&maker, &on_trial, &both, start) >= 4);
     let commit = |store: &Store| store.commit();
     assert!(cut_everywhere(&maker, &on_trial, &both, commit) >= 4);
     let fail = |store: &Store| store.fail_trial("it failed");
     assert!(cut_everywhere(&maker, &on_trial, &both, fail) >= 4);
-    let back = |store: &Store| store.rollback(tested(&[])).map(drop);
+    let back = |store: &Store| store.rollback(|b, _| tested(&[])(b)).map(drop);
     assert!(cut_everywhere(&maker, &on_trial, &both, back) >= 4);
     let committed = Arc::new(on_trial.copy());
     store(&committed, &maker).commit().unwrap();
@@ -167,9 +167,9 @@ fn what_never_goes_live() {
     // One that fails its self-test has been written, and counts for nothing.
     assert!(install(&own, maker.bundle("9.9.9", 5, "any")).is_err());
     assert_eq!(own.state().unwrap().trial, None);
-    assert_eq!(own.select(tested(&[])).unwrap().value, "2.0.0");
+    assert_eq!(own.select(|b, _| tested(&[])(b)).unwrap().value, "2.0.0");
     // There is no way back below the epoch either: the other slot has 1.
-    let error = own.rollback(tested(&[])).unwrap_err().to_string();
+    let error = own.rollback(|b, _| tested(&[])(b)).unwrap_err().to_string();
     assert!(error.contains("epoch"), "{error}");
     // The bundle in use, again.
     assert_eq!(install(&own, used).unwrap(), Installed::Already);
@@ -194,27 +194,27 @@ fn a_trial_that_fails_goes_back_by_itself() {
     let own = store(&disk, &maker);
     install(&own, maker.bundle("2.0.0", 1, "any")).unwrap();
     for _ in 0..STARTS {
-        let selected = own.select(tested(&[])).unwrap();
+        let selected = own.select(|b, _| tested(&[])(b)).unwrap();
         assert_eq!((selected.value.as_str(), selected.on_trial), ("2.0.0", true));
     }
-    let selected = own.select(tested(&[])).unwrap();
+    let selected = own.select(|b, _| tested(&[])(b)).unwrap();
     assert_eq!((selected.value.as_str(), selected.on_trial), ("1.1.0", false));
     let slot = own.state().unwrap().slot(Slot::B).cloned().unwrap();
     assert_eq!(slot.condition, Condition::Bad);
     assert!(slot.reason.unwrap().contains("3 starts"));
     // A bad bundle is not gone back to.
-    assert_eq!(own.rollback(tested(&[])).unwrap(), None);
-    assert_eq!(own.select(tested(&[])).unwrap().value, "1.0.0");
+    assert_eq!(own.rollback(|b, _| tested(&[])(b)).unwrap(), None);
+    assert_eq!(own.select(|b, _| tested(&[])(b)).unwrap().value, "1.0.0");
 
     // A slot that the disk has damaged, and one whose golden vectors no longer agree.
     let disk = device(&maker, true);
     let own = store(&disk, &maker);
-    assert_eq!(own.select(tested(&["1.1.0"])).unwrap().value, "1.0.0");
+    assert_eq!(own.select(|b, _| tested(&["1.1.0"])(b)).unwrap().value, "1.0.0");
     disk.put(Path::new("/bundles/a.pavad"), b"rotten");
-    assert_eq!(own.select(tested(&[])).unwrap().value, "1.0.0");
+    assert_eq!(own.select(|b, _| tested(&[])(b)).unwrap().value, "1.0.0");
     disk.put(Path::new("/bundles/state.json"), b"rotten");
-    assert_eq!(own.select(tested(&[])).unwrap().value, "1.0.0");
-    let nothing = own.select(tested(&["1.0.0"])).unwrap_err();
+    assert_eq!(own.select(|b, _| tested(&[])(b)).unwrap().value, "1.0.0");
+    let nothing = own.select(|b, _| tested(&["1.0.0"])(b)).unwrap_err();
     assert!(nothing.to_string().contains("golden"), "{nothing}");
 }
 

@@ -50,6 +50,14 @@ pub enum Error {
         /// The signing key's id, as minisign prints it.
         key: String,
     },
+    /// The file of a verified bundle is not what it was.
+    #[error(
+        "{path}: the file was changed after it was verified; leave it alone while it is loaded"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The text is not a minisign public key.
     #[error("not a minisign public key: expected a .pub file's text or its base64 line")]
     BadPublicKey,

@@ -14,6 +14,7 @@ mod error;
 pub mod key;
 pub mod layout;
 pub mod manifest;
+mod on_disk;
 pub mod signature;
 pub mod states;
 mod text;
@@ -29,6 +30,8 @@ pub use builder::{BundleBuilder, Payload};
 pub use error::Error;
 pub use key::PublicKey;
 pub use manifest::{BlobRef, GraphEntry, Manifest};
+pub use on_disk::{Contents, OnDisk};
+pub use text::hex;
 
 use container::{Container, MAX_FILE_SIZE};
 
@@ -88,7 +91,7 @@ impl Bundle {
         let tensors = layout::blob_layout(&manifest, blobs.len() as u64)?;
         for blob in tensors {
             let data = slice(blobs, blob.reference);
-            if text::hex(&Sha256::digest(data)) != blob.reference.sha256 {
+            if hex(&Sha256::digest(data)) != blob.reference.sha256 {
                 return Err(Error::BlobMismatch { name: blob.name });
             }
             if blob.is_tensor && !all_finite(data) {
@@ -118,7 +121,7 @@ impl Bundle {
 
     /// [`Self::digest`] in lower-case hexadecimal.
     pub fn digest_hex(&self) -> String {
-        text::hex(&self.digest)
+        hex(&self.digest)
     }
 
     /// The file's bytes.

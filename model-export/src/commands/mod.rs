@@ -105,22 +105,6 @@ fn bundle_code(error: &model_bundle::Error) -> u8 {
     }
 }
 
-/// An error and its causes on one line, each said once.
-pub fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let text = cause.to_string();
-        if line.ends_with(&text) {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(&text);
-    }
-    line.replace(['\n', '\r'], " ")
-}
-
 /// The keys given on the command line.
 #[derive(Debug, clap::Args)]
 pub struct TrustArgs {

@@ -61,7 +61,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         provenance: checkpoint.provenance,
         tolerances: Tolerances::default(),
     };
-    let options = BackendOptions { ort_library: args.ort_library.clone(), threads: 0 };
+    let options =
+        BackendOptions { ort_library: args.ort_library.clone(), threads: 0, ..Default::default() };
     if let Some(parity) = golden_clip(&args.checkpoint, &input, &options)? {
         input.provenance.insert("int8_score_difference_mean".into(), parity.mean.to_string());
         input.provenance.insert("int8_score_difference_max".into(), parity.max.to_string());

@@ -50,6 +50,19 @@ fn events_come_back_in_order_after_a_restart() {
 }
 
 #[test]
+fn a_number_that_leaves_no_room_is_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = |number: u64| dir.path().join(format!("{number:016}.event"));
+    for number in [u64::MAX, u64::MAX - 1, 1 << 63] {
+        fs::write(name(number), b"whatever").unwrap();
+    }
+    let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
+    assert!(spool.is_empty());
+    assert_eq!(spool.append(&payload(1)), 1);
+    assert!(name(u64::MAX).exists(), "what is not ours is left alone");
+}
+
+#[test]
 fn removing_the_same_event_twice_does_no_harm() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();

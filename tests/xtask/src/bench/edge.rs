@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::python::environment;
 use super::report::Report;
 use crate::shell::{Failure, command, execute, output, quiet, root, target};
+use crate::words::Words;
 use crate::{install, weights};
 
 /// What the Python peer imports, as pip knows it.
@@ -36,23 +37,14 @@ impl Options {
             python: None,
             no_install: false,
         };
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let mut value = || {
-                let missing = || Failure::usage(format!("bench edge: {arg} needs a value"));
-                args.next().cloned().ok_or_else(missing)
-            };
-            match arg.as_str() {
-                "--bundle" => options.bundle = value()?.into(),
-                "--python" => options.python = Some(value()?.into()),
+        let mut words = Words::new("bench edge", args);
+        while let Some(name) = words.option() {
+            match name {
+                "--bundle" => options.bundle = words.value()?.into(),
+                "--python" => options.python = Some(words.value()?.into()),
+                "--frames" => options.frames = words.number(50..=100_000)?,
                 "--no-install" => options.no_install = true,
-                "--frames" => {
-                    let text = value()?;
-                    let valid = text.parse().ok().filter(|n| (50..=100_000).contains(n));
-                    let wrong = || Failure::usage("bench edge: --frames: 50 to 100000");
-                    options.frames = valid.ok_or_else(wrong)?;
-                }
-                _ => return Err(Failure::usage(format!("bench edge: no option '{arg}'"))),
+                _ => return Err(words.unknown()),
             }
         }
         Ok(options)
@@ -235,7 +227,7 @@ mod tests {
         let parse = |words: &[&str]| {
             Options::parse(&words.iter().map(|w| (*w).to_string()).collect::<Vec<_>>())
         };
-        let options = parse(&["--frames", "60", "--bundle", "b", "--python", "py"]);
+        let options = parse(&["--frames=60", "--bundle", "b", "--python", "py"]);
         let options = options.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!((options.frames, options.bundle), (60, "b".into()));
         for wrong in [&["--frames"][..], &["--frames", "3"], &["fast"]] {

@@ -157,7 +157,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("gpu-check: {}", format!("{error:#}").replace('\n', " "));
+            eprintln!("gpu-check: {}", inference::with_causes(error.as_ref()));
             ExitCode::from(1)
         }
     }
@@ -211,7 +211,7 @@ fn run(args: &Args) -> Result<u8> {
 fn attempt(case: &Case, context: &Context) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| (case.run)(context))) {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => Outcome::failed(format!("{error:#}")),
+        Ok(Err(error)) => Outcome::failed(inference::with_causes(error.as_ref())),
         Err(_) => Outcome::failed("panicked; its message is above".to_owned()),
     }
 }

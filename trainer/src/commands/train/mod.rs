@@ -141,7 +141,11 @@ pub(super) fn stop_when_asked() -> Result<Arc<AtomicBool>> {
 /// What computes the features: the named library, else the best there is.
 pub(super) fn backend(ort_library: Option<&Path>) -> Result<Box<dyn Backend>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = BackendOptions { ort_library: ort_library.map(Path::to_path_buf), threads };
+    let options = BackendOptions {
+        ort_library: ort_library.map(Path::to_path_buf),
+        threads,
+        ..Default::default()
+    };
     // A library that was named and does not load is a mistake, not a reason for something slower.
     Ok(match ort_library {
         Some(_) => open_backend(BackendKind::Ort, &options)?,
