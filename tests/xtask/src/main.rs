@@ -7,6 +7,7 @@
 mod apt;
 mod bench;
 mod cuda;
+mod debian_root;
 mod demo;
 mod fetch;
 mod firmware;
@@ -62,10 +63,13 @@ commands:
                --minutes N     default 15
              chaos           10 000 events while the broker is killed 50 times and the program 20 times
   vm       the camera program on a real kernel with a virtual camera, GPIO lines and a watchdog
-             --break WHAT    capture, alarm, watchdog or recovery: see the check for it fail
+             --arch A        amd64 (default), or arm64: a Debian system with the package (slow)
+             --break WHAT    capture, alarm, watchdog, recovery (amd64) or sandbox (arm64): see the
+                             check for it fail
              --no-install    refuse to install or fetch anything
   package  the camera program as a Debian package, in target/package
              --arch A        amd64 (default) or arm64, cross-built
+             --check         also install, upgrade, run and purge it in a throw-away Debian system
              --no-install    refuse to install or fetch anything
   alarm-node
            the siren's logic built for a microcontroller (thumbv7em-none-eabihf), and its size
@@ -82,6 +86,7 @@ examples:
   cargo xtask demo --normal videos/normal --test videos/test --labels labels.json
   cargo xtask test
   cargo xtask vm --break watchdog
+  cargo xtask package --arch arm64 --check
   cargo xtask cuda --out gpu
 ";
 

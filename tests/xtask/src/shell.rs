@@ -58,6 +58,15 @@ pub fn target() -> PathBuf {
 pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
+    // Cargo tells a program that it runs about itself. Build scripts that watch these variables (ring's
+    // does) would run again whenever cargo is started now by hand, now from here, and with them
+    // everything that depends on them.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

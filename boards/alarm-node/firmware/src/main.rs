@@ -11,6 +11,7 @@ use core::convert::Infallible;
 use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 
 use alarm_node::{AlarmNode, Config};
+use alert_wire::MAX_POSTCARD;
 use boards::{ActiveLevel, PinAlarm};
 use embedded_hal::digital::{ErrorType, OutputPin};
 
@@ -20,12 +21,9 @@ const BUTTON: *const u32 = 0x4002_0010 as *const u32;
 const MILLISECONDS: *const u32 = 0x4000_0024 as *const u32;
 const SIREN: *mut u32 = 0x4002_0018 as *mut u32;
 
-/// The longest message.
-const LONGEST: usize = 512;
-
 /// Statics, so that the linker counts them: what the node and its buffer need of RAM.
 static mut NODE: Option<AlarmNode<PinAlarm<Siren>>> = None;
-static mut BUFFER: [u8; LONGEST] = [0; LONGEST];
+static mut BUFFER: [u8; MAX_POSTCARD] = [0; MAX_POSTCARD];
 
 struct Siren;
 

@@ -13,6 +13,15 @@ use tests::subscriber::Subscriber;
 /// Between two looks at the broker.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What processor a machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arch {
+    /// x86-64, with the programs of this workspace.
+    Amd64,
+    /// 64-bit ARM, with a Debian system and the package in it.
+    Arm64,
+}
+
 /// A running machine.
 pub struct Machine {
     child: Child,
@@ -33,16 +42,36 @@ pub struct Heard {
 
 impl Machine {
     /// Starts it. There is no KVM in it: it runs wherever QEMU does.
-    pub fn start(kernel: &Path, initramfs: &Path, out: &Path, broken: &str) -> Result<Self> {
+    pub fn start(
+        arch: Arch,
+        kernel: &Path,
+        initramfs: &Path,
+        out: &Path,
+        broken: &str,
+    ) -> Result<Self> {
         let disk = out.join("disk.img");
         std::fs::write(&disk, vec![0; 64 * 1024]).with_context(|| disk.display().to_string())?;
         let log = out.join("console.log");
         let console = File::create(&log).with_context(|| log.display().to_string())?;
         let drive = format!("id=disk,file={},format=raw,if=none", disk.display());
-        // Not `microvm`: without KVM this kernel finds no clock in it and waits for one for ever.
-        let append = format!("console=ttyS0 quiet panic=-1 pavad.break={broken}");
-        let mut child = Command::new("qemu-system-x86_64")
-            .args(["-machine", "pc,accel=tcg", "-cpu", "max", "-m", "1024"])
+        let (program, machine, append) = match arch {
+            // Not `microvm`: without KVM this kernel finds no clock in it and waits for one for ever.
+            Arch::Amd64 => (
+                "qemu-system-x86_64",
+                ["-machine", "pc,accel=tcg", "-cpu", "max", "-m", "1024"],
+                "console=ttyS0",
+            ),
+            // Not `max`: pointer authentication is slow to emulate. The whole system is in memory.
+            Arch::Arm64 => (
+                "qemu-system-aarch64",
+                ["-machine", "virt,accel=tcg", "-cpu", "cortex-a72", "-m", "3072"],
+                "console=ttyAMA0 rdinit=/sbin/init systemd.wants=pavad-check.service \
+                 systemd.mask=serial-getty@ttyAMA0.service",
+            ),
+        };
+        let append = format!("{append} quiet panic=-1 pavad.break={broken}");
+        let mut child = Command::new(program)
+            .args(machine)
             // The machine's time is what it has computed, 4 ns an instruction, so that a busy host
             // makes it slow and not late: its own time limits mean the same everywhere.
             .args(["-icount", "shift=2,sleep=on"])
@@ -58,7 +87,7 @@ impl Machine {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("qemu-system-x86_64")?;
+            .context(program)?;
         let output = child.stdout.take().context("the console of the machine")?;
         let (sender, lines) = channel();
         std::thread::spawn(move || {

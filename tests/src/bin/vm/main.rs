@@ -9,6 +9,7 @@ mod bundle;
 mod initramfs;
 mod machine;
 mod modules;
+mod packaged;
 mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -21,12 +22,18 @@ use tests::broker::Broker;
 use tests::subscriber::Subscriber;
 
 use initramfs::Initramfs;
-use machine::Machine;
+use machine::{Arch, Machine};
 
 /// The camera program on a real kernel with simulated hardware.
 #[derive(Debug, Parser)]
 #[command(name = "vm")]
 struct Args {
+    /// Its processor.
+    #[arg(long, value_enum, default_value = "amd64")]
+    arch: Arch,
+    /// For arm64: archive of a Debian system with the package.
+    #[arg(long, value_name = "FILE.cpio", required_if_eq("arch", "arm64"))]
+    root: Option<PathBuf>,
     /// Folder of the unpacked kernel packages.
     #[arg(long, value_name = "DIR")]
     kernel: PathBuf,
@@ -50,8 +57,10 @@ enum Broken {
     Alarm,
     /// The board file names no watchdog.
     Watchdog,
-    /// A camera that comes back is not found at its stable path.
+    /// A camera that comes back is not found at its stable path (amd64).
     Recovery,
+    /// The service may not use the siren's GPIO lines (arm64).
+    Sandbox,
 }
 
 impl Broken {
@@ -61,6 +70,7 @@ impl Broken {
             Self::Alarm => "alarm",
             Self::Watchdog => "watchdog",
             Self::Recovery => "recovery",
+            Self::Sandbox => "sandbox",
         }
     }
 }
@@ -76,41 +86,81 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let material = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm");
+    let broken = args.r#break;
+    let elsewhere = match args.arch {
+        Arch::Amd64 => matches!(broken, Some(Broken::Sandbox)),
+        Arch::Arm64 => matches!(broken, Some(Broken::Recovery)),
+    };
+    if elsewhere {
+        bail!("--break: this machine has no check that would fail at it");
+    }
+    let broken = broken.map_or("none", Broken::name);
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let (bundle, key) = bundle::make(&args.out)?;
     let broker = Broker::start(&args.out.join("broker")).map_err(|e| anyhow!(e))?;
     let subscriber = Subscriber::start(broker.port, "pavad/vm", |_| {}).map_err(|e| anyhow!(e))?;
+    let kernel = modules::Kernel::find(&args.kernel)?;
+    let material = Material { bundle, key, port: broker.port };
 
     let image = args.out.join("initramfs.cpio");
-    let mut files = Initramfs::new();
-    for folder in ["dev", "proc", "run", "sys", "tmp"] {
-        files.folder(folder);
-    }
-    files.add("init", &material.join("init.sh"), 0o755)?;
-    files.add("etc/board.toml", &material.join("board.toml"), 0o644)?;
-    files.add("etc/model.pavad", &bundle, 0o644)?;
-    files.add("etc/model.pub", &key, 0o644)?;
-    let config = material.join("edge.toml.in");
-    let config = std::fs::read_to_string(&config).with_context(|| config.display().to_string())?;
-    let config = config.replace("BROKER_PORT", &broker.port.to_string());
-    files.text("etc/edge.toml.in", &config);
-    files.busybox()?;
-    let runtime = tests::programs::path("edge-runtime").map_err(|e| anyhow!(e))?;
-    files.program("bin/edge-runtime", &runtime, &args.out)?;
-    files.program("bin/v4l2-ctl", Path::new("/usr/bin/v4l2-ctl"), &args.out)?;
-    let kernel = modules::Kernel::find(&args.kernel)?;
-    kernel.add_modules(&mut files)?;
-    files.write(&image)?;
-
+    let expected = match &args.root {
+        Some(root) if args.arch == Arch::Arm64 => {
+            packaged::write(root, &material, &kernel, &image)?;
+            &verdict::PACKAGED
+        }
+        _ => {
+            simulated(&material, &kernel, &args.out)?.write(&image)?;
+            &verdict::SIMULATED
+        }
+    };
     let limit = Duration::from_secs(args.limit);
-    let broken = args.r#break.map_or("none", Broken::name);
-    let mut machine = Machine::start(&kernel.image, &image, &args.out, broken)?;
+    let mut machine = Machine::start(args.arch, &kernel.image, &image, &args.out, broken)?;
     let heard = machine.listen(limit, &subscriber)?;
     machine.stop();
-    let verdict = verdict::judge(heard, &subscriber);
+    let verdict = verdict::judge(heard, &subscriber, expected);
     for line in &verdict.lines {
         println!("{line}");
     }
     if verdict.passed { Ok(()) } else { bail!("see {}", args.out.join("console.log").display()) }
+}
+
+/// What every machine gets.
+struct Material {
+    bundle: PathBuf,
+    key: PathBuf,
+    /// The broker's port on the host.
+    port: u16,
+}
+
+impl Material {
+    /// A file of `tests/vm`.
+    fn file(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("vm").join(name)
+    }
+
+    /// The camera program's configuration.
+    fn config(&self) -> Result<String> {
+        let path = Self::file("edge.toml.in");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(text.replace("BROKER_PORT", &self.port.to_string()))
+    }
+}
+
+/// The file system of the machine whose first program is `init.sh`.
+fn simulated(material: &Material, kernel: &modules::Kernel, work: &Path) -> Result<Initramfs> {
+    let mut files = Initramfs::new();
+    for folder in ["dev", "proc", "run", "sys", "tmp"] {
+        files.folder(folder);
+    }
+    files.add("init", &Material::file("init.sh"), 0o755)?;
+    files.add("etc/board.toml", &Material::file("board.toml"), 0o644)?;
+    files.add("etc/model.pavad", &material.bundle, 0o644)?;
+    files.add("etc/model.pub", &material.key, 0o644)?;
+    files.text("etc/edge.toml.in", &material.config()?);
+    files.busybox()?;
+    let runtime = tests::programs::path("edge-runtime").map_err(|e| anyhow!(e))?;
+    files.program("bin/edge-runtime", &runtime, work)?;
+    files.program("bin/v4l2-ctl", Path::new("/usr/bin/v4l2-ctl"), work)?;
+    kernel.add_modules(&mut files, "lib/modules", &modules::AT_START)?;
+    Ok(files)
 }

@@ -8,8 +8,10 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::initramfs::Initramfs;
 
-/// What the machine loads at its start, in this order, each after what it depends on.
-const AT_START: [&str; 4] = ["virtio_net", "virtio_blk", "softdog", "gpio_sim"];
+/// What a machine loads at its start, in this order, each after what it depends on.
+pub const AT_START: [&str; 4] = ["virtio_net", "virtio_blk", "softdog", "gpio_sim"];
+/// A graphics processor without a picture, for the machine that has udev and systemd.
+pub const GPU: &str = "vgem";
 /// What `init.sh` loads and unloads itself; only what it depends on is loaded at the start.
 const LATER: &str = "vivid";
 
@@ -49,19 +51,25 @@ impl Kernel {
         Ok(found)
     }
 
-    /// Puts the modules into the machine's `/lib/modules`, and their order into `order`.
-    pub fn add_modules(&self, files: &mut Initramfs) -> Result<()> {
+    /// Puts modules into a folder of the machine, and the order of those that are loaded at the start
+    /// into `order`.
+    pub fn add_modules(
+        &self,
+        files: &mut Initramfs,
+        folder: &str,
+        at_start: &[&str],
+    ) -> Result<()> {
         let mut loaded = BTreeMap::new();
         let mut order = Vec::new();
-        for name in AT_START {
+        for name in at_start {
             self.load(name, &mut loaded, &mut order)?;
         }
         self.load(LATER, &mut loaded, &mut order)?;
         let text: String =
             order.iter().filter(|name| *name != LATER).map(|name| format!("{name}.ko\n")).collect();
-        files.text("lib/modules/order", &text);
+        files.text(&format!("{folder}/order"), &text);
         for (name, module) in loaded {
-            files.bytes(&format!("lib/modules/{name}.ko"), module);
+            files.bytes(&format!("{folder}/{name}.ko"), module);
         }
         Ok(())
     }

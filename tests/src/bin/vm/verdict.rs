@@ -9,8 +9,56 @@ use tests::subscriber::Subscriber;
 
 use crate::machine::Heard;
 
-/// The checks that the machine makes, all of which must have passed.
-const CHECKS: [&str; 22] = [
+/// What a machine must have shown.
+pub struct Expected {
+    /// The checks that it makes, all of which must have passed.
+    pub checks: &'static [&'static str],
+    /// How often it starts.
+    pub boots: usize,
+    /// Fewest incidents.
+    pub incidents: usize,
+    /// What its device was, in the words of its availability.
+    pub words: &'static [&'static str],
+    /// What its status has shown: in words, where it stands, and the value.
+    pub statuses: &'static [(&'static str, &'static str, Shown)],
+}
+
+/// A value in a status.
+#[derive(Debug, Clone, Copy)]
+pub enum Shown {
+    Text(&'static str),
+    Number(u64),
+    Truth(bool),
+}
+
+impl From<Shown> for Value {
+    fn from(shown: Shown) -> Self {
+        match shown {
+            Shown::Text(text) => text.into(),
+            Shown::Number(number) => number.into(),
+            Shown::Truth(truth) => truth.into(),
+        }
+    }
+}
+
+/// The machine whose first program is `init.sh`, which the watchdog resets once.
+pub const SIMULATED: Expected = Expected {
+    checks: &SIMULATED_CHECKS,
+    boots: 2,
+    incidents: 6,
+    words: &["online", "stopped", "offline"],
+    statuses: &[
+        ("a camera that runs", "/cameras/0/state", Shown::Text("running")),
+        ("its size", "/cameras/0/width", Shown::Number(320)),
+        ("a camera that is lost", "/cameras/0/state", Shown::Text("lost")),
+        ("a siren that sounds", "/alarm", Shown::Truth(true)),
+        ("a key switch that is off", "/board/armed", Shown::Truth(false)),
+        ("a watchdog", "/board/watchdog", Shown::Truth(true)),
+        ("the board's profile", "/board/profile", Shown::Text("virtual-machine")),
+    ],
+};
+
+const SIMULATED_CHECKS: [&str; 22] = [
     "format-yuyv",
     "format-nv12",
     "format-refused",
@@ -35,6 +83,36 @@ const CHECKS: [&str; 22] = [
     "broker",
 ];
 
+/// The Debian system with the package, whose service is systemd's.
+pub const PACKAGED: Expected = Expected {
+    checks: &[
+        "permissions",
+        "doctor",
+        "service",
+        "sandbox",
+        "gpu-node",
+        "capture",
+        "alarm-on",
+        "alarm-off",
+        "watchdog-fed",
+        "restart",
+        "stop",
+        "disarmed",
+        "one-boot",
+        "broker",
+    ],
+    boots: 1,
+    incidents: 2,
+    words: &["online", "stopped"],
+    statuses: &[
+        ("a camera that runs", "/cameras/0/state", Shown::Text("running")),
+        ("its size", "/cameras/0/width", Shown::Number(320)),
+        ("a siren that sounds", "/alarm", Shown::Truth(true)),
+        ("a watchdog", "/board/watchdog", Shown::Truth(true)),
+        ("the board's profile", "/board/profile", Shown::Text("virtual-machine")),
+    ],
+};
+
 /// Longest wait for the broker to have what the machine has sent, its last will included.
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -47,7 +125,7 @@ pub struct Verdict {
 }
 
 /// Judges a machine by what it has said and what the broker has of it.
-pub fn judge(heard: Heard, subscriber: &Subscriber) -> Verdict {
+pub fn judge(heard: Heard, subscriber: &Subscriber, expected: &Expected) -> Verdict {
     let mut said: Vec<String> = heard
         .lines
         .iter()
@@ -55,13 +133,15 @@ pub fn judge(heard: Heard, subscriber: &Subscriber) -> Verdict {
         .filter(|line| line.starts_with("PASS ") || line.starts_with("FAIL "))
         .collect();
     let boots = heard.lines.iter().filter(|(_, line)| line == "BOOT").count();
-    said.push(match boots {
-        2 => "PASS one-reset".into(),
-        _ => format!("FAIL one-reset: the machine has started {boots} times"),
+    let name = if expected.boots == 1 { "one-boot" } else { "one-reset" };
+    said.push(if boots == expected.boots {
+        format!("PASS {name}")
+    } else {
+        format!("FAIL {name}: the machine has started {boots} times")
     });
     // What did not come to its end has nothing more to say.
     if heard.failure.is_none() && said.iter().all(|line| line.starts_with("PASS ")) {
-        said.push(match broker(&heard, subscriber) {
+        said.push(match broker(&heard, subscriber, expected) {
             Ok(()) => "PASS broker".into(),
             Err(why) => format!("FAIL broker: {why}"),
         });
@@ -69,7 +149,7 @@ pub fn judge(heard: Heard, subscriber: &Subscriber) -> Verdict {
     if let Some(failure) = heard.failure {
         said.push(format!("FAIL end: {failure}"));
     }
-    let missing = CHECKS.iter().filter(|name| {
+    let missing = expected.checks.iter().filter(|name| {
         let own = |line: &&String| line[5..].split(':').next() == Some(**name);
         !said.iter().any(|line| own(&line))
     });
@@ -81,7 +161,7 @@ pub fn judge(heard: Heard, subscriber: &Subscriber) -> Verdict {
 
 /// The broker has every event that the program has written, and the words of a life that ended once
 /// in order and once by a reset.
-fn broker(heard: &Heard, subscriber: &Subscriber) -> Result<(), String> {
+fn broker(heard: &Heard, subscriber: &Subscriber, expected: &Expected) -> Result<(), String> {
     let mut written = Vec::new();
     for (_, line) in &heard.lines {
         if let Some(json) = line.strip_prefix("ALERT ") {
@@ -90,12 +170,12 @@ fn broker(heard: &Heard, subscriber: &Subscriber) -> Result<(), String> {
         }
     }
     let incidents = written.iter().filter(|alert| alert.phase == Phase::New).count();
-    if incidents < 6 {
+    if incidents < expected.incidents {
         return Err(format!("only {incidents} incidents in the machine"));
     }
     let key = |alert: &Alert| (alert.id.clone(), alert.sequence);
     let all: HashSet<_> = written.iter().map(key).collect();
-    let words = ["online", "stopped", "offline"];
+    let words = expected.words;
     let received = subscriber.wait(WAIT, |received| {
         let have: HashSet<_> = received.alerts.iter().map(key).collect();
         all.is_subset(&have)
@@ -116,15 +196,8 @@ fn broker(heard: &Heard, subscriber: &Subscriber) -> Result<(), String> {
     let seen = |pointer: &str, value: &Value| {
         statuses.iter().any(|status| status.pointer(pointer) == Some(value))
     };
-    for (what, pointer, value) in [
-        ("a camera that runs", "/cameras/0/state", Value::from("running")),
-        ("its size", "/cameras/0/width", Value::from(320)),
-        ("a camera that is lost", "/cameras/0/state", Value::from("lost")),
-        ("a siren that sounds", "/alarm", Value::from(true)),
-        ("a key switch that is off", "/board/armed", Value::from(false)),
-        ("a watchdog", "/board/watchdog", Value::from(true)),
-        ("the board's profile", "/board/profile", Value::from("virtual-machine")),
-    ] {
+    for &(what, pointer, shown) in expected.statuses {
+        let value = Value::from(shown);
         if !seen(pointer, &value) {
             return Err(format!("no status has shown {what} ({pointer} = {value})"));
         }

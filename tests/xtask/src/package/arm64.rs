@@ -13,8 +13,8 @@ use crate::shell::{Failure, command, execute, output, root};
 
 /// Oldest C library that the program runs with.
 const FLOOR: &str = "2.31";
-/// What the package depends on.
-pub const DEPENDS: &str = "libc6 (>= 2.31)";
+/// What the package depends on: the program needs the C library alone, ONNX Runtime also that of C++.
+pub const DEPENDS: &str = "libc6 (>= 2.31), libgcc-s1, libstdc++6 (>= 8)";
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// cargo-zigbuild (MIT) and zig (MIT), as pip checks them.
@@ -81,8 +81,8 @@ fn zig(no_install: bool) -> Result<PathBuf, Failure> {
     Ok(zig)
 }
 
-/// Refuses a program that needs a newer C library than it should.
-fn floor(program: &Path) -> Result<(), Failure> {
+/// Refuses a program or library that needs a newer C library than it should.
+pub fn floor(program: &Path) -> Result<(), Failure> {
     let said = output(command("objdump", ["-T"]).arg(program))?;
     let parse = |text: &str| -> Option<(u32, u32)> {
         let (major, minor) = text.split_once('.')?;
@@ -93,7 +93,8 @@ fn floor(program: &Path) -> Result<(), Failure> {
         .filter_map(|word| parse(word.strip_prefix("GLIBC_")?));
     match (versions.max(), parse(FLOOR)) {
         (Some(needed), Some(floor)) if needed <= floor => {
-            eprintln!("needs glibc {}.{} or later", needed.0, needed.1);
+            let name = program.file_name().unwrap_or_default().display();
+            eprintln!("{name} needs glibc {}.{} or later", needed.0, needed.1);
             Ok(())
         }
         (needed, _) => Err(Failure::work(format!(

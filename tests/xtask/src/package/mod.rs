@@ -1,12 +1,17 @@
 //! `cargo xtask package`: the camera program as a Debian package.
 
 mod arm64;
+mod check;
+mod golden;
+mod service;
+mod tree;
+mod unit;
 
 use std::path::{Path, PathBuf};
 
 use crate::install::{self, Package};
 use crate::shell::{Failure, command, execute, output, quiet, root};
-use crate::{demo, weights};
+use crate::weights;
 
 /// To make and check a package.
 const PACKAGES: &[Package] = &[
@@ -18,22 +23,16 @@ const PACKAGES: &[Package] = &[
 /// Name of the package.
 const NAME: &str = "pavad-edge";
 
-/// Lintian's complaints that do not count, and why.
-const ACCEPTED: &[(&str, &str)] = &[
-    ("initial-upload-closes-no-bugs", "is for packages that go into Debian"),
-    ("no-changelog", "is for packages that go into Debian"),
-    ("extended-description-line-too-long", "is about how a description looks"),
-];
-
 /// What a package is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arch {
+pub enum Arch {
     Amd64,
     Arm64,
 }
 
 impl Arch {
-    fn name(self) -> &'static str {
+    /// Debian's name for it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
@@ -41,161 +40,123 @@ impl Arch {
     }
 }
 
-/// `cargo xtask package [--arch amd64|arm64] [--no-install]`.
-pub fn run(args: &[String]) -> Result<(), Failure> {
-    let mut arch = Arch::Amd64;
-    let mut no_install = false;
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--no-install" => no_install = true,
-            "--arch" => {
-                arch = match words.next().map(String::as_str) {
-                    Some("amd64") => Arch::Amd64,
-                    Some("arm64") => Arch::Arm64,
-                    _ => return Err(Failure::usage("package: --arch can be amd64 or arm64")),
+/// What was asked for.
+struct Options {
+    arch: Arch,
+    check: bool,
+    no_install: bool,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Self, Failure> {
+        let mut options = Self { arch: Arch::Amd64, check: false, no_install: false };
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--check" => options.check = true,
+                "--no-install" => options.no_install = true,
+                "--arch" => {
+                    options.arch = match words.next().map(String::as_str) {
+                        Some("amd64") => Arch::Amd64,
+                        Some("arm64") => Arch::Arm64,
+                        _ => return Err(Failure::usage("package: --arch can be amd64 or arm64")),
+                    }
                 }
+                other => return Err(Failure::usage(format!("package: no option '{other}'"))),
             }
-            other => return Err(Failure::usage(format!("package: no option '{other}'"))),
         }
+        Ok(options)
     }
+}
+
+/// `cargo xtask package [--arch amd64|arm64] [--check] [--no-install]`.
+pub fn run(args: &[String]) -> Result<(), Failure> {
+    let options = Options::parse(args)?;
+    let Options { arch, no_install, .. } = options;
     if !cfg!(target_arch = "x86_64") {
         return Err(Failure::unavailable("package: packages are made on x86-64 only"));
     }
+    let built = build(arch, no_install)?;
+    if options.check {
+        check::run(&built, no_install)?;
+    }
+    println!("{}", built.package.display());
+    Ok(())
+}
+
+/// A package that has just been built.
+pub struct Built {
+    pub arch: Arch,
+    /// What is in it.
+    pub tree: PathBuf,
+    pub package: PathBuf,
+    /// What the program needs, in the words of a package's `Depends`.
+    pub libraries: String,
+}
+
+impl Built {
+    /// Names of the packages that it depends on.
+    pub fn dependencies(&self) -> Vec<String> {
+        let name = |part: &str| part.split_whitespace().next().map(str::to_owned);
+        let mut names: Vec<String> = self.libraries.split(',').filter_map(name).collect();
+        names.extend(tree::DEPENDS.iter().map(|name| (*name).to_owned()));
+        names
+    }
+}
+
+/// Builds the package and asks lintian about it.
+pub fn build(arch: Arch, no_install: bool) -> Result<Built, Failure> {
     install::ensure(&[install::BUILD, PACKAGES], no_install)?;
     let runtime = weights::onnx_runtime(arch == Arch::Arm64);
     runtime.ensure(no_install)?;
     let folder = root().join("target/package");
     std::fs::create_dir_all(&folder).map_err(|e| io(&folder, &e))?;
-    let (program, depends) = match arch {
+    let (program, libraries) = match arch {
         Arch::Amd64 => {
-            demo::build()?;
+            // Of the whole workspace, so that dependencies have the features that everything else
+            // was built with.
+            let build = ["build", "--release", "--locked", "--workspace", "--bin", "edge-runtime"];
+            execute(&mut command("cargo", build))?;
             let program = crate::shell::target().join("release/edge-runtime");
-            let depends = libraries(&program, &folder)?;
-            (program, depends)
+            let libraries = libraries(&[&program, &runtime.path()], &folder)?;
+            (program, libraries)
         }
-        // Linked against nothing but the C library of the floor.
-        Arch::Arm64 => (arm64::build(&folder, no_install)?, arm64::DEPENDS.to_owned()),
+        Arch::Arm64 => {
+            let program = arm64::build(&folder, no_install)?;
+            arm64::floor(&runtime.path())?;
+            (program, arm64::DEPENDS.to_owned())
+        }
     };
     let tree = folder.join(format!("{NAME}-{}", arch.name()));
-    lay_out(&tree, &program, &runtime.path(), arch)?;
-    let version = version()?;
-    control(&tree, arch, &version, &depends)?;
+    let version = tree::version()?;
+    tree::lay_out(&tree, &program, &runtime.path(), arch, &version)?;
+    tree::control(&tree, arch, &version, &libraries)?;
     let package = folder.join(format!("{NAME}_{version}_{}.deb", arch.name()));
     let mut build = command("dpkg-deb", ["--build", "--root-owner-group", "-Zxz"]);
     execute(build.arg(&tree).arg(&package))?;
-    check(&package)?;
-    println!("{}", package.display());
-    Ok(())
+    lintian(&package)?;
+    Ok(Built { arch, tree, package, libraries })
 }
 
-/// The workspace's version.
-fn version() -> Result<String, Failure> {
-    let manifest = root().join("Cargo.toml");
-    let text = std::fs::read_to_string(&manifest).map_err(|e| io(&manifest, &e))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
-        .map(str::to_owned)
-        .ok_or_else(|| Failure::work(format!("{}: no version", manifest.display())))
-}
-
-/// The packages of the libraries that a program is linked with.
-fn libraries(program: &Path, folder: &Path) -> Result<String, Failure> {
+/// The packages of the libraries that programs and libraries are linked with.
+fn libraries(files: &[&Path], folder: &Path) -> Result<String, Failure> {
     let debian = folder.join("shlibs/debian");
     std::fs::create_dir_all(&debian).map_err(|e| io(&debian, &e))?;
     write(
         &debian.join("control"),
         &format!("Source: {NAME}\n\nPackage: {NAME}\nArchitecture: any\n"),
     )?;
-    let mut shlibdeps = command("dpkg-shlibdeps", ["-O", "-e"]);
-    let said = output(shlibdeps.arg(program).current_dir(folder.join("shlibs")))?;
+    let mut shlibdeps = command("dpkg-shlibdeps", ["-O"]);
+    let said = output(shlibdeps.args(files).current_dir(folder.join("shlibs")))?;
     said.trim()
         .strip_prefix("shlibs:Depends=")
         .map(str::to_owned)
         .ok_or_else(|| Failure::work(format!("dpkg-shlibdeps says '{}'", said.trim())))
 }
 
-/// Puts every file where it goes.
-fn lay_out(tree: &Path, program: &Path, runtime: &Path, arch: Arch) -> Result<(), Failure> {
-    if tree.exists() {
-        std::fs::remove_dir_all(tree).map_err(|e| io(tree, &e))?;
-    }
-    let material = root().join("edge-runtime/packaging");
-    let put = |from: &Path, to: &str, mode: &str| {
-        let mut install = command("install", ["-D", "-m", mode]);
-        execute_quietly(install.arg(from).arg(tree.join(to)))
-    };
-    put(program, "usr/bin/edge-runtime", "755")?;
-    put(runtime, "usr/lib/pavad-edge/libonnxruntime.so", "644")?;
-    if arch == Arch::Amd64 {
-        let program = tree.join("usr/bin/edge-runtime");
-        execute_quietly(command("strip", ["--strip-unneeded"]).arg(program))?;
-    }
-    put(&material.join("pavad-provision"), "usr/sbin/pavad-provision", "755")?;
-    put(&material.join("edge.toml"), "etc/pavad/edge.toml", "644")?;
-    put(&material.join("pavad-edge.service"), "lib/systemd/system/pavad-edge.service", "644")?;
-    put(&material.join("60-pavad-edge.rules"), "lib/udev/rules.d/60-pavad-edge.rules", "644")?;
-    let boards = root().join("boards/profiles");
-    for entry in std::fs::read_dir(&boards).map_err(|e| io(&boards, &e))? {
-        let path = entry.map_err(|e| io(&boards, &e))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        put(&path, &format!("usr/share/pavad-edge/boards/{name}"), "644")?;
-    }
-    let licence = root().join("LICENSE-MIT");
-    let mit = std::fs::read_to_string(&licence).map_err(|e| io(&licence, &e))?;
-    // The permission, without the title and the copyright, which stand above it.
-    let mit: String = mit
-        .lines()
-        .skip_while(|line| !line.starts_with("Permission"))
-        .map(|line| if line.is_empty() { " .\n".into() } else { format!(" {line}\n") })
-        .collect();
-    let copyright = material.join("copyright");
-    let text = std::fs::read_to_string(&copyright).map_err(|e| io(&copyright, &e))?;
-    let documents = format!("usr/share/doc/{NAME}");
-    write(&tree.join(&documents).join("copyright"), &text.replace("MITTEXT\n", &mit))?;
-    let changes = root().join("CHANGELOG.md");
-    put(&changes, &format!("{documents}/changelog"), "644")?;
-    put(&material.join("edge-runtime.1"), "usr/share/man/man1/edge-runtime.1", "644")?;
-    put(&material.join("pavad-provision.8"), "usr/share/man/man8/pavad-provision.8", "644")?;
-    for packed in [
-        format!("{documents}/changelog"),
-        "usr/share/man/man1/edge-runtime.1".into(),
-        "usr/share/man/man8/pavad-provision.8".into(),
-    ] {
-        execute_quietly(command("gzip", ["-9n"]).arg(tree.join(packed)))?;
-    }
-    for script in ["postinst", "prerm", "postrm"] {
-        put(&material.join(script), &format!("DEBIAN/{script}"), "755")?;
-    }
-    Ok(())
-}
-
-/// Writes the package's own description.
-fn control(tree: &Path, arch: Arch, version: &str, depends: &str) -> Result<(), Failure> {
-    let size = output(command("du", ["-sk", "--exclude=DEBIAN"]).arg(tree))?;
-    let size = size.split_whitespace().next().unwrap_or("0").to_owned();
-    let video = match arch {
-        Arch::Amd64 => "cameras, video files and folders of pictures",
-        Arch::Arm64 => "cameras and folders of pictures (this build reads no video files)",
-    };
-    let text = format!(
-        "Package: {NAME}\nVersion: {version}\nArchitecture: {}\nMaintainer: The PA-VAD edge authors \
-         <pavad-edge@localhost.localdomain>\nInstalled-Size: {size}\nDepends: {depends}, adduser, openssl\n\
-         Recommends: v4l-utils, gpiod\nSection: video\nPriority: optional\n\
-         Description: camera program of the PA-VAD video anomaly detector\n \
-         Watches {video},\n scores them with a signed model bundle and announces anomalies over \
-         MQTT without\n losing any. Drives a siren, a status LED and the watchdog of the board.\n",
-        arch.name()
-    );
-    write(&tree.join("DEBIAN/control"), &text)?;
-    write(&tree.join("DEBIAN/conffiles"), "/etc/pavad/edge.toml\n")
-}
-
-/// Lintian's errors and warnings, but for those that do not apply, are failures.
-fn check(package: &Path) -> Result<(), Failure> {
-    let accepted: Vec<&str> = ACCEPTED.iter().map(|(tag, _)| *tag).collect();
-    let mut lintian = command("lintian", ["--fail-on", "error,warning", "--no-tag-display-limit"]);
-    lintian.args(["--suppress-tags", &accepted.join(",")]);
+/// Lintian's errors and warnings are failures.
+fn lintian(package: &Path) -> Result<(), Failure> {
+    let mut lintian = command("lintian", ["--fail-on", "error,warning"]);
     if output(&mut command("id", ["-u"])).is_ok_and(|id| id.trim() == "0") {
         lintian.arg("--allow-root");
     }
@@ -206,18 +167,18 @@ fn execute_quietly(command: &mut std::process::Command) -> Result<(), Failure> {
     if quiet(command) { Ok(()) } else { Err(Failure::work(format!("{command:?} failed"))) }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| io(folder, &e))?;
     }
     std::fs::write(path, text).map_err(|e| io(path, &e))
 }
 
-fn io(path: &Path, error: &std::io::Error) -> Failure {
+pub fn io(path: &Path, error: &std::io::Error) -> Failure {
     Failure::work(format!("{}: {error}", path.display()))
 }
 
 /// A folder of the workspace's `target`.
-fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     root().join("target/tools").join(name)
 }
