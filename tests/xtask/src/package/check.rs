@@ -23,7 +23,8 @@ const CONFIG: &str = "/etc/pavad/edge.toml";
 /// What dpkg does where nobody can be asked: a changed configuration file stays.
 const DPKG: [&str; 4] = ["dpkg", "--force-confdef", "--force-confold", "--install"];
 
-/// A site's configuration: a folder of pictures instead of a camera.
+/// A site's configuration: a folder of pictures instead of a camera. One thread: emulated ones wait for
+/// each other by turning in circles, which on a busy machine takes minutes for a frame.
 const SITE: &str = "\
 device = \"check\"
 
@@ -31,6 +32,7 @@ device = \"check\"
 bundle = \"/var/lib/pavad/model.pavad\"
 public_keys = [\"/etc/pavad/model.pub\"]
 backends = [\"ort\"]
+threads = 1
 ort_library = \"/usr/lib/pavad-edge/libonnxruntime.so\"
 
 [spool]

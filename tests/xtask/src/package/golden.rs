@@ -75,8 +75,8 @@ impl Golden {
     }
 }
 
-/// INT8 is what the graphs for ONNX Runtime are packed as.
-const WORDS: [&str; 5] = ["replay", "--backend", "ort", "--threads", "2"];
+/// INT8 is what the graphs for ONNX Runtime are packed as. One thread, as in the configuration.
+const WORDS: [&str; 5] = ["replay", "--backend", "ort", "--threads", "1"];
 
 /// Reads `frame,score`.
 fn scores(text: &str, path: &Path) -> Result<Vec<f64>, Failure> {

@@ -15,7 +15,7 @@ use crate::shell::{Failure, root as workspace};
 const READY_WITHIN: Duration = Duration::from_secs(300);
 /// As `TimeoutStopSec` of the unit.
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
-/// The program ends between two frames, and an emulated processor has taken half a minute for one.
+/// The program ends between two frames, and an emulated processor takes up to half a minute for one.
 const EMULATED_STOPPED_WITHIN: Duration = Duration::from_secs(180);
 /// The service manager's patience, in microseconds.
 const WATCHDOG: &str = "WATCHDOG_USEC=30000000";
