@@ -104,11 +104,17 @@ pub fn to_rgb(
     converted.map_err(|e| e.to_string())
 }
 
+/// On one line: some of the decoder's messages end with a line break.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn damaged(error: image::ImageError) -> String {
+    let text = error.to_string();
+    format!("damaged JPEG: {}", text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 fn jpeg(bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
     /// No camera has more; a damaged header must not ask for gigabytes.
     const MAX_SIDE: u32 = 8192;
-    let decoder = image::codecs::jpeg::JpegDecoder::new(Cursor::new(bytes))
-        .map_err(|e| format!("damaged JPEG: {e}"))?;
+    let decoder = image::codecs::jpeg::JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     if width > MAX_SIDE || height > MAX_SIDE {
         return Err(format!("the JPEG says it has {width}x{height} pixels"));
@@ -116,11 +122,11 @@ fn jpeg(bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
     match decoder.color_type() {
         ColorType::Rgb8 => {
             frame.reshape(width as usize, height as usize);
-            decoder.read_image(frame.rgb_mut()).map_err(|e| format!("damaged JPEG: {e}"))
+            decoder.read_image(frame.rgb_mut()).map_err(damaged)
         }
         ColorType::L8 => {
             let mut luma = vec![0; width as usize * height as usize];
-            decoder.read_image(&mut luma).map_err(|e| format!("damaged JPEG: {e}"))?;
+            decoder.read_image(&mut luma).map_err(damaged)?;
             frame.reshape(width as usize, height as usize);
             for (pixel, y) in frame.rgb_mut().chunks_exact_mut(3).zip(luma) {
                 pixel.fill(y);

@@ -81,7 +81,7 @@ fuzz_target!(|input: (&[u8], bool, &[u8])| {
     files.put(Path::new("/factory.pavad"), &FACTORY);
     files.put(Path::new("/slots/state.json"), state);
     // A slot with a whole bundle leads further into what the state says of it.
-    files.put(Path::new("/slots/a.pavad"), if whole { &FACTORY } else { other });
+    files.put(Path::new("/slots/a.pavad"), if whole { FACTORY.as_slice() } else { other });
     files.put(Path::new("/slots/b.pavad"), other);
     let (slots, factory) = (Path::new("/slots"), Path::new("/factory.pavad"));
     let store = Store::new(Arc::new(files), slots, Trust::Embedded, "any", factory);
