@@ -2,76 +2,24 @@
 # The first program of the virtual machine. It makes a camera, GPIO lines and a watchdog out of the
 # kernel's own simulations, runs the camera program on them and looks at what it does.
 #
-# It prints one line for each check, `VM PASS <name>` or `VM FAIL <name>: <why>`, and `VM END` when it
-# is done; `VM ALERT <json>` and `VM LOG <line>` carry what the program itself has written. Nothing
-# else is believed by the host.
-#
 # The machine starts twice: the watchdog ends the first run. A mark on the disk tells the second.
 set -u
 export PATH=/bin
 LOG=/run/edge.log
 EVENTS=/run/events.jsonl
-SIM=
 PID=
-# What the host wants broken, to see the check for it fail.
-BREAK=none
+# shellcheck source=tests/vm/common.sh
+. /etc/common.sh
 
-say() { echo "VM $*"; }
-pass() { say "PASS $1"; }
-fail() {
-    name=$1
-    shift
-    say "FAIL $name: $*"
-    tail -n 25 "$LOG" 2>/dev/null | sed 's/^/VM LOG /'
-    end
-}
-end() {
-    [ -f "$EVENTS" ] && sed 's/^/VM ALERT /' "$EVENTS"
-    say "END"
-    sync
-    # The host ends the machine when it has read that.
-    while :; do sleep 1; done
-}
-
-# within SECONDS COMMAND...: whether the command succeeds within that time.
-within() {
-    tries=$(($1 * 5))
-    shift
-    while [ $tries -gt 0 ]; do
-        "$@" && return 0
-        sleep 0.2
-        tries=$((tries - 1))
-    done
-    return 1
-}
-# holds SECONDS COMMAND...: whether the command succeeds all that time.
-holds() {
-    tries=$(($1 * 5))
-    shift
-    while [ $tries -gt 0 ]; do
-        "$@" || return 1
-        sleep 0.2
-        tries=$((tries - 1))
-    done
-}
-
-line() { cat "$SIM/sim_gpio$1/value"; }
-is() { [ "$(line "$1")" = "$2" ]; }
-siren() { is 3 "$1"; }
-led() { is 4 "$1"; }
-key() { echo "pull-$1" > "$SIM/sim_gpio5/pull"; }
+last_words() { tail -n 25 "$LOG"; }
 logged() { tail -n "+$((MARK + 1))" "$LOG" | grep -q "$1"; }
 mark() { MARK=$(wc -l < "$LOG"); }
-# The control of a camera that films: bars that move are an incident, bars that stand are none.
 control() { v4l2-ctl -d "$(readlink -f /dev/v4l/by-id/camera)" -c "$1"; }
-move() { control horizontal_movement=6; }
-rest() { control horizontal_movement=3; }
 ended() { ! kill -0 "$PID" 2>/dev/null; }
 
 # plug NUMBER: the camera appears as /dev/videoNUMBER, and its stable path leads there, as udev does.
 plug() {
-    insmod /lib/modules/vivid.ko n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 \
-        "vid_cap_nr=$1" no_error_inj=0
+    load_camera /lib/modules "$1"
     within 5 [ -c "/dev/video$1" ] || fail plug "no /dev/video$1"
     if [ "$BREAK" != recovery ] || [ "$1" = 0 ]; then
         mkdir -p /dev/v4l/by-id
@@ -101,13 +49,8 @@ set_up() {
     mount -t devtmpfs dev /dev
     mount -t tmpfs tmp /run
     mount -t tmpfs tmp /tmp
-    read -r words < /proc/cmdline
-    for word in $words; do
-        case $word in pavad.break=*) BREAK=${word#pavad.break=} ;; esac
-    done
-    while read -r module; do
-        insmod "/lib/modules/$module" || say "LOG no module $module"
-    done < /lib/modules/order
+    read_break
+    load_modules /lib/modules
     mount -t configfs config /sys/kernel/config
     ip link set lo up
     ip link set eth0 up
@@ -115,24 +58,6 @@ set_up() {
     ip route add default via 10.0.2.2
     : > "$LOG"
     MARK=0
-}
-
-# Eight lines: 3 is the siren, 4 the LED, 5 the key switch, which is on.
-set_up_gpio() {
-    sim=/sys/kernel/config/gpio-sim/board
-    mkdir -p $sim/bank0/line3
-    echo 8 > $sim/bank0/num_lines
-    echo siren > $sim/bank0/line3/name
-    echo 1 > $sim/live
-    SIM=/sys/devices/platform/$(cat $sim/dev_name)/$(cat $sim/bank0/chip_name)
-    key up
-    # The board file names the siren by its line's name; here that name is another line's.
-    if [ "$BREAK" = alarm ]; then
-        sed -i 's/name = "siren"/chip = "\/dev\/gpiochip0"\nline = 2/' /etc/board.toml
-    fi
-    if [ "$BREAK" = watchdog ]; then
-        sed -i '/^\[watchdog\]/,/^$/d' /etc/board.toml
-    fi
 }
 
 check_negotiation() {
@@ -279,7 +204,8 @@ if [ "$(head -n 1 /dev/vda)" = reset-expected ]; then
     say "PASS watchdog-bites"
     end
 fi
-set_up_gpio
+set_up_lines
+break_board /etc/board.toml
 plug 0
 say "READY"
 check_negotiation

@@ -2,61 +2,17 @@
 # The check inside the machine that runs the package on a Debian system with systemd. It makes a camera,
 # GPIO lines, a graphics processor and a watchdog out of the kernel's own simulations, lets systemd run
 # the package's service on them and looks at what it does.
-#
-# It prints one line for each check, `VM PASS <name>` or `VM FAIL <name>: <why>`, and `VM END` when it
-# is done; `VM ALERT <json>` and `VM LOG <line>` carry what the program itself has written. Nothing
-# else is believed by the host.
 set -u
 exec > /dev/console 2>&1
 STATE=/var/lib/pavad
 EVENTS=$STATE/events.jsonl
 ETC=/etc/pavad
 UNIT=pavad-edge.service
-# What the host wants broken, to see the check for it fail.
-BREAK=none
+# shellcheck source=tests/vm/common.sh
+. /check/common.sh
 
-say() { echo "VM $*"; }
-pass() { say "PASS $1"; }
-fail() {
-    name=$1
-    shift
-    say "FAIL $name: $*"
-    journalctl --no-pager -o cat -u $UNIT -n 25 2> /dev/null | sed 's/^/VM LOG /'
-    end
-}
-end() {
-    [ -f $EVENTS ] && sed 's/^/VM ALERT /' $EVENTS
-    say "END"
-    # The host ends the machine when it has read that.
-    while :; do sleep 1; done
-}
-
-# within SECONDS COMMAND...: whether the command succeeds within that time.
-within() {
-    tries=$(($1 * 5))
-    shift
-    while [ $tries -gt 0 ]; do
-        "$@" && return 0
-        sleep 0.2
-        tries=$((tries - 1))
-    done
-    return 1
-}
-# holds SECONDS COMMAND...: whether the command succeeds all that time.
-holds() {
-    tries=$(($1 * 5))
-    shift
-    while [ $tries -gt 0 ]; do
-        "$@" || return 1
-        sleep 0.2
-        tries=$((tries - 1))
-    done
-}
-
-siren() { [ "$(cat "$SIM/sim_gpio3/value")" = "$1" ]; }
+last_words() { journalctl --no-pager -o cat -u $UNIT -n 25; }
 control() { v4l2-ctl -d /dev/video0 -c "$1"; }
-move() { control horizontal_movement=6; }
-rest() { control horizontal_movement=3; }
 as_pavad() { setpriv --reuid pavad --regid pavad --init-groups "$@"; }
 watchdog() { [ "$(cat /sys/class/watchdog/watchdog0/state)" = "$1" ]; }
 # confined COMMAND...: the command under the rules that systemd has set for the service's devices.
@@ -66,15 +22,9 @@ confined() {
 }
 
 set_up() {
-    read -r words < /proc/cmdline
-    for word in $words; do
-        case $word in pavad.break=*) BREAK=${word#pavad.break=} ;; esac
-    done
-    while read -r module; do
-        insmod "/check/modules/$module" || say "LOG no module $module"
-    done < /check/modules/order
-    insmod /check/modules/vivid.ko n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 \
-        vid_cap_nr=0 no_error_inj=0
+    read_break
+    load_modules /check/modules
+    load_camera /check/modules 0
     ip link set lo up
     # udev gives it a name of its own.
     for link in /sys/class/net/e*; do
@@ -83,16 +33,8 @@ set_up() {
     done
     ip route add default via 10.0.2.2
 
-    # Eight lines: 3 is the siren, 4 the LED, 5 the key switch, which is on.
     mountpoint -q /sys/kernel/config || mount -t configfs config /sys/kernel/config
-    sim=/sys/kernel/config/gpio-sim/board
-    mkdir -p $sim/bank0/line3
-    echo 8 > $sim/bank0/num_lines
-    echo siren > $sim/bank0/line3/name
-    echo 1 > $sim/live
-    CHIP=/dev/$(cat $sim/bank0/chip_name)
-    SIM=/sys/devices/platform/$(cat $sim/dev_name)/$(cat $sim/bank0/chip_name)
-    echo pull-up > "$SIM/sim_gpio5/pull"
+    set_up_lines
     udevadm settle
 
     # As provisioning does: the configuration beside the keys, the bundle where the unit looks for it.
@@ -101,9 +43,8 @@ set_up() {
         -e "s#/etc/board.toml#$ETC/board.toml#" -e "s#/run/spool#$STATE/spool#" \
         -e "s#/run/events.jsonl#$EVENTS#" /check/edge.toml.in > /check/edge.toml
     sed "s#/dev/gpiochip0#$CHIP#" /check/board.toml > /check/board
+    break_board /check/board
     case $BREAK in
-        alarm) sed -i "s#name = \"siren\"#chip = \"$CHIP\"\nline = 2#" /check/board ;;
-        watchdog) sed -i '/^\[watchdog\]/,/^$/d' /check/board ;;
         capture) control percentage_of_dropped_buffers=100 ;;
         sandbox)
             mkdir -p /etc/systemd/system/$UNIT.d

@@ -153,6 +153,7 @@ fn simulated(material: &Material, kernel: &modules::Kernel, work: &Path) -> Resu
         files.folder(folder);
     }
     files.add("init", &Material::file("init.sh"), 0o755)?;
+    files.add("etc/common.sh", &Material::file("common.sh"), 0o644)?;
     files.add("etc/board.toml", &Material::file("board.toml"), 0o644)?;
     files.add("etc/model.pavad", &material.bundle, 0o644)?;
     files.add("etc/model.pub", &material.key, 0o644)?;

@@ -20,6 +20,7 @@ pub fn write(root: &Path, material: &Material, kernel: &Kernel, image: &Path) ->
     let mut files = Initramfs::new();
     let at = |name: &str| format!("{FOLDER}/{name}");
     files.add(&at("check.sh"), &Material::file("packaged.sh"), 0o755)?;
+    files.add(&at("common.sh"), &Material::file("common.sh"), 0o644)?;
     files.add(&at("board.toml"), &Material::file("board.toml"), 0o644)?;
     files.add(&at("model.pavad"), &material.bundle, 0o644)?;
     files.add(&at("model.pub"), &material.key, 0o644)?;
