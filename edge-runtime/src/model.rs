@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use inference::{Backend, BackendKind, BackendOptions, Engine, Engines, Provider};
+use inference::{Backend, BackendKind, BackendOptions, Engine, Engines, Provider, hysteresis};
 use model_bundle::{Bundle, Contents, Manifest, OnDisk, PublicKey, Trust};
 
 use crate::config::{BackendName, ModelConfig, ProviderName};
@@ -203,6 +203,14 @@ impl Model {
             signer: *bundle.signer(),
             digest: bundle.digest_hex(),
         };
+        if let Some((normal, raised)) = hysteresis::raised_exit(&about.manifest.detectors) {
+            log::warn!(
+                "{}: its exit {} lies within what its site scores when nothing happens (up to {normal:.3}): \
+                 no incident would end; {raised:.3} is taken. Train the model again",
+                path.display(),
+                about.manifest.detectors.events.exit
+            );
+        }
         let bundle = leave_on_disk(bundle, path);
         let bundle = bundle.as_ref();
         let mut reasons = Vec::new();

@@ -204,6 +204,37 @@ fn labels_that_cannot_be() {
     evaluate("beyond.json").failed("trainer", 2, &["clip run", "frame 41", "40"]);
     file("form.json", r#"{"run": "10-20"}"#);
     evaluate("form.json").failed("trainer", 2, &["form.json", "expected"]);
+    file("twice.json", r#"{"run": [[10, 20]], "run": [[30, 35]]}"#);
+    evaluate("twice.json").failed("trainer", 2, &["twice.json", "clip run is named twice"]);
+    file("other.json", r#"{"run": [[10, 20]], "run.mp4": [[30, 35]]}"#);
+    evaluate("other.json").failed("trainer", 2, &["other.json", "labels name run.mp4", "(run)"]);
+}
+
+#[test]
+fn events_of_a_camera_that_is_no_clip() {
+    std::fs::create_dir_all(files().join("event-scores")).unwrap();
+    let scores = ["--scores", "event-scores/run.csv"];
+    outcome(replay("model.pavad", "test/run.mp4").args(scores)).succeeded();
+    let evaluate = |events: &[&str]| {
+        let videos = ["--videos", "test/run.mp4", "--scores", "event-scores"];
+        outcome(trainer("evaluate").args(videos).args(events))
+    };
+    let event = |camera: &str| {
+        format!(
+            r#"{{"id": "a", "camera": "{camera}", "kind": "fall", "peak_score": 0.9, "first_frame": 3,
+                "frame": 9, "peak_frame": 4}}"#
+        )
+        .replace('\n', " ")
+    };
+    file("gate.jsonl", &event("gate"));
+    let refused = evaluate(&["--events", "gate.jsonl"]);
+    refused.failed("trainer", 2, &["camera gate", "(run)"]);
+    file("run.jsonl", &event("run"));
+    let said = evaluate(&["--events", "run.jsonl"]).succeeded().stdout;
+    assert!(said.contains("false alarms               1 in"), "{said}");
+    // Without events nothing reads like a result.
+    let said = evaluate(&[]).succeeded().stdout;
+    assert!(said.contains("not evaluated") && !said.contains("false alarms  "), "{said}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod engine_cache;
 mod error;
 mod fusion;
 mod golden;
+pub mod hysteresis;
 mod local;
 mod luma;
 pub mod maps;

@@ -8,13 +8,14 @@ use edge_runtime::Error;
 use edge_runtime::capture::{PixelFormat, Stamp, to_rgb};
 use edge_runtime::clock::ManualClock;
 use edge_runtime::config::{BackendName, ModelConfig, MqttConfig, Protocol, ProviderName};
-use edge_runtime::detection::{IncidentIds, Rules};
+use edge_runtime::detection::{IncidentIds, LONGEST, Rules};
 use edge_runtime::engine::{Camera, Context, Identity, ModelStatus, Outputs, Percentiles};
 use edge_runtime::model::Model;
 use edge_runtime::publish::{Publisher, Spool};
 use edge_runtime::scene::SceneRules;
 use edge_runtime::vitals;
 use edge_runtime::zones::Zones;
+use inference::hysteresis;
 use serde::Serialize;
 use video::Frame;
 
@@ -225,6 +226,8 @@ fn announce(
         end_after: 1.0,
         cool_down: 0.0,
         update_every: 0.0,
+        longest: LONGEST,
+        normal_level: 0.0,
     };
     let identity = Identity { device: "bench".into(), model: model_id(model) };
     let rate = f64::from(arguments.rate);
@@ -274,7 +277,7 @@ struct Measured {
 
 fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> {
     let rate = f64::from(arguments.rate);
-    let events = &model.bundle.manifest().detectors.events;
+    let events = &hysteresis::sound_events(&model.bundle.manifest().detectors);
     let rules = Rules {
         enter: events.enter,
         exit: events.exit,
@@ -282,6 +285,8 @@ fn measure(arguments: &Arguments, model: &mut Model) -> Result<Measured, Error> 
         end_after: events.end_after,
         cool_down: events.cool_down,
         update_every: 5.0,
+        longest: LONGEST,
+        normal_level: 0.0,
     };
     let identity = Identity { device: "bench".into(), model: model_id(model) };
     let engine = &mut model.engine;

@@ -71,9 +71,9 @@ fn open(path: &Path) -> Result<(Config, Store), Error> {
 /// Loads a bundle, golden vectors included, and checks that the configuration's rules fit it.
 fn test(config: &Config, bundle: Bundle, path: &Path) -> Result<(), Error> {
     let model = Model::from_bundle(bundle, &config.model, path)?;
-    let events = &model.bundle.manifest().detectors.events;
+    let detectors = &model.bundle.manifest().detectors;
     for camera in &config.cameras {
-        config.rules(events, camera).map_err(Error::Usage)?;
+        config.rules(detectors, camera).map_err(Error::Usage)?;
     }
     Ok(())
 }

@@ -252,7 +252,7 @@ fn bundle(config: &Config, profile: Option<&Profile>, findings: &mut Findings) {
             model::check_device(bundle.manifest(), path, &profile.device_class)?;
         }
         for camera in &config.cameras {
-            config.rules(&bundle.manifest().detectors.events, camera).map_err(Error::Usage)?;
+            config.rules(&bundle.manifest().detectors, camera).map_err(Error::Usage)?;
         }
         Ok(format!(
             "{} {}, SHA-256 {}",

@@ -10,7 +10,7 @@ use edge_runtime::board::Board;
 use edge_runtime::capture::{Delivery, Recorded};
 use edge_runtime::clock::{Clock, ManualClock};
 use edge_runtime::config::{AtEnd, BackendName, FileConfig, ModelConfig, Pace, ProviderName};
-use edge_runtime::detection::{IncidentIds, Rules};
+use edge_runtime::detection::{IncidentIds, LONGEST, Rules};
 use edge_runtime::engine::{
     self, CameraSetup, EventFile, Hub, Identity, ModelStatus, Outputs, ScoreFile, Setup,
 };
@@ -18,6 +18,7 @@ use edge_runtime::maps::{MapFile, MapScorer};
 use edge_runtime::model::Model;
 use edge_runtime::scene::SceneRules;
 use edge_runtime::zones::Zones;
+use inference::hysteresis;
 use serde::Serialize;
 use video::Clip;
 
@@ -202,7 +203,8 @@ fn replay(
     let config = FileConfig { path: clip.path.clone(), pace: Pace::Fast, at_end: AtEnd::Stop };
     let source = Recorded::open(&config, Arc::clone(&clock))?;
     let manifest = model.bundle.manifest();
-    let events = &manifest.detectors.events;
+    let events = &hysteresis::sound_events(&manifest.detectors);
+    let normal_level = hysteresis::normal_score(&manifest.detectors, events.enter).unwrap_or(0.0);
     let camera = CameraSetup {
         id: camera_id(&clip.name),
         source: Box::new(source),
@@ -214,6 +216,8 @@ fn replay(
             end_after: events.end_after,
             cool_down: events.cool_down,
             update_every: 5.0,
+            longest: LONGEST,
+            normal_level,
         },
         scores,
         scene: Some(SceneRules::default()),

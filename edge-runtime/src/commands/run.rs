@@ -181,8 +181,8 @@ fn load(config: &Config, profile: &Profile) -> Result<(Model, Option<Slot>), Err
 }
 
 fn offered_rules(config: &Config, model: &Model) -> Result<Vec<Rules>, Error> {
-    let events = &model.bundle.manifest().detectors.events;
-    let rules = config.cameras.iter().map(|camera| config.rules(events, camera));
+    let detectors = &model.bundle.manifest().detectors;
+    let rules = config.cameras.iter().map(|camera| config.rules(detectors, camera));
     rules.collect::<Result<_, _>>().map_err(Error::Usage)
 }
 
@@ -237,7 +237,7 @@ fn cameras(
     let mut there = 0;
     for camera in &config.cameras {
         let rules = config
-            .rules(&model.bundle.manifest().detectors.events, camera)
+            .rules(&model.bundle.manifest().detectors, camera)
             .map_err(Error::Usage)?;
         let (source, delivery): (Box<dyn FrameSource>, Delivery) =
             match (capture::open(&camera.source, clock), &camera.source) {

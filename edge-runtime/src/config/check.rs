@@ -13,6 +13,7 @@ use super::{
     Config, EventOverrides, EvidenceConfig, HomeAssistantConfig, ModelConfig, MqttConfig, Protocol,
     ProviderName, SpoolConfig, TlsConfig, UpdatesConfig, WebConfig,
 };
+use crate::detection::LONGEST;
 use crate::scene::SceneRules;
 
 /// What is wrong, and where in the text.
@@ -263,6 +264,7 @@ fn events(raw: Spanned<raw::Events>) -> Checked<EventOverrides> {
         end_after: optional(raw.end_after, "events.end_after", 0.0..=DAY)?,
         cool_down: optional(raw.cool_down, "events.cool_down", 0.0..=DAY)?,
         update_every: number(raw.update_every, "events.update_every", 0.1..=DAY, 5.0)?,
+        longest: number(raw.longest, "events.longest", 1.0..=DAY, LONGEST)?,
     };
     match (events.enter, events.exit) {
         (Some(enter), Some(exit)) if exit >= enter => Err(Problem {

@@ -14,10 +14,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use alert_wire::Topics;
+use inference::hysteresis;
+use model_bundle::manifest::Detectors;
 use serde::Serialize;
 
 use crate::capture::PixelFormat;
-use crate::detection::Rules;
+use crate::detection::{LONGEST, Rules};
 use crate::scene::SceneRules;
 use crate::zones::Zones;
 
@@ -261,6 +263,8 @@ pub struct EventOverrides {
     pub cool_down: Option<f64>,
     /// Seconds between two updates of a running incident, at least 0.1. Default 5.
     pub update_every: f64,
+    /// Seconds after which an incident ends, however high the score still is.
+    pub longest: f64,
 }
 
 impl Default for EventOverrides {
@@ -272,6 +276,7 @@ impl Default for EventOverrides {
             end_after: None,
             cool_down: None,
             update_every: 5.0,
+            longest: LONGEST,
         }
     }
 }
@@ -455,12 +460,10 @@ impl Config {
     ///
     /// # Errors
     /// If the result is not `0 <= exit < enter <= 1`; the message says which.
-    pub fn rules(
-        &self,
-        bundle: &model_bundle::manifest::EventSpec,
-        camera: &CameraConfig,
-    ) -> Result<Rules, String> {
+    pub fn rules(&self, model: &Detectors, camera: &CameraConfig) -> Result<Rules, String> {
         let events = &self.events;
+        let bundle = hysteresis::sound_events(model);
+        let normal_level = hysteresis::normal_score(model, bundle.enter).unwrap_or(0.0);
         let mut rules = Rules {
             enter: events.enter.unwrap_or(bundle.enter),
             exit: events.exit.unwrap_or(bundle.exit),
@@ -468,6 +471,8 @@ impl Config {
             end_after: events.end_after.unwrap_or(bundle.end_after),
             cool_down: events.cool_down.unwrap_or(bundle.cool_down),
             update_every: events.update_every,
+            longest: events.longest,
+            normal_level,
         };
         if let Some(threshold) = camera.threshold {
             rules = rules.with_threshold(threshold);
@@ -479,6 +484,24 @@ impl Config {
                 camera.id, rules.exit, rules.enter
             ));
         }
-        Ok(rules)
+        let sound = rules.above_normal();
+        if sound.exit != rules.exit {
+            log::warn!(
+                "camera {}: exit {:.3} lies within what this site scores when nothing happens (up to \
+                 {normal_level:.3}): no incident would end; {:.3} is taken",
+                camera.id,
+                rules.exit,
+                sound.exit
+            );
+        }
+        if normal_level >= sound.enter {
+            log::warn!(
+                "camera {}: incidents begin at {:.3}, within what this site scores when nothing \
+                 happens (up to {normal_level:.3})",
+                camera.id,
+                sound.enter
+            );
+        }
+        Ok(sound)
     }
 }

@@ -115,6 +115,7 @@ pub struct Events {
     pub end_after: Field<f64>,
     pub cool_down: Field<f64>,
     pub update_every: Field<f64>,
+    pub longest: Field<f64>,
 }
 
 #[derive(Deserialize)]

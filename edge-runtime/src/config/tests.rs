@@ -1,3 +1,7 @@
+use model_bundle::manifest::{
+    Calibration, EventSpec, InputSpec, NormalLevel, SmoothingSpec,
+};
+
 use super::*;
 
 const MINIMAL: &str = r#"device = "cam-01"
@@ -105,17 +109,38 @@ source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
     assert_eq!(v4l2.pixel_format, Some(PixelFormat::Mjpeg));
     let controls: Vec<_> = v4l2.controls.iter().map(|(n, v)| (n.as_str(), *v)).collect();
     assert_eq!(controls, [("auto_exposure", 1), ("brightness", 10)]);
-    let bundle = model_bundle::manifest::EventSpec {
-        enter: 0.5,
-        exit: 0.35,
-        min_duration: 0.3,
-        end_after: 0.7,
-        cool_down: 0.0,
-    };
-    let rules = config.rules(&bundle, &config.cameras[0]).unwrap();
+    let model = model(None);
+    let rules = config.rules(&model, &config.cameras[0]).unwrap();
     assert_eq!((rules.enter, rules.cool_down, rules.update_every), (0.7, 2.0, 1.0));
     assert!((rules.exit - 0.4 * 0.7 / 0.6).abs() < 1e-12);
-    assert_eq!(config.rules(&bundle, &config.cameras[1]).unwrap().enter, 0.6);
+    assert_eq!(config.rules(&model, &config.cameras[1]).unwrap().enter, 0.6);
+    // Of a model whose normal footage reaches a score of 0.42, the exit that the file and the camera's
+    // threshold make, 0.467, stays; the file's own of 0.4 would let no incident end.
+    let level = 1.0 + 2.0 * (0.42_f64 / 0.58).ln();
+    let stated = self::model(Some(NormalLevel { level, spread: 0.1 }));
+    let rules = config.rules(&stated, &config.cameras[0]).unwrap();
+    assert!((rules.exit - 0.4 * 0.7 / 0.6).abs() < 1e-12 && (rules.normal_level - 0.42).abs() < 1e-12);
+    let rules = config.rules(&stated, &config.cameras[1]).unwrap();
+    assert!((rules.exit - 0.51).abs() < 1e-12, "half-way from 0.42 to 0.6: {}", rules.exit);
+}
+
+/// A model's rules; nothing else of it matters here.
+fn model(normal: Option<NormalLevel>) -> Detectors {
+    Detectors {
+        input: InputSpec { width: 32, height: 32, frame_rate: 10.0 },
+        local: None,
+        motion: None,
+        semantic: None,
+        smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 0 },
+        calibration: Calibration { threshold: 1.0, scale: 2.0, false_alarms_per_hour: 1.0, normal },
+        events: EventSpec {
+            enter: 0.5,
+            exit: 0.45,
+            min_duration: 0.3,
+            end_after: 0.7,
+            cool_down: 0.0,
+        },
+    }
 }
 
 #[test]

@@ -6,8 +6,15 @@
 //!   │ idle │                  │ pending │          (new)           │ active │──┐ every update_every
 //!   └──────┘ ◄─────────────── └─────────┘                          └────────┘◄─┘   (update)
 //!      ▲       score < exit                                             │
-//!      └──────────────── below exit for end_after (end), cool_down ◄────┘
+//!      ├──────────────── below exit for end_after (end), cool_down ◄────┤
+//!      │                        ┌─────────┐        longest passed (end) │
+//!      └── below exit for ◄──── │ lasting │ ◄───────────────────────────┘
+//!          end_after            └─────────┘
 //! ```
+//!
+//! A score that stays high for minutes is no incident any more but a state: of the site, which has
+//! become another one, or of the camera. The incident ends, and with it the siren; the state is told
+//! of, and no other incident begins until the score has been back to normal.
 //!
 //! All times are stream time, so that a recording replayed at any speed gives the same incidents.
 
@@ -32,12 +39,28 @@ pub struct Rules {
     pub cool_down: f64,
     /// Time between two updates of a running incident.
     pub update_every: f64,
+    /// An incident ends after this long, however high the score still is.
+    pub longest: f64,
+    /// Score of the site's normal level, below `enter`; 0 if it is not known. `exit` stays above it.
+    pub normal_level: f64,
 }
 
+/// Seconds after which an incident ends unless a configuration says otherwise.
+pub const LONGEST: f64 = 120.0;
+
 impl Rules {
-    /// These rules with another `enter`; `exit` moves in proportion.
+    /// These rules with another `enter`; `exit` moves in proportion, but stays above the normal level.
     pub fn with_threshold(self, enter: f64) -> Self {
-        Self { exit: self.exit * (enter / self.enter), enter, ..self }
+        Self { exit: self.exit * (enter / self.enter), enter, ..self }.above_normal()
+    }
+
+    /// These rules with an `exit` above the normal level: half-way from it to `enter` if it lies
+    /// within. Unchanged if `enter` itself does.
+    #[must_use]
+    pub fn above_normal(self) -> Self {
+        let within = self.exit <= self.normal_level && self.normal_level < self.enter;
+        let exit = if within { f64::midpoint(self.normal_level, self.enter) } else { self.exit };
+        Self { exit, ..self }
     }
 }
 
@@ -89,6 +112,8 @@ enum State {
     Idle { not_before: f64 },
     Pending(Incident),
     Active { incident: Incident, messaged_at: f64, below_since: Option<f64> },
+    /// An incident has ended because it lasted too long, and the score is still high.
+    Lasting { below_since: Option<f64> },
 }
 
 /// The state of one stream.
@@ -110,8 +135,13 @@ impl Detection {
         &self.rules
     }
 
+    /// Whether the score has stayed high since an incident that lasted too long.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self.state, State::Lasting { .. })
+    }
+
     /// Changes the score at which an incident starts; the score at which it ends moves in
-    /// proportion. A running incident goes on under the new rules.
+    /// proportion, above the normal level. A running incident goes on under the new rules.
     pub fn set_threshold(&mut self, enter: f64) {
         self.rules = self.rules.with_threshold(enter);
     }
@@ -130,7 +160,7 @@ impl Detection {
     /// be kept while it is named here.
     pub fn peak_frame(&self) -> Option<u64> {
         match &self.state {
-            State::Idle { .. } => None,
+            State::Idle { .. } | State::Lasting { .. } => None,
             State::Pending(incident) | State::Active { incident, .. } => Some(incident.peak.frame),
         }
     }
@@ -171,6 +201,11 @@ impl Detection {
                 }
                 *below_since = None;
                 incident.extend(seen);
+                if seen.time - incident.first.time >= rules.longest {
+                    let end = self.end(seen.time);
+                    self.state = State::Lasting { below_since: None };
+                    return end;
+                }
                 if seen.time - *messaged_at < rules.update_every {
                     return None;
                 }
@@ -181,6 +216,17 @@ impl Detection {
                     incident: incident.clone(),
                     score: seen.score,
                 })
+            }
+            State::Lasting { below_since } => {
+                if seen.score >= rules.exit {
+                    *below_since = None;
+                    return None;
+                }
+                let since = *below_since.get_or_insert(seen.time);
+                if seen.time - since >= rules.end_after {
+                    self.state = State::Idle { not_before: seen.time + rules.cool_down };
+                }
+                None
             }
         }
     }

@@ -169,6 +169,11 @@ impl<S: Scorer> Camera<S> {
         self.detection.is_active()
     }
 
+    /// Whether the score has stayed high since an incident that lasted too long.
+    pub fn is_lasting(&self) -> bool {
+        self.detection.is_lasting()
+    }
+
     /// Whether incidents are announced.
     pub fn is_armed(&self) -> bool {
         self.armed
@@ -349,6 +354,7 @@ impl<S: Scorer> Camera<S> {
         if vetoed && score.score >= self.detection.rules().enter && !self.detection.is_active() {
             self.counts.vetoed += 1;
         }
+        let lasted = self.detection.is_lasting();
         let transition = self.detection.push(Observation {
             vetoed,
             frame,
@@ -357,10 +363,27 @@ impl<S: Scorer> Camera<S> {
             kind: score.kind,
             region: region.filter(|r| [r.x, r.y, r.width, r.height].iter().all(|v| v.is_finite())),
         });
+        self.tell_of_lasting(lasted);
         self.remember_peak(&transition);
         match transition {
             Some(transition) => self.announce(&transition, stamp, scorer, context),
             None => Ok(()),
+        }
+    }
+
+    /// A score that stays high is told of when it begins to and when it is over.
+    fn tell_of_lasting(&self, before: bool) {
+        let (id, rules) = (&self.id, self.detection.rules());
+        match (before, self.detection.is_lasting()) {
+            (false, true) => log::warn!(
+                "camera {id}: an incident is ended after {} s, its score still above {:.3}; no other \
+                 begins until the score has been below. If nothing happens there the site has changed: \
+                 train the model again, or raise the threshold",
+                rules.longest,
+                rules.exit
+            ),
+            (true, false) => log::info!("camera {id}: the score is back to normal"),
+            _ => {}
         }
     }
 

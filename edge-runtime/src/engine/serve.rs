@@ -159,13 +159,19 @@ impl<S: Scorer> Inference<'_, S> {
         self.heartbeat.beat(frames, waiting);
     }
 
-    /// Tells at once when something is the matter with a picture, or no longer is.
+    /// Tells at once when something is the matter with a picture or a score stays high, or no longer.
     fn look_at_scene(&mut self, number: usize) {
         let state = &mut self.states[number];
         let (scene, before) = (state.camera.scene(), state.status.scene);
         if scene != before {
             log::warn!("camera {}: picture {scene:?}, was {before:?}", state.camera.id());
             state.status.scene = scene;
+            self.publish_status("running", true);
+        }
+        let state = &mut self.states[number];
+        let lasting = state.camera.is_lasting();
+        if lasting != state.status.lasting {
+            state.status.lasting = lasting;
             self.publish_status("running", true);
         }
     }

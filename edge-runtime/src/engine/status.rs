@@ -121,6 +121,9 @@ pub struct CameraStatus {
     pub events_total: u64,
     /// Whether an incident is running.
     pub active: bool,
+    /// Whether the score has stayed high since an incident that lasted too long: until it has been
+    /// back to normal no other begins.
+    pub lasting: bool,
     /// Whether incidents are announced.
     pub armed: bool,
     /// Score at which an incident starts.
@@ -152,6 +155,7 @@ impl CameraStatus {
             score: 0.0,
             events_total: 0,
             active: false,
+            lasting: false,
             armed: true,
             threshold: 0.0,
             scene: SceneState::Ok,
@@ -202,6 +206,7 @@ impl CameraStatus {
         self.score = counts.score;
         self.events_total = counts.events;
         self.active = camera.is_active();
+        self.lasting = camera.is_lasting();
         self.armed = camera.is_armed();
         self.threshold = camera.threshold();
         self.vetoed_total = counts.vetoed;

@@ -129,6 +129,8 @@ const RULES: Rules = Rules {
     end_after: 0.25,
     cool_down: 0.0,
     update_every: 5.0,
+    longest: crate::detection::LONGEST,
+    normal_level: 0.0,
 };
 
 fn camera(dir: &std::path::Path, id: &str, levels: Vec<Option<u8>>) -> CameraSetup {

@@ -16,7 +16,7 @@ enum Place {
     CameraTelemetry(&'static str),
 }
 
-const METRICS: [Metric; 22] = {
+const METRICS: [Metric; 23] = {
     use Place::{CameraStatus, CameraTelemetry, Status, Telemetry};
     const GAUGE: &str = "gauge";
     const COUNTER: &str = "counter";
@@ -89,6 +89,12 @@ const METRICS: [Metric; 22] = {
             GAUGE,
             "Whether an incident is running.",
             CameraStatus("/active"),
+        ),
+        Metric(
+            "pavad_score_lasting",
+            GAUGE,
+            "Whether the score has stayed high since an incident that lasted too long.",
+            CameraStatus("/lasting"),
         ),
         Metric(
             "pavad_vetoed_frames_total",

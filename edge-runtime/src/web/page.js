@@ -107,11 +107,12 @@ async function show(status) {
     const made = card(camera);
     made.element.classList.toggle("active", camera.active);
     const scene = camera.scene === "ok" ? "" : `, picture ${camera.scene}`;
+    const lasting = camera.lasting ? ", score stays high: no incident can begin" : "";
     const why = camera.reason ? `: ${camera.reason}` : "";
     const rate = camera.measured_rate === null ? "" : `, ${camera.measured_rate.toFixed(1)} frames/s`;
     const state = made.element.querySelector(".state");
-    state.textContent = `${camera.state}${why}${rate}${scene}, ${camera.events_total} incidents`;
-    state.classList.toggle("bad", camera.state !== "running" || scene !== "");
+    state.textContent = `${camera.state}${why}${rate}${scene}${lasting}, ${camera.events_total} incidents`;
+    state.classList.toggle("bad", camera.state !== "running" || scene !== "" || camera.lasting);
     made.element.querySelector(".armed input").checked = camera.armed;
     if (Date.now() - made.held > 3000) made.slider.value = camera.threshold;
     made.scores = await ask(`api/scores/${camera.id}`);

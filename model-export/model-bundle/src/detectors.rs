@@ -38,7 +38,8 @@ pub fn validate(detectors: &Detectors) -> Result<(), Error> {
     let future = local.as_ref().map_or(0, |l| l.reach().1 as u32);
     smoothing(&detectors.smoothing, future)?;
     calibration(&detectors.calibration)?;
-    events(&detectors.events)
+    events(&detectors.events)?;
+    ends(&detectors.calibration, &detectors.events)
 }
 
 fn input(spec: &InputSpec) -> Result<(), Error> {
@@ -162,7 +163,16 @@ fn calibration(spec: &Calibration) -> Result<(), Error> {
         spec.false_alarms_per_hour.is_finite() && spec.false_alarms_per_hour >= 0.0,
         at("false_alarms_per_hour"),
         "must be finite and not negative",
-    )
+    )?;
+    if let Some(normal) = &spec.normal {
+        check(
+            normal.level.is_finite() && normal.level < spec.threshold,
+            at("normal.level"),
+            "must be finite and below the threshold",
+        )?;
+        check(is_positive(normal.spread), at("normal.spread"), "must be finite and above 0")?;
+    }
+    Ok(())
 }
 
 fn events(spec: &EventSpec) -> Result<(), Error> {
@@ -181,6 +191,19 @@ fn events(spec: &EventSpec) -> Result<(), Error> {
         check((0.0..=MAX_SECONDS).contains(&seconds), at(name), "must be 0 to 86400 seconds")?;
     }
     Ok(())
+}
+
+/// That incidents end: a model that states the site's normal level has its `exit` above it.
+fn ends(calibration: &Calibration, events: &EventSpec) -> Result<(), Error> {
+    let above = calibration.normal.is_none_or(|normal| {
+        let exponent = -(normal.level - calibration.threshold) / calibration.scale;
+        events.exit > 1.0 / (1.0 + exponent.exp())
+    });
+    check(
+        above,
+        "detectors.events.exit",
+        "must be above the score of detectors.calibration.normal.level, or no incident ends",
+    )
 }
 
 /// What the detectors want of a graph.

@@ -289,9 +289,23 @@ pub struct Calibration {
     pub threshold: f64,
     /// Fused distance that moves the logit of the score by one.
     pub scale: f64,
-    /// False alarms an hour that the threshold was chosen for: an extrapolation from minutes of
-    /// held-out normal footage, not a count.
+    /// False alarms an hour that are expected at the threshold: as many as held-out normal footage
+    /// supports, not a count. `provenance` has the interval. (Of models before 0.2 the rate that was
+    /// asked for, an extrapolation.)
     pub false_alarms_per_hour: f64,
+    /// The fused value of normal footage. `None` in models before it was stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normal: Option<NormalLevel>,
+}
+
+/// The smoothed, fused value of held-out normal footage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NormalLevel {
+    /// What all but a hundredth of its frames stay below. Below the threshold.
+    pub level: f64,
+    /// Its standard deviation, above 0.
+    pub spread: f64,
 }
 
 /// When a score becomes an event. Times in seconds of stream time.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use inference::{BackendKind, BackendOptions, Graph, open_backend};
+use inference::{BackendKind, BackendOptions, Graph, hysteresis, open_backend};
 use model_export::pack::checkpoint::Checkpoint;
 use model_export::pack::{PackInput, SigningKey, Tolerances, pack};
 use model_export::parity::{Parity, SCORE_TOLERANCE, compare, scores};
@@ -49,7 +49,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.checkpoint.is_dir() {
         return Err(Usage(format!("{} is not a directory", args.checkpoint.display())).into());
     }
-    let checkpoint = Checkpoint::read(&args.checkpoint)?;
+    let mut checkpoint = Checkpoint::read(&args.checkpoint)?;
+    // A checkpoint that states the site's normal level and breaks the rule is refused by `pack`.
+    let unstated = checkpoint.detectors.calibration.normal.is_none();
+    if let Some((normal, raised)) = hysteresis::raised_exit(&checkpoint.detectors).filter(|_| unstated) {
+        log::warn!(
+            "{}: its exit {} lies within what its site scores when nothing happens (up to {normal:.3}): no \
+             incident would end; {raised:.3} is packed",
+            args.checkpoint.display(),
+            checkpoint.detectors.events.exit
+        );
+        checkpoint.detectors.events.exit = raised;
+    }
     let mut input = PackInput {
         name: args.name.clone(),
         version: args.model_version.clone(),

@@ -200,8 +200,11 @@ fn quantized(
             "--precision int8: tract does not run INT8; name ONNX Runtime with --ort-library";
         return Err(NoDevice(missing.into()).into());
     }
-    let reading =
-        TrainConfig { input_height: args.input_height as usize, ..TrainConfig::default() };
+    let reading = TrainConfig {
+        input_height: args.input_height as usize,
+        several_sites: true,
+        ..TrainConfig::default()
+    };
     let footage = normals::read(folder, &reading)?;
     let clips = [footage.training, footage.held_out].concat();
     let semantic = SemanticConfig {

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use trainer::evaluation::report::CheckpointError;
-use trainer::evaluation::{FilesError, LabelsError, RegionsError};
+use trainer::evaluation::{FilesError, LabelsError, RegionsError, UnknownClip};
 use trainer::{files, npy};
 
 /// Wrong usage or configuration: exit code 2.
@@ -47,7 +47,11 @@ pub fn toml_problem(text: &str, error: &toml::de::Error) -> String {
 /// input damaged, 4 a device or service is not available.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if cause.is::<Usage>() || cause.is::<LabelsError>() || cause.is::<FilesError>() {
+        if cause.is::<Usage>()
+            || cause.is::<LabelsError>()
+            || cause.is::<FilesError>()
+            || cause.is::<UnknownClip>()
+        {
             return 2;
         }
         if let Some(error) = cause.downcast_ref::<trainer::dataset::Error>() {

@@ -13,7 +13,8 @@ use super::write_file;
 
 /// Films a procedural surveillance scene: normal clips, and held-out clips with and without events.
 ///
-/// DIR gets normal/*.mp4, test/*.mp4 and labels.json (1-based, inclusive frame ranges).
+/// DIR gets normal/*.mp4, test/*.mp4, labels.json (1-based, inclusive frame ranges) and kinds.json, the
+/// same with the kind of each event.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  trainer scene --out site --seed 1")]
 pub struct SceneArgs {
@@ -90,6 +91,13 @@ pub fn run(args: &SceneArgs) -> Result<()> {
         .collect();
     let path = args.out.join("labels.json");
     write_file(&path, serde_json::to_string_pretty(&labels)?.as_bytes())?;
+    // The same with the kind of each event, which not every reader of labels takes.
+    let kinds: BTreeMap<&str, Vec<(u64, u64, &str)>> = labels
+        .iter()
+        .map(|(name, ranges)| (*name, ranges.iter().map(|(f, l)| (*f, *l, *name)).collect()))
+        .collect();
+    let path = args.out.join("kinds.json");
+    write_file(&path, serde_json::to_string_pretty(&kinds)?.as_bytes())?;
     log::info!("filmed {} clips into {}", takes.len(), args.out.display());
     Ok(())
 }

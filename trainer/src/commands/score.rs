@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use candle_core::{DType, Device};
 use clap::Args;
-use trainer::detector::{ModelSize, UrDmu, checkpoint};
+use trainer::detector::{LONGEST_VIDEO, ModelSize, UrDmu, checkpoint};
 use trainer::features::{CropLayout, Crops, Error, crops, file};
 use trainer::npy;
 
@@ -67,6 +67,14 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         let problem = format!("the weights take features of length {}", model.size.feature_size);
         let shape = npy::header(&args.features)?.shape;
         return Err(Error::Shape { path: args.features.clone(), shape, problem }.into());
+    }
+    if features.snippets > LONGEST_VIDEO {
+        log::info!(
+            "{}: {} snippets, scored in parts of {LONGEST_VIDEO} that overlap by half: a score depends on \
+             what lies within hours of it",
+            args.features.display(),
+            features.snippets
+        );
     }
     let scores: Vec<Vec<f32>> =
         features.each().map(|crop| model.scores(crop)).collect::<Result<_, _>>()?;

@@ -93,6 +93,10 @@ impl Error {
                     format!("clip {clip}: range [{first}, {last}] is none, from 1 upwards");
                 Self::Damaged { path, reason }
             }
+            LabelsError::NoClip { path, names, .. } => {
+                let reason = format!("names no clip: {}", quote(&names.join(", ")));
+                Self::Damaged { path, reason }
+            }
             LabelsError::BeyondEnd { clip, last, frames } => {
                 Self::Length { clip, labels: last, frames }
             }

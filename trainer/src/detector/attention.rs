@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{Device, Result as TensorResult, Tensor};
 
-use super::fused::{self, layer};
+use super::fused::{self, Nearby, layer};
 use super::noise::Noise;
 use super::ops::{layer_norm, linear, softmax};
 use super::parameters::Parameters;
@@ -41,14 +41,14 @@ pub fn forward(
     };
     if fused::fits(x) {
         let (b, t, e) = x.dims3()?;
-        let local = local_weights(t, x)?.flatten_all()?.to_vec1::<f32>()?;
+        let keep = noise.is_some();
+        let nearby = Nearby::new(t, keep);
         let mut x = x.contiguous()?; // [B, T, E]
         for i in 0..size.layers {
             let get = |name: &str| parameters.get(&format!("selfatt.layers.{i}.{name}"));
-            let keep = noise.is_some();
             let attention = layer::Attention {
                 heads: (size.heads, size.head_size),
-                local: local.clone(),
+                nearby: nearby.clone(),
                 mask: masks(b * t * e, noise),
                 kept: keep.then(OnceLock::new),
             };

@@ -26,6 +26,6 @@ pub mod validation;
 pub use bag::{Bag, segment};
 pub use config::{DetectorConfig, ModelSize, Spans, TermWeights, ValidationConfig};
 pub use error::Error;
-pub use model::{UrDmu, scores};
+pub use model::{LONGEST_VIDEO, UrDmu, scores};
 pub use train::{Progress, TrainedDetector, train};
 pub use validation::Validation;

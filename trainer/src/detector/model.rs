@@ -10,6 +10,9 @@ use super::ops::{linear, sigmoid, top_k_weights, weighted_rows};
 use super::parameters::Parameters;
 use super::{Bag, Error, ModelSize, attention, embedding};
 
+/// Snippets of a video that are scored together: more than seven hours at ten frames a second.
+pub const LONGEST_VIDEO: usize = 1 << 14;
+
 /// Cells that are scored at once: keeps the memory of a long video's evaluation down.
 const CELLS_AT_ONCE: usize = 256;
 
@@ -278,11 +281,18 @@ impl UrDmu {
         Ok(scores)
     }
 
-    /// Scores of one video; `features` row-major `[T, D]`, one score a snippet, in 0 to 1.
+    /// Scores of one video; `features` row-major `[T, D]`, one score a snippet, in 0 to 1. A video of
+    /// more than [`LONGEST_VIDEO`] snippets is scored in parts, each seen with what lies around it.
     ///
     /// # Errors
     /// [`Error::Features`] if the features are empty, not whole rows, or not finite.
     pub fn scores(&self, features: &[f32]) -> Result<Vec<f32>, Error> {
+        self.scores_within(features, LONGEST_VIDEO)
+    }
+
+    /// As [`UrDmu::scores`] with at most `longest` snippets seen at once. The attention compares each
+    /// snippet with each other, so that a video twice as long takes four times as long.
+    fn scores_within(&self, features: &[f32], longest: usize) -> Result<Vec<f32>, Error> {
         let d = self.size.feature_size;
         if features.is_empty() || !features.len().is_multiple_of(d) {
             return Err(Error::Features(format!(
@@ -297,6 +307,19 @@ impl UrDmu {
                 at / d,
                 at % d
             )));
+        }
+        let snippets = features.len() / d;
+        if snippets > longest {
+            let part = (longest / 2).max(1);
+            let mut scores = Vec::with_capacity(snippets);
+            for first in (0..snippets).step_by(part) {
+                let last = (first + part).min(snippets);
+                // As much before as after, unless an end is near.
+                let from = first.saturating_sub(part / 2).min(snippets - longest);
+                let seen = self.scores_within(&features[from * d..][..longest * d], longest)?;
+                scores.extend_from_slice(&seen[first - from..last - from]);
+            }
+            return Ok(scores);
         }
         let like = self.parameters.get("Amemory.memory_block")?;
         let x = Tensor::from_slice(features, (1, features.len() / d, d), like.device())?;

@@ -2,54 +2,150 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use video::{Frame, Reader};
 
 /// Standard deviation of the Gaussian over time, in frames; cut at three of them.
 const SIGMA: f64 = 5.0;
 
-/// Frame difference of each frame of a video at its own size: the largest mean of
-/// `|f_t - f_{t-1}|` on luma over the boxes of a grid, a tenth of the picture's height wide and high
-/// (24 pixels of 240), smoothed over time. The first frame gets the second's value. Also the frame
-/// rate.
+/// A form of the baseline. Which is the strongest depends on the site, so that all are measured and
+/// the best one is what a detector has to be better than.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// The mean over the whole picture.
+    Mean,
+    /// The largest mean over the boxes of a grid.
+    Grid,
+    /// The largest mean over a box, wherever it lies.
+    Sliding,
+}
+
+impl Form {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Mean, Self::Grid, Self::Sliding];
+
+    /// For a table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Grid => "largest box of a grid",
+            Self::Sliding => "largest sliding box",
+        }
+    }
+}
+
+/// The frame difference of each frame, in each form.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FrameDifference {
+    mean: Vec<f64>,
+    grid: Vec<f64>,
+    sliding: Vec<f64>,
+}
+
+impl FrameDifference {
+    /// All forms alike: where the values are given.
+    pub fn same(values: Vec<f64>) -> Self {
+        Self { mean: values.clone(), grid: values.clone(), sliding: values }
+    }
+
+    /// One form; a value for each frame.
+    pub fn form(&self, form: Form) -> &Vec<f64> {
+        match form {
+            Form::Mean => &self.mean,
+            Form::Grid => &self.grid,
+            Form::Sliding => &self.sliding,
+        }
+    }
+
+    /// Number of frames.
+    pub fn frames(&self) -> usize {
+        self.grid.len()
+    }
+}
+
+/// Frame difference of each frame of a video at its own size, `|f_t - f_{t-1}|` on luma: its mean,
+/// and the largest mean over boxes a tenth of the picture's height wide and high (24 pixels of 240),
+/// each smoothed over time. The first frame gets the second's value. Also the frame rate.
 ///
 /// # Errors
 /// [`video::Error`].
-pub fn frame_difference(path: &Path) -> Result<(Vec<f64>, f64), video::Error> {
+pub fn frame_difference(path: &Path) -> Result<(FrameDifference, f64), video::Error> {
     let mut reader = Reader::open(path)?;
     let info = *reader.info();
     let edge = (info.height / 10).max(1);
     let mut frame = Frame::default();
     let mut before: Vec<u8> = Vec::new();
-    let mut values = Vec::new();
+    let mut table = SumTable::default();
+    let mut found = FrameDifference::default();
     while reader.read(&mut frame)? {
         let luma = frame.luma();
         let same_size = before.len() == luma.len();
         let earlier = if same_size { &before } else { &luma };
-        values.push(largest_box_mean(earlier, &luma, frame.width(), edge));
+        table.fill(earlier, &luma, frame.width());
+        found.mean.push(table.mean());
+        found.grid.push(table.largest_box_mean(edge, edge));
+        found.sliding.push(table.largest_box_mean(edge, 1));
         before = luma;
     }
-    if let [first, second, ..] = &mut values[..] {
-        *first = *second;
+    for values in [&mut found.mean, &mut found.grid, &mut found.sliding] {
+        if let [first, second, ..] = &mut values[..] {
+            *first = *second;
+        }
+        *values = smoothed(values);
     }
-    Ok((smoothed(&values), info.frame_rate))
+    Ok((found, info.frame_rate))
 }
 
-/// The largest mean of `|a - b|` over the boxes of a grid of `edge` × `edge` pixels; those cut by the
-/// right or lower border are left out, unless the picture is smaller than a box.
-fn largest_box_mean(a: &[u8], b: &[u8], width: usize, edge: usize) -> f64 {
-    let height = a.len().checked_div(width).unwrap_or(0);
-    let (columns, rows) = ((width / edge).max(1), (height / edge).max(1));
-    let (box_width, box_height) = (edge.min(width), edge.min(height));
-    let mut sums = vec![0u64; columns * rows];
-    for y in 0..rows * box_height {
-        let line = y * width..y * width + columns * box_width;
-        let sums = &mut sums[y / box_height * columns..][..columns];
-        for (x, (&a, &b)) in a[line.clone()].iter().zip(&b[line]).enumerate() {
-            sums[x / box_width] += u64::from(a.abs_diff(b));
+/// Sums of `|a - b|` over all rectangles from the upper left corner (Crow 1984), by which the sum of
+/// any box is four look-ups.
+#[derive(Debug, Default)]
+struct SumTable {
+    width: usize,
+    height: usize,
+    /// `[height + 1, width + 1]`, the first row and column 0.
+    sums: Vec<u64>,
+}
+
+impl SumTable {
+    fn fill(&mut self, a: &[u8], b: &[u8], width: usize) {
+        self.width = width;
+        self.height = a.len().checked_div(width).unwrap_or(0);
+        let across = width + 1;
+        self.sums.clear();
+        self.sums.resize(across * (self.height + 1), 0);
+        for y in 0..self.height {
+            let line = y * width..(y + 1) * width;
+            let mut sum = 0;
+            for (x, (a, b)) in a[line.clone()].iter().zip(&b[line]).enumerate() {
+                sum += u64::from(a.abs_diff(*b));
+                self.sums[(y + 1) * across + x + 1] = self.sums[y * across + x + 1] + sum;
+            }
         }
     }
-    let largest = sums.into_iter().max().unwrap_or(0);
-    largest as f64 / (box_width * box_height).max(1) as f64
+
+    fn box_sum(&self, x: usize, y: usize, width: usize, height: usize) -> u64 {
+        let at = |x: usize, y: usize| self.sums[y * (self.width + 1) + x];
+        at(x + width, y + height) + at(x, y) - at(x + width, y) - at(x, y + height)
+    }
+
+    fn mean(&self) -> f64 {
+        let sum = self.box_sum(0, 0, self.width, self.height);
+        sum as f64 / (self.width * self.height).max(1) as f64
+    }
+
+    /// The largest mean of the boxes of `edge` × `edge` pixels at every `step`-th place; those cut by
+    /// the right or lower border are left out, unless the picture is smaller than a box.
+    fn largest_box_mean(&self, edge: usize, step: usize) -> f64 {
+        let (width, height) = (edge.min(self.width), edge.min(self.height));
+        let mut largest = 0;
+        for y in (0..=self.height - height).step_by(step) {
+            for x in (0..=self.width - width).step_by(step) {
+                largest = largest.max(self.box_sum(x, y, width, height));
+            }
+        }
+        largest as f64 / (width * height).max(1) as f64
+    }
 }
 
 /// A Gaussian over time, cut off at the ends and renormalised.
@@ -82,15 +178,21 @@ mod tests {
     }
 
     #[test]
-    fn boxes_of_the_grid_are_averaged() {
-        // 5 × 4 pixels, boxes of two: four of them, the last column belongs to none.
+    fn boxes_are_averaged() {
+        // 5 × 4 pixels, boxes of two: four of them, the last column belongs to none of the grid.
         let (a, mut b) = (vec![10; 20], vec![10; 20]);
         for (x, y, level) in [(2, 1, 18), (3, 1, 4), (1, 2, 12), (4, 0, 250)] {
             b[y * 5 + x] = level;
         }
-        assert_eq!(largest_box_mean(&a, &b, 5, 2), (8.0 + 6.0) / 4.0);
-        assert_eq!(largest_box_mean(&a, &b, 5, 9), (8.0 + 6.0 + 2.0 + 240.0) / 20.0);
-        assert_eq!(largest_box_mean(&[], &[], 0, 2), 0.0);
+        let mut table = SumTable::default();
+        table.fill(&a, &b, 5);
+        assert_eq!(table.largest_box_mean(2, 2), (8.0 + 6.0) / 4.0);
+        // Wherever it lies, a box has the last column too: 240 and 6.
+        assert_eq!(table.largest_box_mean(2, 1), (240.0 + 6.0) / 4.0);
+        assert_eq!(table.largest_box_mean(9, 9), (8.0 + 6.0 + 2.0 + 240.0) / 20.0);
+        assert_eq!(table.mean(), (8.0 + 6.0 + 2.0 + 240.0) / 20.0);
+        table.fill(&[], &[], 0);
+        assert_eq!((table.largest_box_mean(2, 1), table.mean()), (0.0, 0.0));
     }
 
     #[test]
@@ -108,9 +210,15 @@ mod tests {
             let frame = Frame::from_luma(60, 40, &luma).unwrap();
             std::fs::write(clip.join(format!("{t:03}.pnm")), pnm(&frame)).unwrap();
         }
-        let (values, rate) = frame_difference(&clip).unwrap();
-        assert_eq!((values.len(), rate), (40, video::DEFAULT_IMAGE_RATE));
-        assert!(values[38] > 100.0 * values[1], "{values:?}");
+        let (found, rate) = frame_difference(&clip).unwrap();
+        assert_eq!((found.frames(), rate), (40, video::DEFAULT_IMAGE_RATE));
+        for form in Form::ALL {
+            let values = found.form(form);
+            assert!(values[38] > 100.0 * values[1], "{form:?} {values:?}");
+        }
+        // The grid cuts the square in two; a box that may lie anywhere does not.
+        let at = |form| found.form(form)[35];
+        assert!(at(Form::Sliding) >= at(Form::Grid) && at(Form::Grid) > at(Form::Mean));
     }
 
     fn pnm(frame: &Frame) -> Vec<u8> {

@@ -1,6 +1,8 @@
 //! Announced events against the truth.
 
-use super::labels::Labels;
+use std::collections::BTreeSet;
+
+use super::labels::{Labels, some};
 
 /// An event that the camera announced: source frames from 0, both ends included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +13,43 @@ pub struct Announced {
     pub first: u64,
     /// Last frame of the event.
     pub last: u64,
+}
+
+/// Announced events of what is no clip: they would count for nothing, in silence.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "events of camera {}, which is not among the clips ({}); the camera of an event must be called \
+     as the clip is", cameras.join(", "), some(clips)
+)]
+pub struct UnknownClip {
+    /// The cameras.
+    pub cameras: Vec<String>,
+    /// The clips there are.
+    pub clips: Vec<String>,
+}
+
+/// That every announced event belongs to one of the clips.
+///
+/// # Errors
+/// [`UnknownClip`], which names those that do not.
+pub fn check_clips<'a>(
+    announced: &[Announced],
+    clips: impl IntoIterator<Item = &'a str>,
+) -> Result<(), UnknownClip> {
+    let clips: BTreeSet<&str> = clips.into_iter().collect();
+    let cameras: BTreeSet<&str> =
+        announced.iter().map(|e| e.clip.as_str()).filter(|c| !clips.contains(c)).collect();
+    if cameras.is_empty() {
+        return Ok(());
+    }
+    let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_string).collect();
+    Err(UnknownClip { cameras: owned(cameras), clips: owned(clips) })
+}
+
+/// Whether an announced event touches a true one, a 1-based range, or comes within `slack` frames of
+/// it: scores are smoothed over time.
+pub fn touches(event: &Announced, (first, last): (u64, u64), slack: u64) -> bool {
+    event.first < last + slack && event.last + 1 + slack >= first
 }
 
 /// How announced events and true ones match.
@@ -29,19 +68,17 @@ impl Matching {
     }
 }
 
-/// Matches by overlap: a true event is detected if an announced one overlaps it, and an announced
+/// Matches by touch: a true event is touched if an announced one overlaps it, and an announced
 /// event that overlaps no true one is a false alarm. `slack` frames around a true event count as
-/// part of it, because scores are smoothed over time.
+/// part of it, because scores are smoothed over time. An alarm that never ends touches everything
+/// and is never false: [`super::AlarmFigures`] is what it cannot flatter.
 pub fn match_events(
     clips: &[String],
     labels: &Labels,
     announced: &[Announced],
     slack: u64,
 ) -> Matching {
-    let overlaps = |event: &Announced, (first, last): (u64, u64)| {
-        // Ranges are 1-based, frames count from 0.
-        event.first < last + slack && event.last + 1 + slack >= first
-    };
+    let overlaps = |event: &Announced, range| touches(event, range, slack);
     let truth = clips
         .iter()
         .flat_map(|clip| labels.ranges(clip).iter().map(move |range| (clip, *range)))
@@ -80,5 +117,13 @@ mod tests {
         assert_eq!((matching.detected(), matching.false_alarms), (0, vec![0, 1]));
         let matching = match_events(&clips, &labels, &miss, 1);
         assert_eq!((matching.detected(), matching.false_alarms), (1, vec![1]));
+    }
+
+    #[test]
+    fn events_of_no_clip_are_an_error() {
+        let event = |clip: &str| Announced { clip: clip.into(), first: 0, last: 1 };
+        check_clips(&[event("a")], ["a", "b"]).unwrap();
+        let message = check_clips(&[event("a"), event("gate")], ["a", "b"]).unwrap_err().to_string();
+        assert!(message.contains("camera gate") && message.contains("(a, b)"), "{message}");
     }
 }

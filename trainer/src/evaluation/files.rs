@@ -84,8 +84,8 @@ pub fn read_scores(videos: &Path, scores: &Path) -> Result<Vec<ScoredClip>, File
             reason: "no column 'score'".into(),
         })?;
         let (frame_difference, frame_rate) = frame_difference(&clip.path)?;
-        if score.len() != frame_difference.len() {
-            let (clip, scores, frames) = (clip.name, score.len(), frame_difference.len());
+        if score.len() != frame_difference.frames() {
+            let (clip, scores, frames) = (clip.name, score.len(), frame_difference.frames());
             return Err(FilesError::Length { clip, scores, frames });
         }
         let path = scores.join(format!("{}.detectors.csv", clip.name));

@@ -12,7 +12,8 @@ use video::Reader;
 use super::labels::Labels;
 use super::maps::MapReader;
 use super::masks::{Mask, Masks};
-use super::metrics::{PixelRanking, localisation_score, roc_auc};
+use super::metrics::{PixelRanking, localisation_score, rbdc_tbdc, roc_auc};
+use super::places::{Tracks, detections};
 use super::run::ScoredClip;
 use crate::npy;
 
@@ -81,11 +82,20 @@ pub struct PixelEvaluation {
     pub frames: usize,
     /// Of them with an abnormal pixel.
     pub abnormal_frames: usize,
+    /// Region-based detection criterion; `None` without an abnormal region.
+    #[serde(default)]
+    pub rbdc: Option<f64>,
+    /// Track-based detection criterion; so, too.
+    #[serde(default)]
+    pub tbdc: Option<f64>,
+    /// Tracks that the masks were made into.
+    #[serde(default)]
+    pub tracks: usize,
 }
 
 /// Compares the maps `maps/CLIP.npy` with the masks `masks/CLIP/NNN.png`. A clip without a folder of
-/// masks is normal, and must be so by its labels. Memory is bounded: one map, one mask, and what
-/// [`PixelRanking`] holds.
+/// masks is normal, and must be so by its labels. In memory are one map, one mask, what
+/// [`PixelRanking`] holds, and a few boxes for each frame.
 ///
 /// # Errors
 /// [`RegionsError`].
@@ -102,7 +112,8 @@ pub fn evaluate_regions(
     let mut ranking = PixelRanking::default();
     let (mut frame_scores, mut frame_labels) = (Vec::new(), Vec::new());
     let mut map = Vec::new();
-    for clip in clips {
+    let (mut tracks, mut found) = (Tracks::default(), Vec::new());
+    for (number, clip) in clips.iter().enumerate() {
         let fit = |reason: String| RegionsError::Fit { clip: clip.name.clone(), reason };
         let info = *Reader::open(&clip.video)?.info();
         let truth = Masks::open(&masks.join(&clip.name))?;
@@ -125,6 +136,7 @@ pub fn evaluate_regions(
             fit(format!("{maps} maps for {frames} frames; replay the same video"))
         })?;
         let mut frame = 0;
+        tracks.cut();
         while file.read(&mut map)? {
             if let Some(truth) = &truth {
                 mask = truth.read(frame)?;
@@ -139,6 +151,9 @@ pub fn evaluate_regions(
                     info.height
                 )));
             }
+            let place = (number, frame as u64);
+            tracks.push(&mask, place);
+            found.extend(detections(&map, file.size(), (mask.width, mask.height), place));
             let mut cells = cells(&map, file.size(), &mask.abnormal, (mask.width, mask.height));
             for &(score, abnormal, normal) in &cells {
                 ranking.add(score, abnormal, normal);
@@ -149,13 +164,23 @@ pub fn evaluate_regions(
         }
     }
     let area = ranking.auc();
+    let criteria = rbdc_tbdc(found, &tracks.regions, frame_labels.len());
     Ok(PixelEvaluation {
         auc_pixel: area.map(|(auc, _)| auc),
         auc_pixel_error: area.map_or(0.0, |(_, error)| error),
         auc_localised: roc_auc(&frame_scores, &frame_labels),
         frames: frame_labels.len(),
         abnormal_frames: frame_labels.iter().filter(|label| **label).count(),
+        rbdc: criteria.map(|(rbdc, _)| rbdc),
+        tbdc: criteria.map(|(_, tbdc)| tbdc),
+        tracks: tracks.count,
     })
+}
+
+/// The cell, of `cells` along an axis of `pixels`, that a pixel's centre lies in:
+/// (pixel + 1/2) / pixels · cells, in integers.
+pub(super) fn cell_of(pixel: usize, pixels: usize, cells: usize) -> usize {
+    (2 * pixel + 1) * cells / (2 * pixels)
 }
 
 /// Each cell of a map with its numbers of abnormal and normal pixels. `scores` has `columns` × `rows`
@@ -173,11 +198,9 @@ pub fn cells(
     assert_eq!(mask.len(), width * height, "a label for each pixel");
     assert!(!scores.is_empty(), "a map has cells");
     let mut cells: Vec<(f32, u32, u32)> = scores.iter().map(|score| (*score, 0, 0)).collect();
-    // The cell of (pixel + 1/2) / pixels · cells, in integers.
-    let cell = |pixel: usize, pixels: usize, cells: usize| (2 * pixel + 1) * cells / (2 * pixels);
-    let column: Vec<usize> = (0..width).map(|x| cell(x, width, columns)).collect();
+    let column: Vec<usize> = (0..width).map(|x| cell_of(x, width, columns)).collect();
     for (y, row) in mask.chunks_exact(width.max(1)).enumerate() {
-        let own = &mut cells[cell(y, height, rows) * columns..][..columns];
+        let own = &mut cells[cell_of(y, height, rows) * columns..][..columns];
         for (abnormal, column) in row.iter().zip(&column) {
             let (_, hit, miss) = &mut own[*column];
             if *abnormal { *hit += 1 } else { *miss += 1 }
@@ -273,6 +296,10 @@ mod tests {
             auc_localised: Some(1.0),
             frames: 4,
             abnormal_frames: 1,
+            // The highest detection finds the one region; those of clip b are false and come later.
+            rbdc: Some(1.0),
+            tbdc: Some(1.0),
+            tracks: 1,
         };
         assert_eq!(found, expected);
     }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::events::{Announced, match_events};
+use super::alarms::{AlarmFigures, DelayAtAlarms, delays, figures};
+use super::baseline::{Form, FrameDifference};
+use super::events::{Announced, Matching, match_events};
+use super::kinds::KindTable;
 use super::labels::{Labels, LabelsError};
 use super::metrics::{
     ReliabilityBin, average_precision, brier_score, detection_delay, expected_calibration_error,
@@ -53,7 +56,7 @@ pub struct ScoredClip {
     /// The semantic detector alone.
     pub semantic: Option<Vec<f64>>,
     /// Frame difference, the baseline.
-    pub frame_difference: Vec<f64>,
+    pub frame_difference: FrameDifference,
 }
 
 /// What came out. `docs/reference/evaluation.md` defines each figure.
@@ -65,8 +68,11 @@ pub struct Evaluation {
     pub auc_macro: Option<f64>,
     /// Average precision over all frames together.
     pub average_precision: Option<f64>,
-    /// Micro frame AUC of the frame difference.
+    /// Micro frame AUC of the frame difference, in its best form.
     pub auc_frame_difference: Option<f64>,
+    /// Micro frame AUC of each of its forms.
+    #[serde(default)]
+    pub frame_differences: Vec<(Form, f64)>,
     /// Micro frame AUC of the local detector alone; so the next two.
     pub auc_local: Option<f64>,
     /// Of the motion prior.
@@ -75,10 +81,11 @@ pub struct Evaluation {
     pub auc_semantic: Option<f64>,
     /// True events.
     pub events_truth: usize,
-    /// True events during which one was announced.
-    pub events_detected: usize,
-    /// Announced events that overlap no true one.
-    pub false_alarms: usize,
+    /// True events that an announced one touches; `None` if no announced events were given. So the
+    /// next two.
+    pub events_detected: Option<usize>,
+    /// Announced events that touch no true one.
+    pub false_alarms: Option<usize>,
     /// False alarms for each hour of normal footage.
     pub false_alarms_per_hour: Option<f64>,
     /// Hours of normal footage.
@@ -110,6 +117,15 @@ pub struct Evaluation {
     /// How soon events are noticed; `None` without an event or a normal frame.
     #[serde(default)]
     pub delay: Option<Delay>,
+    /// The same at fixed alarms an hour.
+    #[serde(default)]
+    pub delay_at_alarms: Vec<DelayAtAlarms>,
+    /// Announced events against true ones; `None` if none were given.
+    #[serde(default)]
+    pub alarms: Option<AlarmFigures>,
+    /// What events were and what they were called; `None` unless the labels say.
+    #[serde(default)]
+    pub kinds: Option<KindTable>,
     /// Maps against masks, if both were given.
     #[serde(default)]
     pub pixels: Option<PixelEvaluation>,
@@ -158,25 +174,28 @@ pub struct ClipResult {
     pub auc: Option<f64>,
     /// True events.
     pub events_truth: usize,
-    /// Of them detected.
-    pub events_detected: usize,
+    /// Of them touched by an announced one, if any were given; so the next.
+    pub events_detected: Option<usize>,
     /// False alarms.
-    pub false_alarms: usize,
+    pub false_alarms: Option<usize>,
     /// Frames from onset to first alarm of each true event, `None` if it has none, at the threshold
     /// of [`Evaluation::delay`]; empty without one.
     #[serde(default)]
     pub delays: Vec<Option<u64>>,
 }
 
-/// Evaluates; [`Evaluation::pixels`] is left empty.
+/// Evaluates; [`Evaluation::pixels`] and [`Evaluation::kinds`] are left empty. Without `announced`
+/// nothing is said of events: none announced is a result, none given is not.
 ///
 /// # Errors
-/// [`LabelsError::BeyondEnd`] if the labels do not fit a clip.
+/// [`LabelsError::NoClip`] if the labels name what is no clip, [`LabelsError::BeyondEnd`] if they do
+/// not fit a clip.
 pub fn evaluate(
     clips: &[ScoredClip],
     labels: &Labels,
-    announced: &[Announced],
+    announced: Option<&[Announced]>,
 ) -> Result<Evaluation, LabelsError> {
+    labels.check_clips(clips.iter().map(|clip| clip.name.as_str()))?;
     let truth: Vec<Vec<bool>> =
         clips.iter().map(|c| labels.frames(&c.name, c.score.len())).collect::<Result<_, _>>()?;
     let all: Vec<bool> = truth.concat();
@@ -211,18 +230,19 @@ pub fn evaluate(
 
     let mut results = Vec::new();
     for (clip, truth) in clips.iter().zip(&truth) {
-        let own: Vec<Announced> =
-            announced.iter().filter(|e| e.clip == clip.name).cloned().collect();
-        let matching =
-            match_events(std::slice::from_ref(&clip.name), labels, &own, slack(clip.frame_rate));
+        let matching = announced.map(|announced| {
+            let own: Vec<Announced> =
+                announced.iter().filter(|e| e.clip == clip.name).cloned().collect();
+            match_events(std::slice::from_ref(&clip.name), labels, &own, slack(clip.frame_rate))
+        });
         results.push(ClipResult {
             name: clip.name.clone(),
             frames: truth.len(),
             abnormal_frames: truth.iter().filter(|t| **t).count(),
             auc: roc_auc(&clip.score, truth),
-            events_truth: matching.truth.len(),
-            events_detected: matching.detected(),
-            false_alarms: matching.false_alarms.len(),
+            events_truth: labels.ranges(&clip.name).len(),
+            events_detected: matching.as_ref().map(Matching::detected),
+            false_alarms: matching.map(|matching| matching.false_alarms.len()),
             delays: threshold.map_or(Vec::new(), |threshold| {
                 let delay = |range: &(u64, u64)| detection_delay(&clip.score, *range, threshold);
                 labels.ranges(&clip.name).iter().map(delay).collect()
@@ -235,19 +255,32 @@ pub fn evaluate(
         .zip(&results)
         .map(|(c, r)| (r.frames - r.abnormal_frames) as f64 / c.frame_rate / 3600.0)
         .sum();
-    let false_alarms: usize = results.iter().map(|r| r.false_alarms).sum();
+    let sum = |pick: fn(&ClipResult) -> Option<usize>| -> Option<usize> {
+        announced.map(|_| results.iter().filter_map(pick).sum())
+    };
+    let false_alarms = sum(|r| r.false_alarms);
+    let frame_differences: Vec<(Form, f64)> = Form::ALL
+        .into_iter()
+        .filter_map(|form| Some((form, micro(&|c| Some(c.frame_difference.form(form)))?)))
+        .collect();
+    let alarms = announced.zip(false_alarms).map(|(announced, false_alarms)| {
+        figures(clips, labels, &truth, announced, false_alarms, normal_hours)
+    });
     Ok(Evaluation {
         auc_micro: roc_auc(&scores, &all),
         auc_macro: (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64),
         average_precision: average_precision(&scores, &all),
-        auc_frame_difference: micro(&|c| Some(&c.frame_difference)),
+        auc_frame_difference: frame_differences.iter().map(|(_, auc)| *auc).reduce(f64::max),
+        frame_differences,
         auc_local: micro(&|c| c.local.as_ref()),
         auc_motion: micro(&|c| c.motion.as_ref()),
         auc_semantic: micro(&|c| c.semantic.as_ref()),
         events_truth: results.iter().map(|r| r.events_truth).sum(),
-        events_detected: results.iter().map(|r| r.events_detected).sum(),
+        events_detected: sum(|r| r.events_detected),
         false_alarms,
-        false_alarms_per_hour: (normal_hours > 0.0).then(|| false_alarms as f64 / normal_hours),
+        false_alarms_per_hour: false_alarms
+            .filter(|_| normal_hours > 0.0)
+            .map(|alarms| alarms as f64 / normal_hours),
         normal_hours,
         frames: all.len(),
         auc_abnormal: roc_auc(&abnormal_scores, &abnormal_truth),
@@ -258,6 +291,9 @@ pub fn evaluate(
         calibration_error: expected_calibration_error(&bins),
         reliability: bins,
         delay: threshold.and_then(|threshold| delay(clips, &results, threshold)),
+        delay_at_alarms: delays(clips, labels, &truth, normal_hours),
+        alarms,
+        kinds: None,
         pixels: None,
         roc_curve: roc_curve(&scores, &all, CURVE_POINTS),
         precision_recall_curve: precision_recall_curve(&scores, &all, CURVE_POINTS),
@@ -289,7 +325,7 @@ fn delay(clips: &[ScoredClip], results: &[ClipResult], threshold: f64) -> Option
     })
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
@@ -308,6 +344,91 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
 
+    fn labels(text: &str) -> Labels {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.json");
+        std::fs::write(&path, text).unwrap();
+        Labels::read(&path).unwrap()
+    }
+
+    fn clip(name: &str, frame_rate: f64, score: Vec<f64>) -> ScoredClip {
+        ScoredClip { name: name.into(), frame_rate, score, ..ScoredClip::default() }
+    }
+
+    #[test]
+    fn an_alarm_that_never_ends_has_an_f1_near_0() {
+        // An hour at ten frames a second, twenty events of five seconds each, and one incident that
+        // begins with the first of them and runs to the end: it touches all and is never false.
+        let clips = [clip("a", 10.0, vec![0.45; 36_000])];
+        let ranges: Vec<[u64; 2]> = (0..20).map(|i| [1000 + 1700 * i, 1049 + 1700 * i]).collect();
+        let labels = labels(&format!(r#"{{"a": {ranges:?}}}"#));
+        let endless = [Announced { clip: "a".into(), first: 1000, last: 40_000 }];
+        let found = evaluate(&clips, &labels, Some(&endless)).unwrap();
+        assert_eq!((found.events_detected, found.false_alarms), (Some(20), Some(0)));
+        let alarms = found.alarms.unwrap();
+        for score in &alarms.events {
+            assert_eq!((score.matched, score.f1), (0, Some(0.0)), "at {}", score.iou);
+        }
+        assert!(alarms.time_on_normal.unwrap() > 0.96, "{alarms:?}");
+        assert_eq!(alarms.false_alarms.unwrap().rate, 0.0);
+
+        // Each event announced, a second late and half a second long over its end.
+        let announced = |r: &[u64; 2]| Announced { clip: "a".into(), first: r[0] + 9, last: r[1] + 4 };
+        let good: Vec<Announced> = ranges.iter().map(announced).collect();
+        let alarms = evaluate(&clips, &labels, Some(&good)).unwrap().alarms.unwrap();
+        assert_eq!(alarms.events.iter().map(|s| s.f1).collect::<Vec<_>>(), [Some(1.0); 2]);
+        assert!(alarms.time_on_normal.unwrap() < 0.01);
+    }
+
+    #[test]
+    fn an_endless_alarm_is_chance_where_events_fill_their_clips() {
+        let clips = [clip("a", 10.0, vec![0.9; 100]), clip("b", 10.0, vec![0.9; 100])];
+        let labels = labels(r#"{"a": [[1, 100]], "b": [[1, 60]]}"#);
+        let endless = ["a", "b"].map(|c| Announced { clip: c.into(), first: 0, last: 99 });
+        let alarms = evaluate(&clips, &labels, Some(&endless)).unwrap().alarms.unwrap();
+        let [_, strict] = alarms.events[..] else { panic!("{alarms:?}") };
+        assert_eq!((strict.f1, strict.f1_never_ending), (Some(1.0), Some(1.0)));
+        assert_eq!(alarms.time_on_normal, Some(1.0));
+    }
+
+    #[test]
+    fn without_announced_events_nothing_is_said_of_them() {
+        let clips = [clip("a", 10.0, vec![0.1, 0.9])];
+        let found = evaluate(&clips, &labels(r#"{"a": [[2, 2]]}"#), None).unwrap();
+        assert_eq!((found.events_truth, found.events_detected, found.false_alarms), (1, None, None));
+        assert_eq!((found.false_alarms_per_hour, &found.alarms), (None, &None));
+        assert_eq!(found.clips[0].events_detected, None);
+    }
+
+    #[test]
+    fn labels_of_no_clip_are_refused() {
+        let error = evaluate(&[clip("a", 10.0, vec![0.1])], &labels(r#"{"b": [[1, 1]]}"#), None);
+        assert!(matches!(error.unwrap_err(), LabelsError::NoClip { .. }));
+    }
+
+    #[test]
+    fn delays_at_fixed_alarms_an_hour() {
+        // Two hours of a frame a second: thrice a peak of 0.6, 0.7 and 0.8, far apart; an event that
+        // rises slowly.
+        let mut score = vec![0.1; 7200];
+        for (at, peak) in [(1000, 0.6), (2000, 0.7), (3000, 0.8)] {
+            score[at..at + 5].fill(peak);
+        }
+        for i in 0..10 {
+            score[5000 + i] = 0.56 + 0.05 * i as f64;
+        }
+        let found = evaluate(&[clip("a", 1.0, score)], &labels(r#"{"a": [[5001, 5010]]}"#), None);
+        let delays = found.unwrap().delay_at_alarms;
+        // 7190 normal frames are a little less than two hours: one alarm may be.
+        let one = delays[0];
+        assert_eq!((one.alarms_per_hour, one.allowed, one.threshold), (1.0, 1, 0.7));
+        // 0.71 is the first above 0.7.
+        assert_eq!((one.detected, one.median_seconds), (1, Some(3.0)));
+        // More are allowed than there are: the threshold is the lowest score.
+        assert_eq!((delays[1].allowed, delays[1].threshold), (11, 0.1));
+        assert_eq!(delays[2].mean_seconds, Some(0.0));
+    }
+
     #[test]
     fn two_clips_by_hand() {
         let folder = tempfile::tempdir().unwrap();
@@ -317,7 +438,7 @@ mod tests {
         let clip = |name: &str, score: Vec<f64>| ScoredClip {
             name: name.into(),
             frame_rate: 2.0,
-            frame_difference: score.iter().map(|s| -s).collect(),
+            frame_difference: FrameDifference::same(score.iter().map(|s| -s).collect()),
             score,
             ..ScoredClip::default()
         };
@@ -326,12 +447,24 @@ mod tests {
             Announced { clip: "a".into(), first: 2, last: 3 },
             Announced { clip: "b".into(), first: 0, last: 1 },
         ];
-        let found = evaluate(&clips, &labels, &announced).unwrap();
+        let found = evaluate(&clips, &labels, Some(&announced)).unwrap();
         assert_eq!(found.auc_micro, Some(1.0));
         assert_eq!(found.auc_macro, Some(1.0));
         assert_eq!(found.auc_frame_difference, Some(0.0));
         assert_eq!(found.auc_local, None);
-        assert_eq!((found.events_truth, found.events_detected, found.false_alarms), (1, 1, 1));
+        assert_eq!((found.events_truth, found.events_detected), (1, Some(1)));
+        assert_eq!(found.false_alarms, Some(1));
+        let alarms = found.alarms.as_ref().unwrap();
+        // Frames 2 and 3 are the event's; of ten normal frames two are b's alarm.
+        assert_eq!((alarms.announced, alarms.time_on_normal), (2, Some(0.2)));
+        let [loose, strict] = alarms.events[..] else { panic!("{alarms:?}") };
+        assert_eq!((loose.matched, strict.matched), (1, 1));
+        assert_eq!((strict.precision, strict.recall), (Some(0.5), Some(1.0)));
+        assert_eq!(strict.f1, Some(2.0 / 3.0));
+        // An alarm over each of the clips: two for one event, IoU a half.
+        assert_eq!(strict.f1_never_ending, Some(2.0 / 3.0));
+        let rate = alarms.false_alarms.unwrap();
+        assert!((rate.rate - 720.0).abs() < 1e-9 && rate.low < 20.0 && rate.high > 4000.0);
         // Ten normal frames at two a second are five seconds.
         assert!((found.false_alarms_per_hour.unwrap() - 720.0).abs() < 1e-9);
         assert_eq!(found.clips[1].auc, None);
@@ -366,11 +499,11 @@ mod tests {
         let clips = [ScoredClip {
             name: "a".into(),
             frame_rate: 4.0,
-            frame_difference: score.clone(),
+            frame_difference: FrameDifference::same(score.clone()),
             score,
             ..ScoredClip::default()
         }];
-        let found = evaluate(&clips, &labels, &[]).unwrap();
+        let found = evaluate(&clips, &labels, None).unwrap();
         // The highest normal score is 0.5; frames 3 and 4 of the first event do not exceed it.
         assert_eq!(found.clips[0].delays, [Some(2), None]);
         let delay = found.delay.unwrap();
@@ -384,17 +517,17 @@ mod tests {
         let clip = ScoredClip {
             name: "a".into(),
             frame_rate: 4.0,
-            frame_difference: vec![0.0; 3],
+            frame_difference: FrameDifference::same(vec![0.0; 3]),
             score: vec![0.2, 0.6, 1.4],
             ..ScoredClip::default()
         };
-        let found = evaluate(&[clip], &Labels::default(), &[]).unwrap();
+        let found = evaluate(&[clip], &Labels::default(), Some(&[])).unwrap();
         assert_eq!((found.auc_micro, found.auc_abnormal, found.delay), (None, None, None));
         assert_eq!(found.false_alarm_rate, Some(2.0 / 3.0));
         // 1.4 is no probability.
         assert_eq!((found.brier_score, found.calibration_error), (None, None));
         assert!(found.roc_curve.is_empty() && found.precision_recall_curve.is_empty());
-        let found = evaluate(&[], &Labels::default(), &[]).unwrap();
+        let found = evaluate(&[], &Labels::default(), Some(&[])).unwrap();
         assert_eq!((found.frames, found.false_alarm_rate, found.delay), (0, None, None));
         assert!(found.reliability.is_empty() && found.false_alarms_per_hour.is_none());
     }

@@ -10,8 +10,9 @@ use trainer::evaluation::report::{
     Facts, Int8Difference, ReportData, Targets, alerts, precision_recall_curves, read_checkpoint,
     render, roc_curves, tracks,
 };
+use trainer::evaluation::metrics::EventScore;
 use trainer::evaluation::{
-    Announced, Evaluation, Labels, evaluate, incidents, read_alerts, read_scores,
+    Announced, Evaluation, Form, Labels, evaluate, incidents, kind_table, read_alerts, read_scores,
 };
 
 use crate::Args;
@@ -27,8 +28,15 @@ struct Summary<'a> {
     auc_local: Option<f64>,
     auc_motion: Option<f64>,
     auc_semantic: Option<f64>,
+    /// Each form of the frame difference; `auc_frame_difference` is the best of them.
+    frame_differences: BTreeMap<Form, f64>,
     events_truth: usize,
+    /// True events that an announced one touches.
     events_detected: usize,
+    /// Agreement in time at each IoU.
+    events: &'a [EventScore],
+    /// Share of the normal frames during which an incident was running.
+    alarm_time_on_normal: Option<f64>,
     /// Incidents that the camera program announced.
     events_announced: usize,
     /// Incidents that reached the subscriber.
@@ -37,6 +45,8 @@ struct Summary<'a> {
     messages_received: usize,
     false_alarms: usize,
     false_alarms_per_hour: Option<f64>,
+    /// The exact 95 % interval of a Poisson rate.
+    false_alarms_per_hour_interval: Option<(f64, f64)>,
     normal_minutes: f64,
     frames: usize,
     frames_per_second: f64,
@@ -74,7 +84,10 @@ pub fn write(
     let announced = named(out.join("announced.jsonl"))?;
     let received = named(out.join("events.jsonl"))?;
     let events: Vec<Announced> = received.iter().map(|(event, _)| event.clone()).collect();
-    let evaluation = evaluate(&clips, &labels, &events)?;
+    let mut evaluation = evaluate(&clips, &labels, Some(&events))?;
+    evaluation.kinds = kind_table(&clips, &labels, &received);
+    let alarms = evaluation.alarms.as_ref();
+    let false_alarms = alarms.and_then(|alarms| alarms.false_alarms);
     let bundle = Bundle::open(&out.join("model.pavad"), &Trust::Embedded)?;
     let manifest = bundle.manifest();
     let difference = |key: &str| manifest.provenance.get(key).and_then(|v| v.parse().ok());
@@ -89,13 +102,17 @@ pub fn write(
         auc_motion: evaluation.auc_motion,
         auc_semantic: evaluation.auc_semantic,
         events_truth: evaluation.events_truth,
-        events_detected: evaluation.events_detected,
+        frame_differences: evaluation.frame_differences.iter().copied().collect(),
+        events_detected: evaluation.events_detected.unwrap_or(0),
+        events: alarms.map_or(&[], |alarms| alarms.events.as_slice()),
+        alarm_time_on_normal: alarms.and_then(|alarms| alarms.time_on_normal),
         events_announced: announced.len(),
         events_received: received.len(),
         messages_announced: watched.announced,
         messages_received: watched.received.alerts.len(),
-        false_alarms: evaluation.false_alarms,
+        false_alarms: evaluation.false_alarms.unwrap_or(0),
         false_alarms_per_hour: evaluation.false_alarms_per_hour,
+        false_alarms_per_hour_interval: false_alarms.map(|rate| (rate.low, rate.high)),
         normal_minutes: 60.0 * evaluation.normal_hours,
         frames: evaluation.frames,
         frames_per_second: evaluation.frames as f64 / watched.seconds.max(1e-9),
@@ -191,18 +208,38 @@ fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &Path) -> String
         format!("  local detector alone   {}", show(summary.auc_local)),
         format!("  motion prior alone     {}", show(summary.auc_motion)),
         format!("  semantic alone         {}", show(summary.auc_semantic)),
-        format!("  frame difference       {}", show(summary.auc_frame_difference)),
-        format!("events detected          {} of {}", summary.events_detected, summary.events_truth),
+        format!("  frame difference, best {}", show(summary.auc_frame_difference)),
+        "  chance                 0.5".into(),
     ];
-    for clip in evaluation.clips.iter().filter(|clip| clip.events_truth > 0) {
-        lines
-            .push(format!("  {:<22} {} of {}", clip.name, clip.events_detected, clip.events_truth));
+    let short = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.3}"));
+    for score in summary.events {
+        lines.push(format!(
+            "events at IoU {}        F1 {} (precision {}, recall {}); an alarm that never ends has {}",
+            score.iou,
+            short(score.f1),
+            short(score.precision),
+            short(score.recall),
+            short(score.f1_never_ending)
+        ));
     }
+    lines.push(format!(
+        "events touched           {} of {}, by an overlap of any length",
+        summary.events_detected, summary.events_truth
+    ));
+    for clip in evaluation.clips.iter().filter(|clip| clip.events_truth > 0) {
+        let touched = clip.events_detected.unwrap_or(0);
+        lines.push(format!("  {:<22} {touched} of {}", clip.name, clip.events_truth));
+    }
+    let interval = summary
+        .false_alarms_per_hour_interval
+        .map_or(String::new(), |(low, high)| format!(", {low:.1} to {high:.1} an hour (95 %)"));
+    let on = summary.alarm_time_on_normal.map_or("-".into(), |v| format!("{:.2} %", 100.0 * v));
     lines.extend([
         format!(
-            "false alarms             {} in {:.1} minutes of normal footage",
+            "false alarms             {} in {:.1} minutes of normal footage{interval}",
             summary.false_alarms, summary.normal_minutes
         ),
+        format!("alarm time               {on} of normal frames"),
         format!(
             "alerts                   {} announced, {} received",
             summary.messages_announced, summary.messages_received
@@ -218,6 +255,7 @@ fn closing(summary: &Summary<'_>, evaluation: &Evaluation, out: &Path) -> String
             show(summary.int8_score_difference)
         ),
         format!("report                   {}", out.join("report.html").display()),
+        format!("one training, one seed ({}): another seed gives other figures", summary.seed),
     ]);
     lines.join("\n")
 }

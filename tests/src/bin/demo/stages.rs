@@ -131,7 +131,7 @@ impl<'a> Stages<'a> {
             title: format!("Procedural scene, seed {seed}"),
             normal: folder.join("normal"),
             test: folder.join("test"),
-            labels: Some(folder.join("labels.json")),
+            labels: Some(folder.join("kinds.json")),
         })
     }
 

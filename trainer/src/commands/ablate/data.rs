@@ -63,6 +63,7 @@ impl Data {
                 args.test.display()
             )));
         }
+        labels.check_clips(clips.iter().map(|clip| clip.name.as_str()))?;
         let footage = normals::read(&args.normal, config)?;
         let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
         let work = args.out.join("work");

@@ -20,8 +20,8 @@ use crate::commands::{Usage, write_file};
 /// of them; and `sources.csv`. Videos are linked where the file system can, copied elsewhere.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  trainer dataset folds --normal fight-surv/noFight --abnormal \
-                  fight-surv/fight --out folds\n  trainer train --normal folds/fold-1/train --out \
-                  checkpoint")]
+                  fight-surv/fight --out folds\n  trainer train --normal folds/fold-1/train \
+                  --several-sites --out checkpoint")]
 pub struct FoldsArgs {
     /// Normal videos.
     #[arg(long, value_name = "DIR")]
@@ -57,10 +57,55 @@ pub fn run(args: &FoldsArgs) -> Result<()> {
         .flat_map(|(source, fold)| source.members.iter().map(move |m| (source, m, *fold)))
         .collect();
     // Written beside its place, so that a folder that is there is whole.
-    let part = args.out.with_extension("part");
-    if part.exists() {
-        std::fs::remove_dir_all(&part).with_context(|| part.display().to_string())?;
+    let part = Part::beside(&args.out)?;
+    write(&part.0, folds, &members)?;
+    part.put(&args.out)?;
+    for fold in 0..folds {
+        let own = || members.iter().filter(|(_, _, f)| *f == fold);
+        let abnormal = own().filter(|(_, member, _)| member.abnormal).count();
+        let sources = fold_of.iter().filter(|f| **f == fold).count();
+        say(&format!(
+            "fold {}: {sources} sources, {} normal and {abnormal} abnormal videos to test",
+            fold + 1,
+            own().count() - abnormal
+        ))?;
     }
+    Ok(())
+}
+
+/// A folder that this program has made and nobody else: nothing but this one is ever removed.
+struct Part(PathBuf);
+
+impl Part {
+    /// Makes one beside `out`, of a name that is not taken.
+    fn beside(out: &Path) -> Result<Self> {
+        let mut name = out.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        }
+        let path = out.with_file_name(name);
+        // Fails if it is there, whoever made it.
+        std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+
+    /// Puts it in its place, which must still be free.
+    fn put(self, out: &Path) -> Result<()> {
+        std::fs::rename(&self.0, out).with_context(|| out.display().to_string())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // In its place it is no longer here; what is half done helps nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes the folds into a folder.
+fn write(part: &Path, folds: usize, members: &[(&Source, &Member, usize)]) -> Result<()> {
     for fold in 0..folds {
         let folder = part.join(format!("fold-{}", fold + 1));
         let train =
@@ -78,23 +123,11 @@ pub fn run(args: &FoldsArgs) -> Result<()> {
     place(&part.join("test"), all.iter().copied())?;
     write_file(&part.join("labels.json"), whole(&all)?.as_bytes())?;
     let mut table = String::from("clip,abnormal,source,fold,frames\n");
-    for (source, member, fold) in &members {
+    for (source, member, fold) in members {
         let Member { clip, abnormal, frames } = member;
         table += &format!("{},{abnormal},{},{},{frames}\n", clip.name, source.name, fold + 1);
     }
-    write_file(&part.join("sources.csv"), table.as_bytes())?;
-    std::fs::rename(&part, &args.out).with_context(|| args.out.display().to_string())?;
-    for fold in 0..folds {
-        let own = || members.iter().filter(|(_, _, f)| *f == fold);
-        let abnormal = own().filter(|(_, member, _)| member.abnormal).count();
-        let sources = fold_of.iter().filter(|f| **f == fold).count();
-        say(&format!(
-            "fold {}: {sources} sources, {} normal and {abnormal} abnormal videos to test",
-            fold + 1,
-            own().count() - abnormal
-        ))?;
-    }
-    Ok(())
+    write_file(&part.join("sources.csv"), table.as_bytes())
 }
 
 /// Puts videos into a folder: links of the files where that can be, else copies.
@@ -129,4 +162,33 @@ fn whole(members: &[&Member]) -> Result<String> {
         .map(|member| (member.clip.name.as_str(), [(1, member.frames)]))
         .collect();
     Ok(serde_json::to_string(&labels)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_it_did_not_make_is_never_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("folds.v1");
+        // What was removed before: a folder of the user's beside the one to write.
+        let theirs = [folder.path().join("folds.part"), folder.path().join("folds.v1.part")];
+        for path in &theirs {
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("notes.txt"), "mine").unwrap();
+        }
+        let part = Part::beside(&out).unwrap();
+        let place = part.0.clone();
+        std::fs::write(place.join("a.txt"), "").unwrap();
+        // Its name is taken: an error, and whoever made it keeps it.
+        assert!(Part::beside(&out).is_err());
+        assert!(place.join("a.txt").exists());
+        part.put(&out).unwrap();
+        assert!(out.join("a.txt").exists() && !place.exists());
+        // Work that fails leaves nothing behind.
+        drop(Part::beside(&folder.path().join("other")).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert!(theirs.iter().all(|path| path.join("notes.txt").exists()));
+    }
 }

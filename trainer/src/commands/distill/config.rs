@@ -86,6 +86,8 @@ impl DistillConfig {
         TrainConfig {
             input_height: self.input_height,
             max_normal_frames: self.max_normal_frames,
+            // The student is to know more than one camera.
+            several_sites: true,
             held_out: self.held_out,
             ..TrainConfig::default()
         }

@@ -191,10 +191,15 @@ fn read_other(folder: &Path, site: &Normals, frames: usize) -> Result<Vec<Normal
 
 fn read_test(videos: &Path, labels: &Labels, site: &Normals) -> Result<Vec<Probe>> {
     let mut probes = Vec::new();
-    for clip in list_clips(videos)? {
+    let clips = list_clips(videos)?;
+    labels.check_clips(clips.iter().map(|clip| clip.name.as_str()))?;
+    for clip in clips {
         let rate = Reader::open(&clip.path)?.info().frame_rate;
         let step = thinning(rate, site.input.frame_rate) as usize;
         let read = footage::read(&clip, &site.input, LONGEST)?;
+        if read.frames.len() == LONGEST {
+            log::warn!("{}: the first {LONGEST} model frames are looked at, no further ones", clip.name);
+        }
         let ranges = labels.ranges(&clip.name);
         let truth = (0..read.frames.len()).map(|t| {
             // Labels count from 1.

@@ -79,6 +79,9 @@ impl Abnormal {
         for clip in &self.clips {
             go_on(stop)?;
             let clip = footage::read(clip, input, limit)?;
+            if clip.frames.len() == limit {
+                log::warn!("{}: the first {limit} model frames are used, no further ones", clip.name);
+            }
             bags.push(features.extract(&clip.name, &clip.frames)?);
             progress.step();
         }

@@ -2,22 +2,18 @@
 //! the alarm threshold lies.
 
 use anyhow::{Result, bail};
-use inference::{Engine, FrameScore, RawScores, fuse};
-use model_bundle::manifest::{Calibration, Detectors, ZScore};
+use inference::{Engine, FrameScore, RawScores, fuse, hysteresis};
+use model_bundle::manifest::{Detectors, ZScore};
 use trainer::synthesis::{NormalClip, PseudoClip};
 use video::Frame;
+
+use super::threshold::{BLOCK_SECONDS, Chosen, Evidence, block_maxima, choose};
 
 /// Smallest deviation of the head's score, which lies in 0 to 1: a head that says exactly 0 to all
 /// normal footage would otherwise turn every breath into a dozen deviations.
 const SEMANTIC_FLOOR: f64 = 0.05;
 /// Smallest deviation of logits and log levels.
 const FLOOR: f64 = 0.05;
-/// Seconds of footage of which the highest value is taken: longer than the smoothing reaches, so that
-/// two blocks hardly share a moment.
-const BLOCK_SECONDS: f64 = 2.0;
-/// Smallest spread of the fitted distribution, in deviations: footage where nothing happens, or too
-/// short to show a tail, must not put the threshold a hair above it.
-const SPREAD_FLOOR: f64 = 0.3;
 
 /// What the detectors said of a clip.
 struct Watched {
@@ -67,14 +63,22 @@ fn watch(engine: &mut Engine, rate: f64, frames: &[Frame]) -> Result<Watched> {
     Ok(Watched { seconds: frames.len() as f64 / rate, raw, smoothed })
 }
 
-/// Normalisation and threshold for the detectors of `engine`, whose own are not in use yet
+/// Detectors that are calibrated, and what there is to say of how.
+pub struct Calibrated {
+    /// With z-scores, threshold, and an `exit` above the site's normal level.
+    pub detectors: Detectors,
+    /// For the provenance.
+    pub record: Vec<(&'static str, String)>,
+}
+
+/// Normalisation, threshold and `exit` for the detectors of `engine`, whose own are not in use yet
 /// (z-scores of mean 0 and deviation 1): `rate` false alarms an hour are allowed for.
 pub fn calibrate(
     engine: &mut Engine,
     held_out: &[NormalClip],
     pseudo: &[(f64, PseudoClip)],
     rate: f64,
-) -> Result<Detectors> {
+) -> Result<Calibrated> {
     let held_out: Vec<Watched> = held_out
         .iter()
         .map(|clip| watch(engine, clip.frame_rate, &clip.frames))
@@ -90,8 +94,24 @@ pub fn calibrate(
             peaks.push(values.fold(f64::MIN, f64::max));
         }
     }
-    detectors.calibration = threshold(&detectors, &held_out, &mut peaks, rate)?;
-    Ok(detectors)
+    let chosen = threshold(&detectors, &held_out, &peaks, rate)?;
+    detectors.calibration = chosen.calibration.clone();
+    detectors.events.exit = exit(&detectors)?;
+    Ok(Calibrated { record: record(&chosen, &held_out, peaks.len()), detectors })
+}
+
+/// The score below which incidents end: above the site's normal level whatever the configuration says;
+/// a configured one that is higher still counts.
+fn exit(detectors: &Detectors) -> Result<f64> {
+    let events = &detectors.events;
+    let Some(least) = hysteresis::exit_of(detectors, events.enter) else {
+        bail!(
+            "events.enter = {} lies within what the site scores when nothing happens; raise it",
+            events.enter
+        );
+    };
+    log::info!("incidents end below a score of {:.3}", least.max(events.exit));
+    Ok(least.max(events.exit))
 }
 
 fn z_score(values: &[f64], floor: f64) -> Result<ZScore> {
@@ -125,107 +145,56 @@ fn normalise(detectors: &mut Detectors, held_out: &[Watched]) -> Result<()> {
     Ok(())
 }
 
-/// Chooses the threshold so that normal footage is expected to reach it `rate` times an hour, and the
-/// scale so that the usual pseudo-abnormal event scores 0.9.
-///
-/// Held-out footage is minutes long and a site runs for months, so the highest value seen says
-/// little. The highest values of its blocks follow a Gumbel distribution in the limit (Fisher and
-/// Tippett 1928); it is fitted to them and asked how high the hour's value will be. How strong
-/// pseudo events are does not enter: real ones may be fainter, and only false alarms can be counted
-/// on normal footage.
+/// Chooses the threshold, and says what speaks for it.
 fn threshold(
     detectors: &Detectors,
     held_out: &[Watched],
-    peaks: &mut [f64],
+    peaks: &[f64],
     rate: f64,
-) -> Result<Calibration> {
-    let mut blocks = Vec::new();
+) -> Result<Chosen> {
+    let (mut blocks, mut frames) = (Vec::new(), Vec::new());
     for clip in held_out {
         let values: Vec<f64> = clip.smoothed.iter().map(|s| s.fused(detectors)).collect();
         let length = BLOCK_SECONDS * values.len() as f64 / clip.seconds;
         blocks.extend(block_maxima(&values, length.round() as usize));
+        frames.extend(values);
     }
-    let seconds: f64 = held_out.iter().map(|clip| clip.seconds).sum();
-    let calibration = choose(&blocks, peaks, rate)?;
-    let found = peaks.iter().filter(|p| **p >= calibration.threshold).count();
-    let highest = blocks.iter().copied().fold(f64::MIN, f64::max);
+    let evidence = Evidence {
+        blocks: &blocks,
+        frames: &frames,
+        seconds: held_out.iter().map(|clip| clip.seconds).sum(),
+        pieces: held_out.len(),
+        peaks,
+    };
+    let chosen = choose(&evidence, rate)?;
     log::info!(
-        "threshold {:.2}, for {rate} false alarms an hour: highest on {seconds:.0} s of held-out normal \
-         footage {highest:.2}; {found} of {} held-out pseudo events reach it",
-        calibration.threshold,
+        "threshold {:.2}: highest on {:.0} s of held-out normal footage {:.2}; {:.2} alarms an hour are \
+         expected, {:.2} to {:.2} agree with that footage (95 %); {} of {} held-out pseudo events reach it",
+        chosen.calibration.threshold,
+        evidence.seconds,
+        chosen.highest,
+        chosen.calibration.false_alarms_per_hour,
+        chosen.interval.0,
+        chosen.interval.1,
+        chosen.found,
         peaks.len()
     );
-    if 2 * found < peaks.len() {
-        log::warn!(
-            "most pseudo-abnormal events stay below the threshold: give more normal footage, or allow \
-             more false alarms (false_alarms_per_hour)"
-        );
-    }
-    Ok(calibration)
+    chosen.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    Ok(chosen)
 }
 
-/// The highest value of each block of `length` values. What is left at the end, shorter than half a
-/// block, belongs to the last one.
-fn block_maxima(values: &[f64], length: usize) -> Vec<f64> {
-    let length = length.max(1);
-    let count = ((values.len() + length / 2) / length).max(usize::from(!values.is_empty()));
-    (0..count)
-        .map(|i| {
-            let end = if i + 1 == count { values.len() } else { (i + 1) * length };
-            values[i * length..end].iter().copied().fold(f64::NEG_INFINITY, f64::max)
-        })
-        .collect()
-}
-
-/// A Gumbel distribution: the share of blocks whose highest value is below `x` is
-/// exp(−exp(−(x − mode) / spread)).
-#[derive(Debug, Clone, Copy)]
-struct Gumbel {
-    mode: f64,
-    spread: f64,
-}
-
-impl Gumbel {
-    /// Fitted by L-moments (Hosking 1990), which a single outlier moves less than a variance: the
-    /// mean is mode + γ·spread, half the mean difference of two values spread·ln 2.
-    fn fit(values: &[f64]) -> Self {
-        let n = values.len() as f64;
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let mean = sorted.iter().sum::<f64>() / n;
-        // Half of Gini's mean difference, from the order statistics.
-        let half_difference = if sorted.len() < 2 {
-            0.0
-        } else {
-            let weighted = |(i, x): (usize, &f64)| (2.0 * i as f64 + 1.0 - n) * x;
-            sorted.iter().enumerate().map(weighted).sum::<f64>() / (n * (n - 1.0))
-        };
-        let spread = (half_difference / std::f64::consts::LN_2).max(SPREAD_FLOOR);
-        Self { mode: mean - std::f64::consts::EULER_GAMMA * spread, spread }
-    }
-
-    /// The value that a share `above` of blocks exceeds.
-    fn exceeded_by(self, above: f64) -> f64 {
-        self.mode - self.spread * (-(-above).ln_1p()).ln()
-    }
-}
-
-fn choose(blocks: &[f64], peaks: &mut [f64], rate: f64) -> Result<Calibration> {
-    if peaks.is_empty() || blocks.is_empty() || !blocks.iter().all(|b| b.is_finite()) {
-        bail!("no held-out footage or no pseudo-abnormal event to choose a threshold by");
-    }
-    peaks.sort_by(f64::total_cmp);
-    let usual = peaks[peaks.len() / 2];
-    let blocks_an_hour = 3600.0 / BLOCK_SECONDS;
-    let normal = Gumbel::fit(blocks);
-    let threshold = normal.exceeded_by((rate / blocks_an_hour).min(0.5));
-    // If pseudo events do not stand out, normal footage scores about 0.1, not nothing at all.
-    let distance = (usual - threshold).max(threshold - normal.mode);
-    Ok(Calibration {
-        threshold,
-        scale: distance / 9.0_f64.ln(), // the usual pseudo event scores 0.9
-        false_alarms_per_hour: rate,
-    })
+/// What the provenance says of a threshold.
+fn record(chosen: &Chosen, held_out: &[Watched], events: usize) -> Vec<(&'static str, String)> {
+    let seconds: f64 = held_out.iter().map(|clip| clip.seconds).sum();
+    vec![
+        ("alarms_per_hour_low", format!("{:.4}", chosen.interval.0)),
+        ("alarms_per_hour_high", format!("{:.4}", chosen.interval.1)),
+        ("calibration_seconds", format!("{seconds:.0}")),
+        ("calibration_pieces", held_out.len().to_string()),
+        ("calibration_highest", format!("{:.4}", chosen.highest)),
+        ("calibration_pseudo_events", events.to_string()),
+        ("calibration_pseudo_events_found", chosen.found.to_string()),
+    ]
 }
 
 #[cfg(test)]
@@ -238,51 +207,5 @@ mod tests {
         assert!((z.mean - 2.5).abs() < 1e-12 && (z.std - 1.25_f64.sqrt()).abs() < 1e-12);
         assert_eq!(z_score(&[2.0; 5], 0.05).unwrap().std, 0.05);
         assert!(z_score(&[], 0.05).is_err());
-    }
-
-    #[test]
-    fn blocks_give_their_highest_values() {
-        let values: Vec<f64> = (0..11).map(f64::from).collect();
-        assert_eq!(block_maxima(&values, 4), [3.0, 7.0, 10.0]);
-        assert_eq!(block_maxima(&values[..9], 4), [3.0, 8.0]);
-        assert_eq!(block_maxima(&values[..1], 4), [0.0]);
-        assert!(block_maxima(&[], 4).is_empty());
-    }
-
-    #[test]
-    fn a_gumbel_sample_gives_its_parameters_back() {
-        // The quantiles of mode 2, spread 0.8 at even shares are an ideal sample of it.
-        let n = 20_000;
-        let values: Vec<f64> =
-            (0..n).map(|i| 2.0 - 0.8 * (-((i as f64 + 0.5) / n as f64).ln()).ln()).collect();
-        let found = Gumbel::fit(&values);
-        assert!((found.mode - 2.0).abs() < 2e-3 && (found.spread - 0.8).abs() < 2e-3, "{found:?}");
-        let exact = Gumbel { mode: 2.0, spread: 0.8 };
-        // Half of the values are above the median, one in a thousand above the last but twenty.
-        assert!((exact.exceeded_by(0.5) - (2.0 - 0.8 * 2.0_f64.ln().ln())).abs() < 1e-12);
-        assert!((exact.exceeded_by(1e-3) - values[n - 20]).abs() < 0.03);
-    }
-
-    #[test]
-    fn the_threshold_follows_the_allowed_rate() {
-        let blocks: Vec<f64> = (0..100).map(|i| -(-((i as f64 + 0.5) / 100.0).ln()).ln()).collect();
-        let at = |rate| choose(&blocks, &mut [42.0, 22.0, 7.0], rate).unwrap();
-        // 1800 blocks an hour: ln 1800 = 7.5 above a mode near 0 for one an hour.
-        assert!((at(1.0).threshold - 7.5).abs() < 0.2, "{}", at(1.0).threshold);
-        assert!((at(1.0).threshold - at(10.0).threshold - 10.0_f64.ln()).abs() < 0.1);
-        let calibration = at(1.0);
-        let score = |x: f64| 1.0 / (1.0 + (-(x - calibration.threshold) / calibration.scale).exp());
-        assert!((score(22.0) - 0.9).abs() < 1e-12);
-        assert_eq!(calibration.false_alarms_per_hour, 1.0);
-    }
-
-    #[test]
-    fn still_footage_and_faint_events_leave_a_distance() {
-        let calibration = choose(&[1.0; 20], &mut [1.0, 1.1], 1.0).unwrap();
-        assert!(calibration.threshold > 2.0);
-        let score = |x: f64| 1.0 / (1.0 + (-(x - calibration.threshold) / calibration.scale).exp());
-        assert!((0.05..0.2).contains(&score(1.0)), "{}", score(1.0));
-        assert!(choose(&[], &mut [1.0], 1.0).is_err());
-        assert!(choose(&[1.0], &mut [], 1.0).is_err());
     }
 }

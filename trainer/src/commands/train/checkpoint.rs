@@ -26,6 +26,8 @@ pub struct Content<'a> {
     pub seed: u64,
     /// What was trained on: names for the provenance, and SHA-256.
     pub footage_hashes: &'a [(&'a str, &'a str)],
+    /// What the threshold was chosen by.
+    pub calibration: &'a [(&'static str, String)],
     pub detectors: &'a Detectors,
     pub graphs: &'a [Exported],
     pub local: &'a HashMap<String, Tensor>,
@@ -69,6 +71,7 @@ pub fn write(content: &Content<'_>) -> Result<()> {
         ("tool", format!("trainer {}", env!("CARGO_PKG_VERSION"))),
         ("seed", content.seed.to_string()),
     ]);
+    provenance.extend(content.calibration.iter().cloned());
     provenance.extend(content.footage_hashes.iter().map(|&(name, hash)| (name, hash.to_owned())));
     let file = ConfigFile { detectors: content.detectors, provenance, training: content.config };
     let text = toml::to_string(&file).context("writing the configuration")?;

@@ -22,8 +22,12 @@ use crate::commands::{Usage, toml_problem};
 pub struct TrainConfig {
     /// Height in pixels of the model's picture; a smaller source keeps its size. Default 240.
     pub input_height: usize,
-    /// Model frames kept of all normal clips together; what is beyond is left out. Default 6000.
+    /// Model frames used of all normal clips together; of more, stretches spread over all of them.
+    /// Default 6000.
     pub max_normal_frames: usize,
+    /// Whether clips may have pictures of different shapes, and so be of several cameras. Default
+    /// false: that is an error.
+    pub several_sites: bool,
     /// Share of the normal footage kept out of training for calibration. Default 0.2.
     pub held_out: f64,
     /// False alarms an hour that are allowed for: the threshold is where normal footage is expected
@@ -279,6 +283,7 @@ impl Default for TrainConfig {
         Self {
             input_height: 240,
             max_normal_frames: 6000,
+            several_sites: false,
             held_out: 0.2,
             false_alarms_per_hour: 0.25,
             pseudo_clips: 128,
@@ -293,7 +298,8 @@ impl Default for TrainConfig {
             smoothing: SmoothingSpec { sigma: 5.0, radius: 12, lag: 16 },
             events: EventSpec {
                 enter: 0.5,
-                exit: 0.4,
+                // Calibration raises it above the site's normal level.
+                exit: 0.01,
                 min_duration: 0.3,
                 end_after: 1.0,
                 cool_down: 1.0,
@@ -384,7 +390,7 @@ impl TrainConfig {
             }),
             semantic: None,
             smoothing: self.smoothing.clone(),
-            calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0 },
+            calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0, normal: None },
             events: self.events.clone(),
         }
     }

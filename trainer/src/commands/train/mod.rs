@@ -12,6 +12,8 @@ pub(super) mod normals;
 pub(super) mod progress;
 pub(super) mod pseudo;
 pub(super) mod semantic;
+mod stretches;
+mod threshold;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +84,9 @@ pub struct TrainArgs {
     /// the semantic detector, beside the pseudo-abnormal ones. Nothing else sees them.
     #[arg(long, value_name = "DIR")]
     abnormal: Option<PathBuf>,
+    /// The clips are of several cameras: pictures of other shapes are brought to that of the first.
+    #[arg(long)]
+    several_sites: bool,
     /// Backbone of the semantic detector, instead of the configuration's.
     #[arg(long, value_enum, value_name = "NAME")]
     backbone: Option<backbone::Backbone>,
@@ -110,6 +115,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let mut config = TrainConfig::read(args.config.as_deref())?;
     config.local.steps = args.local_steps.unwrap_or(config.local.steps);
     config.pseudo_clips = args.pseudo_clips.unwrap_or(config.pseudo_clips);
+    config.several_sites |= args.several_sites;
     let semantic = &mut config.semantic;
     semantic.backbone = args.backbone.unwrap_or(semantic.backbone);
     semantic.weights = args.weights.clone().or_else(|| semantic.weights.take());
@@ -223,7 +229,7 @@ fn train(
         motion: Some(motion_spec(config, footage.input.height)),
         semantic: Some(semantic_spec),
         smoothing: config.smoothing.clone(),
-        calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0 },
+        calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0, normal: None },
         events: config.events.clone(),
     };
     let validation: Vec<(f64, PseudoClip)> = (0..config.pseudo_validation_clips as u64)
@@ -235,7 +241,7 @@ fn train(
         .collect::<Result<_>>()?;
     log::info!("calibrating on held-out footage");
     let graphs = exported.iter().map(|g| g.load(backend)).collect::<Result<_>>()?;
-    let detectors = calibrate::calibrate(
+    let calibrated = calibrate::calibrate(
         &mut Engine::from_graphs(detectors, graphs)?,
         &footage.held_out,
         &validation,
@@ -247,7 +253,8 @@ fn train(
         config,
         seed: args.seed,
         footage_hashes: &footage_hashes,
-        detectors: &detectors,
+        calibration: &calibrated.record,
+        detectors: &calibrated.detectors,
         graphs: &exported,
         local: &trained.tensors,
         detector: &detector.tensors,

@@ -1,17 +1,21 @@
 //! The site's normal footage, and its split: most for training, some for calibration.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use inference::thinning;
 use model_bundle::manifest::InputSpec;
 use sha2::{Digest, Sha256};
 use trainer::footage;
 use trainer::hash::hex;
 use trainer::synthesis::NormalClip;
 use trainer::synthesis::composite::MIN_CLIP_FRAMES;
-use video::{Reader, list_clips};
+use video::{Clip, Frame, Reader, VideoInfo, list_clips};
 
 use super::config::TrainConfig;
+use super::stretches::spread;
 use crate::commands::Usage;
 
 /// Shortest run of frames that is of use, in model frames: a snippet.
@@ -26,34 +30,53 @@ pub struct Normals {
     pub hash: String,
 }
 
-/// Reads the footage of a folder and splits it.
+/// Shorter clips show nobody's whole way through a picture, in seconds.
+const SHORT_CLIP: f64 = 5.0;
+/// Sides whose ratios differ by less are of one camera in two sizes.
+const ASPECT_TOLERANCE: f64 = 0.02;
+
+/// Reads the footage of a folder and splits it. Of more than `max_normal_frames` stretches are used
+/// that lie evenly over all of it.
 pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
     let found = list_clips(folder)?;
     let Some(first) = found.first() else {
         bail!(Usage(format!("{}: no clips", folder.display())));
     };
-    let info = *Reader::open(&first.path)?.info();
+    let infos: Vec<VideoInfo> =
+        found.iter().map(|clip| Ok(*Reader::open(&clip.path)?.info())).collect::<Result<_>>()?;
+    let info = infos[0];
+    one_shape(folder, &found, &infos, config.several_sites)?;
     let input = footage::input_spec(info.width, info.height, config.input_height);
+    let lengths: Vec<usize> = found
+        .iter()
+        .zip(&infos)
+        .map(|(clip, info)| model_frames(clip, info, &input))
+        .collect::<Result<_>>()?;
+    let plan = spread(&lengths, config.max_normal_frames, SHORTEST);
     let mut clips = Vec::new();
-    let mut room = config.max_normal_frames;
     let mut hash = Sha256::new();
-    for clip in &found {
-        if room < SHORTEST {
-            log::warn!("{} and later clips are left out: max_normal_frames is reached", clip.name);
-            break;
+    let mut short = Vec::new();
+    for ((clip, ranges), length) in found.iter().zip(&plan).zip(&lengths) {
+        let whole = ranges.len() == 1 && ranges[0] == (0..*length);
+        for mut piece in pieces(clip, ranges, &input)? {
+            if whole {
+                piece.name.clone_from(&clip.name);
+            }
+            if piece.frames.len() < SHORTEST {
+                short.push(format!("{} ({} frames)", piece.name, piece.frames.len()));
+                continue;
+            }
+            piece.frames.iter().for_each(|frame| hash.update(frame.rgb()));
+            clips.push(piece);
         }
-        let clip = footage::read(clip, &input, room)?;
-        if clip.frames.len() < SHORTEST {
-            let frames = clip.frames.len();
-            log::warn!(
-                "{} is left out: {frames} frames, at least {SHORTEST} are needed",
-                clip.name
-            );
-            continue;
-        }
-        clip.frames.iter().for_each(|frame| hash.update(frame.rgb()));
-        room -= clip.frames.len();
-        clips.push(clip);
+    }
+    if !short.is_empty() {
+        log::warn!(
+            "{} left out, shorter than the {SHORTEST} frames at {} a second that are of use: {}",
+            short.len(),
+            footage::MODEL_RATE,
+            short.join(", ")
+        );
     }
     if clips.is_empty() {
         bail!(Usage(format!(
@@ -62,6 +85,7 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
             footage::MODEL_RATE
         )));
     }
+    say_what_is_used(&clips, &lengths, first, config.max_normal_frames);
     let (training, held_out) = split(clips, config.held_out);
     let frames = |clips: &[NormalClip]| clips.iter().map(|c| c.frames.len()).sum::<usize>();
     log::info!(
@@ -73,6 +97,114 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
     );
     let hash = hex(&hash.finalize());
     Ok(Normals { input, training, held_out, hash })
+}
+
+/// That all clips have pictures of one shape, or, if `several_sites` are wanted, what becomes of them.
+fn one_shape(
+    folder: &Path,
+    clips: &[Clip],
+    infos: &[VideoInfo],
+    several_sites: bool,
+) -> Result<()> {
+    let shape = |info: &VideoInfo| info.width as f64 / info.height.max(1) as f64;
+    let first = shape(&infos[0]);
+    let differs = |info: &VideoInfo| (shape(info) / first - 1.0).abs() > ASPECT_TOLERANCE;
+    let Some(other) = infos.iter().position(differs) else { return Ok(()) };
+    let size = |at: usize| format!("{}x{}", infos[at].width, infos[at].height);
+    if !several_sites {
+        bail!(Usage(format!(
+            "{}: pictures of different shapes: {} is {}, {} is {}; they are of several cameras. Train \
+             each camera's clips on their own, or give --several-sites if one model for all is wanted",
+            folder.display(),
+            clips[0].name,
+            size(0),
+            clips[other].name,
+            size(other)
+        )));
+    }
+    let mut sizes = BTreeMap::new();
+    for at in 0..infos.len() {
+        *sizes.entry(size(at)).or_insert(0_usize) += 1;
+    }
+    let list: Vec<String> = sizes.iter().map(|(size, count)| format!("{size} ({count})")).collect();
+    log::warn!(
+        "several sites: pictures of {} sizes, number of clips: {}; all are brought to the shape of {}, \
+         {}, people in the others get wider or narrower by up to {:.0} %",
+        list.len(),
+        list.join(", "),
+        clips[0].name,
+        size(0),
+        100.0 * infos.iter().map(|i| (shape(i) / first).max(first / shape(i)) - 1.0).fold(0.0, f64::max)
+    );
+    Ok(())
+}
+
+/// How many model frames a clip has, as its file declares; counted if it does not.
+fn model_frames(clip: &Clip, info: &VideoInfo, input: &InputSpec) -> Result<usize> {
+    if let Some(frames) = info.frames {
+        let step = thinning(info.frame_rate, input.frame_rate) as usize;
+        return Ok((frames as usize).div_ceil(step));
+    }
+    let mut count = 0;
+    footage::each(&clip.path, input, |_| {
+        count += 1;
+        true
+    })?;
+    Ok(count)
+}
+
+/// Some ranges of a clip's model frames, in order, each a clip of its own that is named after when it
+/// begins.
+fn pieces(clip: &Clip, ranges: &[Range<usize>], input: &InputSpec) -> Result<Vec<NormalClip>> {
+    let Some(end) = ranges.last().map(|range| range.end) else { return Ok(Vec::new()) };
+    let mut pieces: Vec<Vec<Frame>> = vec![Vec::new(); ranges.len()];
+    let (mut at, mut piece) = (0, 0);
+    let rate = footage::each(&clip.path, input, |frame| {
+        while piece < ranges.len() && ranges[piece].end <= at {
+            piece += 1;
+        }
+        if ranges.get(piece).is_some_and(|range| range.contains(&at)) {
+            pieces[piece].push(frame.clone());
+        }
+        at += 1;
+        at < end
+    })?;
+    let named = |(frames, range): (Vec<Frame>, &Range<usize>)| {
+        let second = (range.start as f64 / rate) as u64;
+        let (hours, minutes) = (second / 3600, second / 60 % 60);
+        let name = format!("{}@{hours}:{minutes:02}:{:02}", clip.name, second % 60);
+        NormalClip { name, frame_rate: rate, frames }
+    };
+    Ok(pieces.into_iter().zip(ranges).map(named).collect())
+}
+
+/// Says how much of the footage is used, and what its clips are too short for.
+fn say_what_is_used(clips: &[NormalClip], lengths: &[usize], first: &Clip, limit: usize) {
+    let minutes = |frames: usize| frames as f64 / footage::MODEL_RATE / 60.0;
+    let (total, used) =
+        (lengths.iter().sum::<usize>(), clips.iter().map(|clip| clip.frames.len()).sum::<usize>());
+    if total > limit {
+        let names: Vec<&str> = clips.iter().map(|clip| clip.name.as_str()).collect();
+        log::warn!(
+            "{:.1} of {:.1} minutes of normal footage are used (max_normal_frames = {limit}), {} stretches \
+             spread over all of it from {} on: {}",
+            minutes(used),
+            minutes(total),
+            clips.len(),
+            first.name,
+            names.join(", ")
+        );
+    }
+    let mut seconds: Vec<f64> =
+        clips.iter().map(|clip| clip.frames.len() as f64 / clip.frame_rate).collect();
+    seconds.sort_unstable_by(f64::total_cmp);
+    let usual = seconds[seconds.len() / 2];
+    if usual < SHORT_CLIP {
+        log::warn!(
+            "short clips: the usual one has {usual:.1} s, in which nobody is seen walking through; what \
+             takes longer, how fast people are and how often alarms come cannot be learned from them"
+        );
+    }
 }
 
 /// Keeps whole clips out, evenly spread; a single clip loses its end instead.
@@ -102,7 +234,6 @@ fn split(mut clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<Normal
 #[cfg(test)]
 mod tests {
     use super::*;
-    use video::Frame;
 
     fn clip(name: &str, frames: usize) -> NormalClip {
         let frames = vec![Frame::new(8, 8); frames];
@@ -128,5 +259,53 @@ mod tests {
     fn two_clips_leave_one_for_each() {
         let (training, held_out) = split(vec![clip("a", 40), clip("b", 40)], 0.5);
         assert_eq!((training.len(), held_out.len()), (1, 1));
+    }
+
+    /// A folder of clips, each a folder of `frames` grey pictures.
+    fn films(clips: &[(&str, usize, (u32, u32))]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, frames, (width, height)) in clips {
+            let clip = folder.path().join(name);
+            std::fs::create_dir(&clip).unwrap();
+            for t in 0..*frames {
+                let level = image::Luma([(255 * t / frames) as u8]);
+                let picture = image::GrayImage::from_pixel(*width, *height, level);
+                picture.save(clip.join(format!("{t:04}.png"))).unwrap();
+            }
+        }
+        folder
+    }
+
+    #[test]
+    fn a_long_video_is_sampled_over_its_whole_length() {
+        let folder = films(&[("day", 600, (16, 16))]);
+        let config = TrainConfig { max_normal_frames: 200, ..TrainConfig::default() };
+        let Normals { training, held_out, .. } = read(folder.path(), &config).unwrap();
+        let all: Vec<&NormalClip> = training.iter().chain(&held_out).collect();
+        let frames: usize = all.iter().map(|clip| clip.frames.len()).sum();
+        assert!((100..=200).contains(&frames), "{frames}");
+        // The grey level says where in the film a frame is.
+        let levels: Vec<u8> =
+            all.iter().flat_map(|clip| &clip.frames).map(|frame| frame.rgb()[0]).collect();
+        let (darkest, brightest) = (levels.iter().min().unwrap(), levels.iter().max().unwrap());
+        assert!(*darkest < 90 && *brightest > 165, "{darkest} to {brightest}");
+        assert!(all.iter().all(|clip| clip.name.starts_with("day@0:00:")), "{}", all[0].name);
+    }
+
+    #[test]
+    fn a_folder_of_mixed_sizes_is_an_error_unless_several_sites_are_wanted() {
+        let folder = films(&[("gate", 40, (64, 48)), ("yard", 40, (64, 36))]);
+        let error = read(folder.path(), &TrainConfig::default()).err().unwrap();
+        let message = error.to_string();
+        assert!(error.is::<Usage>(), "{message}");
+        for what in ["gate is 64x48", "yard is 64x36", "--several-sites"] {
+            assert!(message.contains(what), "{message}");
+        }
+        let config = TrainConfig { several_sites: true, ..TrainConfig::default() };
+        let both = read(folder.path(), &config).unwrap();
+        assert_eq!((both.training.len(), both.held_out.len()), (1, 1));
+        // Two sizes of one shape are one camera.
+        let folder = films(&[("day", 40, (64, 48)), ("night", 40, (32, 24))]);
+        read(folder.path(), &TrainConfig::default()).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::nearby::Nearby;
 use crate::local::gemm::{Matrix, MatrixMut, matmul};
 
 /// Sizes of an attention: T snippets, H heads of width C.
@@ -65,27 +66,18 @@ fn softmax(scores: &mut [f32], t: usize, scale: f32) {
 }
 
 /// `[B, T, 2 H C]` from the projection `[B, T, 4 H C]` and the local weights `[T, T]`; and the
-/// global weights `[B, H, T, T]` for the backward pass if `keep`, else nothing.
-pub(super) fn forward(
-    heads: Heads,
-    projection: &[f32],
-    local: &[f32],
-    keep: bool,
-) -> (Vec<f32>, Vec<f32>) {
+/// global weights `[B, H, T, T]` for the backward pass.
+pub(super) fn forward(heads: Heads, projection: &[f32], local: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let Heads { t, h, c } = heads;
     let videos = projection.len() / (t * heads.projected());
     let mut out = vec![0.0; videos * t * heads.attended()];
-    let mut kept = vec![0.0; if keep { videos * h * t * t } else { 0 }];
-    let mut weights: Vec<&mut [f32]> = kept.chunks_mut(h * t * t).collect();
-    weights.resize_with(videos, Default::default);
+    let mut kept = vec![0.0; videos * h * t * t];
     out.par_chunks_mut(t * heads.attended())
         .zip(projection.par_chunks(t * heads.projected()))
-        .zip(weights)
+        .zip(kept.par_chunks_mut(h * t * t))
         .for_each(|((out, video), kept)| {
-            let mut own = vec![0.0; if keep { 0 } else { t * t }];
             for head in 0..h {
-                let weights =
-                    if keep { &mut kept[head * t * t..][..t * t] } else { own.as_mut_slice() };
+                let weights = &mut kept[head * t * t..][..t * t];
                 let (q, k, v) = (
                     heads.part(video, 0, head),
                     heads.part(video, 1, head),
@@ -106,6 +98,48 @@ pub(super) fn forward(
             }
         });
     (out, kept)
+}
+
+/// Rows of the result that are computed together where nothing is kept.
+const ROWS: usize = 128;
+
+/// As [`forward`] without a backward pass: a block of rows at a time, so that memory grows with the
+/// length of a video and not with its square.
+pub(super) fn forward_lean(heads: Heads, projection: &[f32], nearby: &Nearby) -> Vec<f32> {
+    let Heads { t, h, c } = heads;
+    let videos = projection.len() / (t * heads.projected());
+    let mut out = vec![0.0; videos * t * heads.attended()];
+    let blocks = t.div_ceil(ROWS);
+    let each: Vec<(usize, &mut [f32])> = out
+        .chunks_mut(t * heads.attended())
+        .flat_map(|video| video.chunks_mut(ROWS * heads.attended()))
+        .enumerate()
+        .collect();
+    each.into_par_iter().for_each(|(number, out)| {
+        let video = &projection[number / blocks * t * heads.projected()..][..t * heads.projected()];
+        let first = number % blocks * ROWS;
+        let rows = first..(first + ROWS).min(t);
+        let mut weights = vec![0.0; rows.len() * t];
+        let columns = nearby.columns(&rows);
+        let local: Vec<f32> =
+            rows.clone().flat_map(|i| nearby.row(i, columns.clone())).collect();
+        for head in 0..h {
+            let from = |row: usize, part: usize| {
+                heads.part(&video[row * heads.projected()..], part, head)
+            };
+            let mut scores = MatrixMut { data: &mut weights, row_stride: t, col_stride: 1 };
+            let k = transposed(from(0, 1));
+            matmul((rows.len(), c, t), &mut scores, from(first, 0), k, false);
+            softmax(&mut weights, t, (c as f32).powf(-0.5));
+            let mut global = heads.half_mut(out, 0, head);
+            matmul((rows.len(), t, c), &mut global, square(&weights, t), from(0, 2), false);
+            let near = square(&local, columns.len());
+            let mut nearby = heads.half_mut(out, 1, head);
+            let depth = columns.len();
+            matmul((rows.len(), depth, c), &mut nearby, near, from(columns.start, 3), false);
+        }
+    });
+    out
 }
 
 /// The gradient of the projection, from that of the result and the kept weights.
@@ -150,4 +184,23 @@ pub(super) fn backward(
             }
         });
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_in_blocks_give_what_all_at_once_give() {
+        // Two videos, longer than a block and than the reach of the local weights.
+        let heads = Heads { t: 400, h: 2, c: 3 };
+        let values = 2 * heads.t * heads.projected();
+        let projection: Vec<f32> =
+            (0..values).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
+        let whole = forward(heads, &projection, &Nearby::new(heads.t, true).whole).0;
+        let lean = forward_lean(heads, &projection, &Nearby::new(heads.t, false));
+        assert_eq!(whole.len(), lean.len());
+        let furthest = whole.iter().zip(&lean).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(furthest < 1e-6, "{furthest}");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::attend::{self, Heads};
+use super::nearby::Nearby;
 use super::{add_all, column_sums, dense, floats, gelu, masked, norm, with_floats};
 
 /// A half's parameters one behind the other, flat; the halves say which and in what order.
@@ -41,8 +42,8 @@ fn tensors(
 pub(in crate::detector) struct Attention {
     /// Heads and their width.
     pub heads: (usize, usize),
-    /// Weights of the local branch, `[T, T]`.
-    pub local: Vec<f32>,
+    /// Weights of the local branch; all of them where there will be a backward pass.
+    pub nearby: Nearby,
     /// The dropout mask, already divided by the kept share.
     pub mask: Option<Vec<f32>>,
     /// What the backward pass needs; `None` where there will be none.
@@ -62,8 +63,8 @@ impl Attention {
     fn sizes(&self, x: &Shape) -> Result<(Heads, [usize; 5])> {
         let (_, t, e) = x.dims3()?;
         let (h, c) = self.heads;
-        if self.local.len() != t * t || x.elem_count() == 0 {
-            bail!("attention over {x:?} with {} local weights", self.local.len());
+        if self.nearby.snippets() != t || x.elem_count() == 0 {
+            bail!("attention over {x:?} with local weights of {}", self.nearby.snippets());
         }
         Ok((Heads { t, h, c }, [e, e, 4 * h * c * e, e * 2 * h * c, e]))
     }
@@ -86,8 +87,10 @@ impl CustomOp2 for Attention {
         let [scale, shift, project, weight, bias] = unpack(packed, sizes)?;
         let (normed, moments) = norm::forward(x, scale, shift); // [B, T, E]
         let projection = dense::forward(&normed, project, &[], scale.len()); // [B, T, 4 H C]
-        let (attended, weights) =
-            attend::forward(heads, &projection, &self.local, self.kept.is_some()); // [B, T, 2 H C]
+        let (attended, weights) = match &self.kept {
+            Some(_) => attend::forward(heads, &projection, &self.nearby.whole),
+            None => (attend::forward_lean(heads, &projection, &self.nearby), Vec::new()),
+        }; // [B, T, 2 H C]
         let out = dense::forward(&attended, weight, bias, 2 * heads.h * heads.c); // [B, T, E]
         let mut out = masked(out, self.mask.as_deref());
         add_all(&mut out, x);
@@ -122,7 +125,7 @@ impl CustomOp2 for Attention {
                 let dprojection = attend::backward(
                     heads,
                     &kept.projection,
-                    &self.local,
+                    &self.nearby.whole,
                     &kept.weights,
                     &dattended,
                 );

@@ -16,10 +16,13 @@ pub(super) mod dense;
 pub(super) mod embedding;
 mod gelu;
 pub(super) mod layer;
+mod nearby;
 mod norm;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
+
+pub(super) use nearby::Nearby;
 
 /// Rows that are summed together before blocks are.
 const BLOCK: usize = 256;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::data::{Alert, AnnouncedEvent, ClipTrack, PrCurve, RocCurve};
+use crate::evaluation::baseline::Form;
 use crate::evaluation::events::{Announced, match_events};
 use crate::evaluation::files::AlertLine;
 use crate::evaluation::labels::{Labels, LabelsError};
@@ -52,7 +53,7 @@ pub fn roc_curves(clips: &[ScoredClip], labels: &Labels) -> Result<Vec<RocCurve>
         points: roc_curve(&scores, truth, CURVE_POINTS),
     };
     let truth = all_frames(clips, labels)?;
-    let curves = detectors(clips).map(|(name, scores)| curve((name, scores, &truth)));
+    let curves = detectors(clips, &truth).map(|(name, scores)| curve((name, scores, &truth)));
     Ok(curves.filter(|curve| !curve.points.is_empty()).collect())
 }
 
@@ -70,7 +71,7 @@ pub fn precision_recall_curves(
         points: precision_recall_curve(&scores, truth, CURVE_POINTS),
     };
     let truth = all_frames(clips, labels)?;
-    let curves = detectors(clips).map(|(name, scores)| curve((name, scores, &truth)));
+    let curves = detectors(clips, &truth).map(|(name, scores)| curve((name, scores, &truth)));
     Ok(curves.filter(|curve| !curve.points.is_empty()).collect())
 }
 
@@ -113,32 +114,43 @@ fn all_frames(clips: &[ScoredClip], labels: &Labels) -> Result<Vec<bool>, Labels
     Ok(truth)
 }
 
-/// The scores of all frames by what made them, as far as it did for all of them.
-fn detectors(clips: &[ScoredClip]) -> impl Iterator<Item = (&'static str, Vec<f64>)> {
-    type Pick = fn(&ScoredClip) -> Option<&Vec<f64>>;
-    let picks: [(&str, Pick); 5] = [
-        ("fused", |clip| Some(&clip.score)),
-        ("local", |clip| clip.local.as_ref()),
-        ("motion", |clip| clip.motion.as_ref()),
-        ("semantic", |clip| clip.semantic.as_ref()),
-        ("frame difference", |clip| Some(&clip.frame_difference)),
-    ];
-    picks.into_iter().filter_map(move |(name, pick)| {
+/// The scores of all frames by what made them, as far as it did for all of them; the baseline in its
+/// best form.
+fn detectors<'a>(
+    clips: &'a [ScoredClip],
+    truth: &[bool],
+) -> impl Iterator<Item = (&'static str, Vec<f64>)> + 'a {
+    let all = |pick: &dyn Fn(&'a ScoredClip) -> Option<&'a Vec<f64>>| {
         let own = |clip| pick(clip).filter(|scores| scores.len() == clip.score.len()).cloned();
-        Some((name, clips.iter().map(own).collect::<Option<Vec<_>>>()?.concat()))
-    })
+        Some(clips.iter().map(own).collect::<Option<Vec<_>>>()?.concat())
+    };
+    let baseline = Form::ALL
+        .into_iter()
+        .filter_map(|form| all(&|clip| Some(clip.frame_difference.form(form))))
+        .map(|scores| (roc_auc(&scores, truth), scores))
+        .max_by(|a, b| a.0.unwrap_or(0.0).total_cmp(&b.0.unwrap_or(0.0)))
+        .map(|(_, scores)| scores);
+    let found = [
+        ("fused", all(&|clip| Some(&clip.score))),
+        ("local", all(&|clip| clip.local.as_ref())),
+        ("motion", all(&|clip| clip.motion.as_ref())),
+        ("semantic", all(&|clip| clip.semantic.as_ref())),
+        ("frame difference", baseline),
+    ];
+    found.into_iter().filter_map(|(name, scores)| Some((name, scores?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::FrameDifference;
 
     fn clip(name: &str, score: &[f64]) -> ScoredClip {
         ScoredClip {
             name: name.into(),
             frame_rate: 10.0,
             score: score.to_vec(),
-            frame_difference: score.iter().map(|s| 1.0 - s).collect(),
+            frame_difference: FrameDifference::same(score.iter().map(|s| 1.0 - s).collect()),
             motion: Some(score.to_vec()),
             ..ScoredClip::default()
         }

@@ -15,9 +15,10 @@ pub fn table(data: &ReportData) -> String {
         let drawn = data.clips.iter().take(MAX_TIMELINES).position(|c| c.name == result.name);
         let name = escape(&result.name);
         let name = drawn.map_or(name.clone(), |i| format!("<a href=\"#clip-{i}\">{name}</a>"));
-        let events = match result.events_truth {
-            0 => "–".to_string(),
-            truth => format!("{} / {truth}", result.events_detected),
+        let events = match (result.events_truth, result.events_detected) {
+            (0, _) => "–".to_string(),
+            (truth, None) => format!("{truth}"),
+            (truth, Some(found)) => format!("{found} / {truth}"),
         };
         let rate = data.clips.iter().find(|c| c.name == result.name).map(|c| c.frame_rate);
         format!(
@@ -27,7 +28,7 @@ pub fn table(data: &ReportData) -> String {
             grouped(result.abnormal_frames as u64),
             result.auc.map_or("–".to_string(), |auc| format!("{auc:.3}")),
             delay(&result.delays, rate),
-            result.false_alarms
+            result.false_alarms.map_or("–".to_string(), |alarms| alarms.to_string())
         )
     };
     let rows: String = results.iter().map(row).collect();
@@ -42,7 +43,7 @@ pub fn table(data: &ReportData) -> String {
     format!(
         "<div class=\"panel scroll\"><table><thead><tr><th scope=\"col\">Clip</th>\
          <th scope=\"col\">Frames</th><th scope=\"col\">Abnormal</th><th scope=\"col\">AUC</th>\
-         <th scope=\"col\">Events</th><th scope=\"col\">Delay</th>\
+         <th scope=\"col\">Events touched</th><th scope=\"col\">Delay</th>\
          <th scope=\"col\">False alarms</th></tr></thead>\n\
          <tbody>\n{rows}</tbody></table></div>\n{note}"
     )

@@ -5,14 +5,23 @@ use super::plots::{self, Line};
 use super::svg::escape;
 use crate::evaluation::Evaluation;
 
-/// The table of figures, each with its meaning in a few words.
+/// The table of figures, each with its meaning in a few words and with what chance gives.
 pub fn table(evaluation: &Evaluation) -> String {
     let show = |value: Option<f64>| value.map_or("–".to_string(), |v| format!("{v:.4}"));
     let percent = |value: Option<f64>| {
         value.map_or("–".to_string(), |v| format!("{:.2}\u{a0}%", 100.0 * v))
     };
-    let mut rows = vec![
-        ("Frame AUC, micro", show(evaluation.auc_micro), "all frames of all clips together"),
+    let abnormal: usize = evaluation.clips.iter().map(|clip| clip.abnormal_frames).sum();
+    let precision_by_chance = format!(
+        "area under the precision–recall steps; chance gives the share of abnormal frames, {:.3}",
+        abnormal as f64 / evaluation.frames.max(1) as f64
+    );
+    let mut rows: Vec<(&str, String, &str)> = vec![
+        (
+            "Frame AUC, micro",
+            show(evaluation.auc_micro),
+            "all frames of all clips together; chance gives 0.5, here and for every AUC",
+        ),
         (
             "Frame AUC, clips with an event",
             show(evaluation.auc_abnormal),
@@ -26,7 +35,7 @@ pub fn table(evaluation: &Evaluation) -> String {
         (
             "Average precision",
             show(evaluation.average_precision),
-            "area under the precision–recall steps",
+            &precision_by_chance,
         ),
         (
             "False-alarm rate at 0.5",
@@ -41,6 +50,9 @@ pub fn table(evaluation: &Evaluation) -> String {
             show(pixels.auc_localised),
             "pixel-level criterion: two fifths of a frame's abnormal pixels must be found",
         ));
+        let note = "regions found, over 0 to 1 false regions a frame";
+        rows.push(("RBDC", show(pixels.rbdc), note));
+        rows.push(("TBDC", show(pixels.tbdc), "tracks found with a tenth of their regions, likewise"));
     }
     let delay = evaluation.delay.as_ref().map(|delay| {
         let seconds = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.2}\u{a0}s"));
@@ -63,6 +75,11 @@ pub fn table(evaluation: &Evaluation) -> String {
         show(evaluation.calibration_error),
         "mean distance of score and share of abnormal frames, in ten bins",
     ));
+    let rows: Vec<(String, String, String)> = rows
+        .into_iter()
+        .map(|(name, value, meaning)| (name.to_string(), value, meaning.to_string()))
+        .chain(alarm_rows(evaluation))
+        .collect();
     let rows: String = rows
         .iter()
         .map(|(name, value, meaning)| {
@@ -76,6 +93,96 @@ pub fn table(evaluation: &Evaluation) -> String {
         "<div class=\"panel scroll\"><table class=\"figures\"><thead><tr><th scope=\"col\">Figure</th>\
          <th scope=\"col\">Value</th><th scope=\"col\" class=\"meaning\">Of what</th></tr></thead>\n\
          <tbody>\n{rows}</tbody></table></div>\n"
+    )
+}
+
+/// Announced events against the true ones, and delays at fixed alarms an hour.
+fn alarm_rows(evaluation: &Evaluation) -> Vec<(String, String, String)> {
+    let show = |value: Option<f64>| value.map_or("–".to_string(), |v| format!("{v:.3}"));
+    let mut rows = Vec::new();
+    if let Some(alarms) = &evaluation.alarms {
+        for score in &alarms.events {
+            rows.push((
+                format!("Events, F1 at IoU {}", score.iou),
+                show(score.f1),
+                format!(
+                    "precision {}, recall {}: {} of {} announced events agree in time with one of {} \
+                     true ones; an alarm that never ends has {}",
+                    show(score.precision),
+                    show(score.recall),
+                    score.matched,
+                    alarms.announced,
+                    evaluation.events_truth,
+                    show(score.f1_never_ending)
+                ),
+            ));
+        }
+        rows.push((
+            "Alarm time on normal frames".into(),
+            alarms.time_on_normal.map_or("–".into(), |v| format!("{:.2}\u{a0}%", 100.0 * v)),
+            "share of normal frames during which an announced event runs".into(),
+        ));
+        if let Some(rate) = &alarms.false_alarms {
+            rows.push((
+                "False alarms an hour".into(),
+                format!("{:.1}", rate.rate),
+                format!(
+                    "95\u{a0}% interval {:.1} to {:.1}: {} in {:.1} minutes (exact, Poisson)",
+                    rate.low,
+                    rate.high,
+                    rate.count,
+                    60.0 * rate.hours
+                ),
+            ));
+        }
+    }
+    for delay in &evaluation.delay_at_alarms {
+        rows.push((
+            format!("Delay at {} alarms an hour, median", delay.alarms_per_hour),
+            delay.median_seconds.map_or("–".into(), |v| format!("{v:.2}\u{a0}s")),
+            format!(
+                "by scores above {:.4}, {} of {} events; that many alarms are {} on this footage",
+                delay.threshold, delay.detected, delay.events, delay.allowed
+            ),
+        ));
+    }
+    rows
+}
+
+/// What events were and what they were called; empty unless the labels say.
+pub fn kinds(evaluation: &Evaluation) -> String {
+    let Some(table) = &evaluation.kinds else {
+        return String::new();
+    };
+    let list = |called: &std::collections::BTreeMap<String, usize>| {
+        let parts: Vec<String> =
+            called.iter().map(|(kind, count)| format!("{} {count}", escape(kind))).collect();
+        if parts.is_empty() { "–".to_string() } else { parts.join(", ") }
+    };
+    let mut rows: String = table
+        .rows
+        .iter()
+        .map(|row| {
+            format!(
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"meaning\">{}</td></tr>\n",
+                escape(&row.kind),
+                row.events,
+                row.missed,
+                list(&row.called)
+            )
+        })
+        .collect();
+    if !table.false_alarms.is_empty() {
+        let count: usize = table.false_alarms.values().sum();
+        let called = list(&table.false_alarms);
+        rows += &format!(
+            "<tr><th scope=\"row\">nothing</th><td>{count}</td><td>–</td><td class=\"meaning\">{called}</td></tr>\n"
+        );
+    }
+    format!(
+        "<div class=\"panel scroll\"><table class=\"figures\"><thead><tr><th scope=\"col\">What it \
+         was</th><th scope=\"col\">Events</th><th scope=\"col\">Missed</th><th scope=\"col\" \
+         class=\"meaning\">What it was called</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
 }
 

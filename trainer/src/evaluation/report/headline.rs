@@ -31,8 +31,11 @@ pub fn overview(data: &ReportData) -> String {
         }
         _ => "all frames together".to_string(),
     };
-    let share = (evaluation.events_truth > 0)
-        .then(|| evaluation.events_detected as f64 / evaluation.events_truth as f64);
+    let share = evaluation
+        .events_detected
+        .filter(|_| evaluation.events_truth > 0)
+        .map(|found| found as f64 / evaluation.events_truth as f64);
+    let loose = evaluation.alarms.as_ref().and_then(|alarms| alarms.events.first());
     let minutes = 60.0 * evaluation.normal_hours;
     let mut cards = vec![
         Card {
@@ -54,23 +57,48 @@ pub fn overview(data: &ReportData) -> String {
             target: at_least(evaluation.average_precision, targets.average_precision, &plain),
         },
         Card {
-            name: "Events detected",
-            value: share
-                .map(|_| format!("{} / {}", evaluation.events_detected, evaluation.events_truth)),
-            note: share.map_or("no true events".to_string(), |s| {
-                format!("{} of the true events", percent(s))
-            }),
-            target: at_least(share, targets.events_detected, &percent),
+            name: "Events, F1 at IoU 0.2",
+            value: loose.and_then(|score| score.f1).map(three),
+            note: match (loose, share) {
+                (Some(score), Some(share)) => format!(
+                    "{} of {} touched by an alarm ({}); an alarm that never ends has an F1 of {}",
+                    evaluation.events_detected.unwrap_or(0),
+                    evaluation.events_truth,
+                    percent(share),
+                    score.f1_never_ending.map_or("–".into(), three)
+                ),
+                (Some(_), None) => "no true events".to_string(),
+                (None, _) => "no announced events were given".to_string(),
+            },
+            target: at_least(share, targets.events_detected, &percent)
+                .map(|(text, met)| (format!("{text} touched"), met)),
         },
         Card {
             name: "False alarms per hour",
             value: evaluation.false_alarms_per_hour.map(|v| format!("{v:.1}")),
-            note: format!("{} in {minutes:.1} min of normal footage", evaluation.false_alarms),
+            note: match evaluation.alarms.as_ref().map(|alarms| alarms.false_alarms) {
+                Some(Some(rate)) => format!(
+                    "{:.1} to {:.1} with 95\u{a0}% confidence: {} in {minutes:.1} min of normal footage",
+                    rate.low, rate.high, rate.count
+                ),
+                Some(None) => "no normal footage".to_string(),
+                None => "no announced events were given".to_string(),
+            },
             target: at_most(
                 evaluation.false_alarms_per_hour,
                 targets.false_alarms_per_hour,
                 &plain,
             ),
+        },
+        Card {
+            name: "Alarm time on normal frames",
+            value: evaluation
+                .alarms
+                .as_ref()
+                .and_then(|alarms| alarms.time_on_normal)
+                .map(|v| format!("{:.2}\u{a0}%", 100.0 * v)),
+            note: "while nothing happens".to_string(),
+            target: None,
         },
     ];
     if let Some(rate) = data.facts.frames_per_second {

@@ -26,9 +26,10 @@ const SHEET_SIDE: u32 = 2000;
 
 /// The whole page.
 pub fn page(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
-    let sections: [(&str, &str, String); 12] = [
+    let sections: [(&str, &str, String); 13] = [
         ("overview", "Overview", overview(data)),
         ("figures", "Figures", figures::table(&data.evaluation)),
+        ("kinds", "Kinds", figures::kinds(&data.evaluation)),
         ("detectors", "Detectors", detectors(data)),
         ("curves", "Curves", figures::curves(data)),
         ("calibration", "Calibration", figures::calibration(&data.evaluation)),
@@ -73,7 +74,13 @@ fn facts(data: &ReportData) -> String {
     items.extend(facts.seed.map(|seed| ("seed", seed.to_string())));
     let items: String =
         items.iter().map(|(name, value)| format!("<li>{name} <b>{value}</b></li>")).collect();
-    format!("<ul class=\"facts\">{items}</ul>\n")
+    // A figure of one seed looks as sure as one of twenty.
+    let one = facts.seed.map_or(String::new(), |_| {
+        "<p class=\"note\">One training with one seed: another seed gives other figures, and how far \
+         they lie apart is not in this page.</p>\n"
+            .to_string()
+    });
+    format!("<ul class=\"facts\">{items}</ul>\n{one}")
 }
 
 fn detectors(data: &ReportData) -> String {
@@ -86,7 +93,16 @@ fn detectors(data: &ReportData) -> String {
         ("Semantic head", evaluation.auc_semantic),
     ];
     rows.extend(parts.into_iter().filter(|(_, auc)| auc.is_some()));
-    rows.push(("Frame difference", evaluation.auc_frame_difference));
+    // Each form of the baseline; the best of them is what the others are compared with.
+    let forms: Vec<(String, Option<f64>)> = evaluation
+        .frame_differences
+        .iter()
+        .map(|(form, auc)| (format!("Frame difference, {}", form.name()), Some(*auc)))
+        .collect();
+    rows.extend(forms.iter().map(|(name, auc)| (name.as_str(), *auc)));
+    if forms.is_empty() {
+        rows.push(("Frame difference", evaluation.auc_frame_difference));
+    }
     format!(
         "<figure class=\"panel\"><figcaption><h3>Micro frame AUC, each detector alone</h3>\
          <p class=\"note\">Frame difference (hatched) is the baseline; the dashed mark at 0.5 is \
@@ -107,16 +123,19 @@ fn timelines(data: &ReportData, pictures: &mut Pictures<'_>) -> String {
         }];
         let result = data.evaluation.clips.iter().find(|result| result.name == clip.name);
         facts.extend(result.and_then(|r| r.auc).map(|auc| format!("AUC {auc:.3}")));
-        if !clip.truth.is_empty() {
-            let found = matched.found.iter().filter(|f| **f).count();
-            facts.push(format!("{found} of {} events found", clip.truth.len()));
+        // Without announced events nothing is known of them, which is not the same as none.
+        if data.evaluation.alarms.is_some() || !clip.announced.is_empty() {
+            if !clip.truth.is_empty() {
+                let found = matched.found.iter().filter(|f| **f).count();
+                facts.push(format!("{found} of {} events touched by an alarm", clip.truth.len()));
+            }
+            let wrong = matched.right.iter().filter(|r| !**r).count();
+            facts.push(match wrong {
+                0 => "no false alarm".to_string(),
+                1 => "1 false alarm".to_string(),
+                n => format!("{n} false alarms"),
+            });
         }
-        let wrong = matched.right.iter().filter(|r| !**r).count();
-        facts.push(match wrong {
-            0 => "no false alarm".to_string(),
-            1 => "1 false alarm".to_string(),
-            n => format!("{n} false alarms"),
-        });
         format!(
             "<figure class=\"panel timeline\" id=\"clip-{i}\"><figcaption><h3>{}</h3>\
              <p class=\"note\">{}</p></figcaption><div class=\"chart\">{}</div>{}</figure>\n",

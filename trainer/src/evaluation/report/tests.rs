@@ -5,8 +5,11 @@ mod html;
 use html::Element;
 
 use super::*;
-use crate::evaluation::metrics::reliability;
-use crate::evaluation::{ClipResult, Delay, Evaluation, NormHistogram, NormSet, PixelEvaluation};
+use crate::evaluation::metrics::{EventScore, HourlyRate, reliability};
+use crate::evaluation::{
+    AlarmFigures, ClipResult, Delay, DelayAtAlarms, Evaluation, KindRow, KindTable, NormHistogram, NormSet,
+    PixelEvaluation,
+};
 
 /// Two clips, one of them with an awkward name, and an alert each with and without a picture.
 fn sample(folder: &Path) -> ReportData {
@@ -52,8 +55,8 @@ fn sample(folder: &Path) -> ReportData {
         abnormal_frames,
         auc: (abnormal_frames > 0).then_some(0.975),
         events_truth: usize::from(abnormal_frames > 0),
-        events_detected: usize::from(abnormal_frames > 0),
-        false_alarms: usize::from(abnormal_frames == 0),
+        events_detected: Some(usize::from(abnormal_frames > 0)),
+        false_alarms: Some(usize::from(abnormal_frames == 0)),
         delays: if abnormal_frames > 0 { vec![Some(7)] } else { vec![] },
     };
     ReportData {
@@ -68,8 +71,32 @@ fn sample(folder: &Path) -> ReportData {
             auc_motion: Some(0.85),
             auc_semantic: None,
             events_truth: 1,
-            events_detected: 1,
-            false_alarms: 1,
+            events_detected: Some(1),
+            false_alarms: Some(1),
+            alarms: Some(AlarmFigures {
+                announced: 2,
+                events: vec![EventScore { f1_never_ending: Some(0.1234), ..EventScore::of(0.2, 1, 1, 2) }],
+                time_on_normal: Some(0.0909),
+                false_alarms: HourlyRate::of(1, 1.0 / 65.5),
+            }),
+            delay_at_alarms: vec![DelayAtAlarms {
+                alarms_per_hour: 6.0,
+                allowed: 0,
+                threshold: 0.2,
+                events: 1,
+                detected: 1,
+                median_seconds: Some(0.4),
+                mean_seconds: Some(0.4),
+            }],
+            kinds: Some(KindTable {
+                rows: vec![KindRow {
+                    kind: "fall <1>".into(),
+                    events: 1,
+                    missed: 0,
+                    called: [("large <object>".to_string(), 1)].into(),
+                }],
+                false_alarms: [("bike".to_string(), 1)].into(),
+            }),
             false_alarms_per_hour: Some(65.5),
             normal_hours: 1.0 / 65.5,
             frames: 600,
@@ -95,6 +122,9 @@ fn sample(folder: &Path) -> ReportData {
                 auc_pixel_error: 0.0,
                 frames: 600,
                 abnormal_frames: 50,
+                rbdc: Some(0.6543),
+                tbdc: Some(0.5432),
+                tracks: 1,
             }),
             ..Evaluation::default()
         },
@@ -203,6 +233,7 @@ fn every_section_is_there_and_says_what_was_measured() {
     let expected = [
         "overview",
         "figures",
+        "kinds",
         "detectors",
         "curves",
         "calibration",
@@ -230,12 +261,28 @@ fn every_section_is_there_and_says_what_was_measured() {
         ("False-alarm rate at 0.5", "1.25\u{a0}%"),
         ("Pixel AUC", "0.8765"),
         ("Localised frame AUC", "0.7654"),
+        ("RBDC", "0.6543"),
+        ("TBDC", "0.5432"),
+        ("Events, F1 at IoU 0.2", "0.667"),
+        ("Alarm time on normal frames", "9.09\u{a0}%"),
+        ("False alarms an hour", "65.5"),
+        ("Delay at 6 alarms an hour, median", "0.40\u{a0}s"),
         ("Detection delay, median", "0.70\u{a0}s"),
         ("Brier score", "0.0432"),
         ("Calibration error", "0.0321"),
     ] {
         assert_eq!(value(name), shown, "{name}");
     }
+
+    let of = |name: &str| figures.iter().find(|row| row[0] == name).unwrap()[2].clone();
+    assert!(of("Events, F1 at IoU 0.2").contains("an alarm that never ends has 0.123"));
+    // One alarm in 55 seconds: 0.0253 and 5.57 times 65.5.
+    assert!(of("False alarms an hour").contains("interval 1.7 to 364.9"));
+    assert!(of("Average precision").contains("share of abnormal frames, 0.083"));
+    let kinds = rows(section("kinds").all("table")[0]);
+    assert_eq!(kinds[1], ["fall <1>", "1", "0", "large <object> 1"]);
+    assert_eq!(kinds[2], ["nothing", "1", "–", "bike 1"]);
+    assert!(page.all("header")[0].text().contains("One training with one seed"));
 
     let curves = section("curves").all("figure");
     let titles: Vec<String> = curves.iter().map(|f| f.all("h3")[0].text()).collect();
