@@ -130,7 +130,12 @@ fn engine() -> Engine {
         }),
         smoothing: SmoothingSpec { sigma: 2.0, radius: 5, lag: 8 },
         // So high that no incident begins: one is announced, which allocates.
-        calibration: Calibration { threshold: 100.0, scale: 1.0, false_alarms_per_hour: 1.0, normal: None },
+        calibration: Calibration {
+            threshold: 100.0,
+            scale: 1.0,
+            false_alarms_per_hour: 1.0,
+            normal: None,
+        },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,

@@ -136,7 +136,12 @@ fn detectors(spec: &LocalSpec) -> Detectors {
         motion: None,
         semantic: None,
         smoothing: SmoothingSpec { sigma: 5.0, radius: 12, lag: 16 },
-        calibration: Calibration { threshold: 3.0, scale: 1.0, false_alarms_per_hour: 0.0, normal: None },
+        calibration: Calibration {
+            threshold: 3.0,
+            scale: 1.0,
+            false_alarms_per_hour: 0.0,
+            normal: None,
+        },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,

@@ -179,7 +179,12 @@ fn detectors(config: &tsm::Config, feature_size: usize) -> Detectors {
             excess_over: None,
         }),
         smoothing: SmoothingSpec { sigma: 5.0, radius: 12, lag: 16 },
-        calibration: Calibration { threshold: 3.0, scale: 1.0, false_alarms_per_hour: 0.0, normal: None },
+        calibration: Calibration {
+            threshold: 3.0,
+            scale: 1.0,
+            false_alarms_per_hour: 0.0,
+            normal: None,
+        },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,

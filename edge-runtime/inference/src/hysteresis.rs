@@ -71,7 +71,8 @@ mod tests {
 
     /// A model with a motion prior that counts what it exceeds `excess_over` by.
     fn model(threshold: f64, scale: f64, excess_over: Option<f64>) -> Detectors {
-        let calibration = Calibration { threshold, scale, false_alarms_per_hour: 0.25, normal: None };
+        let calibration =
+            Calibration { threshold, scale, false_alarms_per_hour: 0.25, normal: None };
         Detectors {
             input: InputSpec { width: 32, height: 32, frame_rate: 10.0 },
             local: None,

@@ -236,9 +236,8 @@ fn cameras(
     let mut away: Option<capture::Error> = None;
     let mut there = 0;
     for camera in &config.cameras {
-        let rules = config
-            .rules(&model.bundle.manifest().detectors, camera)
-            .map_err(Error::Usage)?;
+        let rules =
+            config.rules(&model.bundle.manifest().detectors, camera).map_err(Error::Usage)?;
         let (source, delivery): (Box<dyn FrameSource>, Delivery) =
             match (capture::open(&camera.source, clock), &camera.source) {
                 (Ok(opened), _) => {

@@ -1,6 +1,4 @@
-use model_bundle::manifest::{
-    Calibration, EventSpec, InputSpec, NormalLevel, SmoothingSpec,
-};
+use model_bundle::manifest::{Calibration, EventSpec, InputSpec, NormalLevel, SmoothingSpec};
 
 use super::*;
 
@@ -119,7 +117,9 @@ source = { type = "images", path = "frames", pace = "fast", at_end = "loop" }
     let level = 1.0 + 2.0 * (0.42_f64 / 0.58).ln();
     let stated = self::model(Some(NormalLevel { level, spread: 0.1 }));
     let rules = config.rules(&stated, &config.cameras[0]).unwrap();
-    assert!((rules.exit - 0.4 * 0.7 / 0.6).abs() < 1e-12 && (rules.normal_level - 0.42).abs() < 1e-12);
+    assert!(
+        (rules.exit - 0.4 * 0.7 / 0.6).abs() < 1e-12 && (rules.normal_level - 0.42).abs() < 1e-12
+    );
     let rules = config.rules(&stated, &config.cameras[1]).unwrap();
     assert!((rules.exit - 0.51).abs() < 1e-12, "half-way from 0.42 to 0.6: {}", rules.exit);
 }

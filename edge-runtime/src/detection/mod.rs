@@ -109,11 +109,19 @@ pub struct Incident {
 
 #[derive(Debug, Clone, PartialEq)]
 enum State {
-    Idle { not_before: f64 },
+    Idle {
+        not_before: f64,
+    },
     Pending(Incident),
-    Active { incident: Incident, messaged_at: f64, below_since: Option<f64> },
+    Active {
+        incident: Incident,
+        messaged_at: f64,
+        below_since: Option<f64>,
+    },
     /// An incident has ended because it lasted too long, and the score is still high.
-    Lasting { below_since: Option<f64> },
+    Lasting {
+        below_since: Option<f64>,
+    },
 }
 
 /// The state of one stream.

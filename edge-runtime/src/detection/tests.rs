@@ -193,7 +193,8 @@ fn a_veto_keeps_incidents_from_beginning_and_does_not_end_one() {
 fn flicker(seed: u64) -> impl FnMut() -> f64 {
     let mut state = seed;
     move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
@@ -304,7 +305,8 @@ fn a_score_that_stays_high_for_minutes_is_a_state_and_not_an_endless_incident() 
         lasting += u64::from(detection.is_lasting());
         assert!(!(detection.is_lasting() && detection.is_active()));
     }
-    let [(Phase::New, begun), (Phase::End, ended), (Phase::New, again), (Phase::End, _)] = messages[..]
+    let [(Phase::New, begun), (Phase::End, ended), (Phase::New, again), (Phase::End, _)] =
+        messages[..]
     else {
         panic!("{messages:?}")
     };

@@ -52,7 +52,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut checkpoint = Checkpoint::read(&args.checkpoint)?;
     // A checkpoint that states the site's normal level and breaks the rule is refused by `pack`.
     let unstated = checkpoint.detectors.calibration.normal.is_none();
-    if let Some((normal, raised)) = hysteresis::raised_exit(&checkpoint.detectors).filter(|_| unstated) {
+    if let Some((normal, raised)) =
+        hysteresis::raised_exit(&checkpoint.detectors).filter(|_| unstated)
+    {
         log::warn!(
             "{}: its exit {} lies within what its site scores when nothing happens (up to {normal:.3}): no \
              incident would end; {raised:.3} is packed",

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use trainer::evaluation::report::{self, Facts, ReportData};
 use trainer::evaluation::{
-    AlarmFigures, Evaluation, KindTable, Labels, check_clips, evaluate, evaluate_regions, incidents,
-    kind_table, read_alerts, read_scores,
+    AlarmFigures, Evaluation, KindTable, Labels, check_clips, evaluate, evaluate_regions,
+    incidents, kind_table, read_alerts, read_scores,
 };
 
 use super::write_file;
@@ -133,14 +133,19 @@ fn text(evaluation: &Evaluation) -> String {
     }
     let alarms = evaluation.alarms.as_ref().map(|alarms| alarm_rows(evaluation, alarms));
     match &alarms {
-        Some(alarms) => rows.extend(alarms.iter().map(|(name, value)| (name.as_str(), value.clone()))),
-        None => rows.push(("events", "not evaluated: give the announced ones with --events".into())),
+        Some(alarms) => {
+            rows.extend(alarms.iter().map(|(name, value)| (name.as_str(), value.clone())))
+        }
+        None => {
+            rows.push(("events", "not evaluated: give the announced ones with --events".into()))
+        }
     }
     let delays: Vec<(String, String)> = evaluation
         .delay_at_alarms
         .iter()
         .map(|delay| {
-            let seconds = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.2} s"));
+            let seconds =
+                |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.2} s"));
             let value = format!(
                 "median {}, mean {}; {} of {} events, scores above {:.4} ({} on this footage)",
                 seconds(delay.median_seconds),
@@ -176,7 +181,8 @@ fn text(evaluation: &Evaluation) -> String {
     rows.push(("Brier score", show(evaluation.brier_score)));
     rows.push(("calibration error", show(evaluation.calibration_error)));
     let kinds = evaluation.kinds.as_ref().map(kind_lines).unwrap_or_default();
-    rows.into_iter().map(|(name, value)| format!("{name:<27}{value}\n")).collect::<String>() + &kinds
+    rows.into_iter().map(|(name, value)| format!("{name:<27}{value}\n")).collect::<String>()
+        + &kinds
 }
 
 /// Announced events against the true ones.
@@ -203,7 +209,8 @@ fn alarm_rows(evaluation: &Evaluation, alarms: &AlarmFigures) -> Vec<(String, St
     let on = alarms.time_on_normal.map_or("-".into(), |v| format!("{:.2} %", 100.0 * v));
     rows.push(("alarm time, normal frames".into(), on));
     if let Some(touched) = evaluation.events_detected {
-        let value = format!("{touched} of {}, by an overlap of any length", evaluation.events_truth);
+        let value =
+            format!("{touched} of {}, by an overlap of any length", evaluation.events_truth);
         rows.push(("events touched".into(), value));
     }
     let value = alarms.false_alarms.map_or("-".into(), |rate| {

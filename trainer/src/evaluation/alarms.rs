@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::Announced;
 use super::labels::Labels;
-use super::metrics::{
-    EventScore, HourlyRate, Range, detection_delay, pairs, threshold_for_alarms,
-};
+use super::metrics::{EventScore, HourlyRate, Range, detection_delay, pairs, threshold_for_alarms};
 use super::run::{ScoredClip, mean, median, slack};
 
 /// Least temporal IoU of an announced and a true event that agree.
@@ -84,7 +82,8 @@ pub(super) fn figures(
         let own = ranges(announced, &clip.name, abnormal.len());
         let true_ones: Vec<Range> =
             labels.ranges(&clip.name).iter().map(|(first, last)| (first - 1, last - 1)).collect();
-        let whole: Vec<Range> = (abnormal.len() as u64).checked_sub(1).map(|l| (0, l)).into_iter().collect();
+        let whole: Vec<Range> =
+            (abnormal.len() as u64).checked_sub(1).map(|l| (0, l)).into_iter().collect();
         for (iou, found, never_ending) in &mut matched {
             *found += pairs(&true_ones, &own, *iou);
             *never_ending += pairs(&true_ones, &whole, *iou);

@@ -123,7 +123,8 @@ mod tests {
     fn events_of_no_clip_are_an_error() {
         let event = |clip: &str| Announced { clip: clip.into(), first: 0, last: 1 };
         check_clips(&[event("a")], ["a", "b"]).unwrap();
-        let message = check_clips(&[event("a"), event("gate")], ["a", "b"]).unwrap_err().to_string();
+        let message =
+            check_clips(&[event("a"), event("gate")], ["a", "b"]).unwrap_err().to_string();
         assert!(message.contains("camera gate") && message.contains("(a, b)"), "{message}");
     }
 }

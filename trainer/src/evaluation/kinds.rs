@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Announced;
 use super::events::touches;
 use super::files::AlertLine;
 use super::labels::Labels;
 use super::metrics::temporal_iou;
 use super::run::{ScoredClip, slack};
-use super::Announced;
 
 /// True events by kind, and what the alerts called them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,10 +54,9 @@ pub fn kind_table(
         let ranges = labels.ranges(&clip.name);
         for (range, kind) in ranges.iter().zip(labels.kinds(&clip.name)) {
             let kind = kind.as_deref().unwrap_or("(not said)");
-            let row = rows.entry(kind).or_insert_with(|| KindRow {
-                kind: kind.into(),
-                ..KindRow::default()
-            });
+            let row = rows
+                .entry(kind)
+                .or_insert_with(|| KindRow { kind: kind.into(), ..KindRow::default() });
             row.events += 1;
             let best = own
                 .iter()
@@ -107,7 +106,12 @@ mod tests {
         ];
         let table = kind_table(&clips, &labels, &incidents).unwrap();
         let called = |kind: &str| BTreeMap::from([(kind.to_string(), 1)]);
-        let row = |kind: &str, events, missed, called| KindRow { kind: kind.into(), events, missed, called };
+        let row = |kind: &str, events, missed, called| KindRow {
+            kind: kind.into(),
+            events,
+            missed,
+            called,
+        };
         // Of two that touch the first fall the one that covers more of it says what it was called.
         let rows = [row("cart", 1, 0, called("loitering")), row("fall", 2, 1, called("fall"))];
         assert_eq!(table.rows, rows);

@@ -373,7 +373,8 @@ mod tests {
         assert_eq!(alarms.false_alarms.unwrap().rate, 0.0);
 
         // Each event announced, a second late and half a second long over its end.
-        let announced = |r: &[u64; 2]| Announced { clip: "a".into(), first: r[0] + 9, last: r[1] + 4 };
+        let announced =
+            |r: &[u64; 2]| Announced { clip: "a".into(), first: r[0] + 9, last: r[1] + 4 };
         let good: Vec<Announced> = ranges.iter().map(announced).collect();
         let alarms = evaluate(&clips, &labels, Some(&good)).unwrap().alarms.unwrap();
         assert_eq!(alarms.events.iter().map(|s| s.f1).collect::<Vec<_>>(), [Some(1.0); 2]);
@@ -395,7 +396,10 @@ mod tests {
     fn without_announced_events_nothing_is_said_of_them() {
         let clips = [clip("a", 10.0, vec![0.1, 0.9])];
         let found = evaluate(&clips, &labels(r#"{"a": [[2, 2]]}"#), None).unwrap();
-        assert_eq!((found.events_truth, found.events_detected, found.false_alarms), (1, None, None));
+        assert_eq!(
+            (found.events_truth, found.events_detected, found.false_alarms),
+            (1, None, None)
+        );
         assert_eq!((found.false_alarms_per_hour, &found.alarms), (None, &None));
         assert_eq!(found.clips[0].events_detected, None);
     }

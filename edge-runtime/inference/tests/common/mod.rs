@@ -106,7 +106,12 @@ pub fn bare() -> Detectors {
         motion: None,
         semantic: None,
         smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 0 },
-        calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 1.0, normal: None },
+        calibration: Calibration {
+            threshold: 0.0,
+            scale: 1.0,
+            false_alarms_per_hour: 1.0,
+            normal: None,
+        },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,

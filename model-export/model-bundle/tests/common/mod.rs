@@ -70,7 +70,12 @@ pub fn detectors() -> Detectors {
             excess_over: None,
         }),
         smoothing: SmoothingSpec { sigma: 2.0, radius: 5, lag: 7 },
-        calibration: Calibration { threshold: 3.0, scale: 1.0, false_alarms_per_hour: 0.5, normal: None },
+        calibration: Calibration {
+            threshold: 3.0,
+            scale: 1.0,
+            false_alarms_per_hour: 0.5,
+            normal: None,
+        },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,

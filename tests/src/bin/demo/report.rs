@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use model_bundle::{Bundle, Manifest, Trust};
 use serde::Serialize;
+use trainer::evaluation::metrics::EventScore;
 use trainer::evaluation::report::{
     Facts, Int8Difference, ReportData, Targets, alerts, precision_recall_curves, read_checkpoint,
     render, roc_curves, tracks,
 };
-use trainer::evaluation::metrics::EventScore;
 use trainer::evaluation::{
     Announced, Evaluation, Form, Labels, evaluate, incidents, kind_table, read_alerts, read_scores,
 };

@@ -84,7 +84,12 @@ fn detectors() -> Detectors {
         }),
         semantic: None,
         smoothing: SmoothingSpec { sigma: 0.0, radius: 0, lag: 1 },
-        calibration: Calibration { threshold: 2.0, scale: 0.5, false_alarms_per_hour: 1.0, normal: None },
+        calibration: Calibration {
+            threshold: 2.0,
+            scale: 0.5,
+            false_alarms_per_hour: 1.0,
+            normal: None,
+        },
         events: EventSpec {
             enter: 0.5,
             exit: 0.4,

@@ -198,7 +198,10 @@ fn read_test(videos: &Path, labels: &Labels, site: &Normals) -> Result<Vec<Probe
         let step = thinning(rate, site.input.frame_rate) as usize;
         let read = footage::read(&clip, &site.input, LONGEST)?;
         if read.frames.len() == LONGEST {
-            log::warn!("{}: the first {LONGEST} model frames are looked at, no further ones", clip.name);
+            log::warn!(
+                "{}: the first {LONGEST} model frames are looked at, no further ones",
+                clip.name
+            );
         }
         let ranges = labels.ranges(&clip.name);
         let truth = (0..read.frames.len()).map(|t| {

@@ -80,7 +80,10 @@ impl Abnormal {
             go_on(stop)?;
             let clip = footage::read(clip, input, limit)?;
             if clip.frames.len() == limit {
-                log::warn!("{}: the first {limit} model frames are used, no further ones", clip.name);
+                log::warn!(
+                    "{}: the first {limit} model frames are used, no further ones",
+                    clip.name
+                );
             }
             bags.push(features.extract(&clip.name, &clip.frames)?);
             progress.step();

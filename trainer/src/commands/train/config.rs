@@ -390,7 +390,12 @@ impl TrainConfig {
             }),
             semantic: None,
             smoothing: self.smoothing.clone(),
-            calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0, normal: None },
+            calibration: Calibration {
+                threshold: 0.0,
+                scale: 1.0,
+                false_alarms_per_hour: 0.0,
+                normal: None,
+            },
             events: self.events.clone(),
         }
     }

@@ -229,7 +229,12 @@ fn train(
         motion: Some(motion_spec(config, footage.input.height)),
         semantic: Some(semantic_spec),
         smoothing: config.smoothing.clone(),
-        calibration: Calibration { threshold: 0.0, scale: 1.0, false_alarms_per_hour: 0.0, normal: None },
+        calibration: Calibration {
+            threshold: 0.0,
+            scale: 1.0,
+            false_alarms_per_hour: 0.0,
+            normal: None,
+        },
         events: config.events.clone(),
     };
     let validation: Vec<(f64, PseudoClip)> = (0..config.pseudo_validation_clips as u64)

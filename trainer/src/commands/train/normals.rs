@@ -134,7 +134,11 @@ fn one_shape(
         list.join(", "),
         clips[0].name,
         size(0),
-        100.0 * infos.iter().map(|i| (shape(i) / first).max(first / shape(i)) - 1.0).fold(0.0, f64::max)
+        100.0
+            * infos
+                .iter()
+                .map(|i| (shape(i) / first).max(first / shape(i)) - 1.0)
+                .fold(0.0, f64::max)
     );
     Ok(())
 }

@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn every_length_of_clip_fills_the_room_from_all_over() {
-        for lengths in [vec![150; 100], vec![9000; 12], vec![40; 400], vec![20_000, 30, 300, 4000]] {
+        for lengths in [vec![150; 100], vec![9000; 12], vec![40; 400], vec![20_000, 30, 300, 4000]]
+        {
             let used = spread(&lengths, 6000, 16);
             let frames: usize = used.iter().flatten().map(ExactSizeIterator::len).sum();
             assert!((4000..=6000).contains(&frames), "{lengths:?}: {frames}");

@@ -132,13 +132,7 @@ pub fn choose(evidence: &Evidence<'_>, rate: f64) -> Result<Chosen> {
     Ok(Chosen { warnings: warnings(&chosen, rate, seconds, pieces, peaks.len()), ..chosen })
 }
 
-fn warnings(
-    chosen: &Chosen,
-    rate: f64,
-    seconds: f64,
-    pieces: usize,
-    events: usize,
-) -> Vec<String> {
+fn warnings(chosen: &Chosen, rate: f64, seconds: f64, pieces: usize, events: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     if seconds < SHORT || (pieces == 1 && seconds < SHORT_PIECE) {
         let piece = if pieces == 1 { "in a single piece" } else { "in all" };

@@ -121,12 +121,10 @@ pub(super) fn forward_lean(heads: Heads, projection: &[f32], nearby: &Nearby) ->
         let rows = first..(first + ROWS).min(t);
         let mut weights = vec![0.0; rows.len() * t];
         let columns = nearby.columns(&rows);
-        let local: Vec<f32> =
-            rows.clone().flat_map(|i| nearby.row(i, columns.clone())).collect();
+        let local: Vec<f32> = rows.clone().flat_map(|i| nearby.row(i, columns.clone())).collect();
         for head in 0..h {
-            let from = |row: usize, part: usize| {
-                heads.part(&video[row * heads.projected()..], part, head)
-            };
+            let from =
+                |row: usize, part: usize| heads.part(&video[row * heads.projected()..], part, head);
             let mut scores = MatrixMut { data: &mut weights, row_stride: t, col_stride: 1 };
             let k = transposed(from(0, 1));
             matmul((rows.len(), c, t), &mut scores, from(first, 0), k, false);

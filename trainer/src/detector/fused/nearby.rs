@@ -32,8 +32,7 @@ impl Nearby {
             up_to.push(sum);
         }
         let sums: Vec<f64> = (0..t).map(|j| up_to[j] + up_to[t - 1 - j] - near[0]).collect();
-        let mut weights =
-            Self { t, near: near.into(), sums: sums.into(), whole: Arc::default() };
+        let mut weights = Self { t, near: near.into(), sums: sums.into(), whole: Arc::default() };
         if whole {
             weights.whole = Arc::new((0..t).flat_map(|i| weights.row(i, 0..t)).collect());
         }

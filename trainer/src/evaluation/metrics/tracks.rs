@@ -178,4 +178,60 @@ mod tests {
             assert!((rbdc - 0.75).abs() < 1e-12, "{rbdc}");
         }
     }
+
+    /// Six tracks in two clips; two of three regions are detected, displaced by up to 19 pixels; and
+    /// detections of nothing, wherever.
+    fn drawn(seed: u64, extra: usize) -> (Vec<Detection>, Vec<TrackedRegion>) {
+        let mut state = seed;
+        let mut next = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut truth = Vec::new();
+        for track in 0..6 {
+            let (x, y, clip, first, width) = (next(60), next(40), next(2), next(20), 8 + next(12));
+            for k in 0..3 + next(15) {
+                let area = [x + k, y, x + k + width - 1, y + 11];
+                truth.push(TrackedRegion { place: (clip as usize, first + k), area, track });
+            }
+        }
+        let mut detections = Vec::new();
+        for region in &truth {
+            if next(3) > 0 {
+                let dx = next(20);
+                let [left, top, right, bottom] = region.area;
+                let area = [left + dx, top, right + dx, bottom];
+                let score = next(1_000_000) as f32;
+                detections.push(Detection { place: region.place, area, score });
+            }
+        }
+        for _ in 0..extra {
+            let (x, y) = (next(80), next(60));
+            let place = (next(2) as usize, next(40));
+            let score = next(1_000_000) as f32;
+            detections.push(Detection { place, area: [x, y, x + 9, y + 9], score });
+        }
+        (detections, truth)
+    }
+
+    /// Seed, false detections at least, RBDC, TBDC.
+    const REFERENCE: [(u64, usize, f64, f64); 3] = [
+        (1, 20, 0.321_458_333, 0.825),
+        (2, 60, 0.312_686_567, 0.868_75),
+        (5, 160, 0.107_115_385, 0.502_083_333),
+    ];
+
+    #[test]
+    fn it_is_what_the_published_evaluation_gives() {
+        // Of the algorithm of `evaluation/compute_tbdc_rbdc.py` of lilygeorgescu/AED on the same cases,
+        // all scores different.
+        for (seed, extra, rbdc, tbdc) in REFERENCE {
+            let (detections, truth) = drawn(seed, extra);
+            let found = rbdc_tbdc(detections, &truth, 80).unwrap();
+            assert!((found.0 - rbdc).abs() < 1e-8, "{seed}: {found:?}");
+            assert!((found.1 - tbdc).abs() < 1e-8, "{seed}: {found:?}");
+        }
+    }
 }

@@ -32,11 +32,7 @@ pub fn table(evaluation: &Evaluation) -> String {
             show(evaluation.auc_macro),
             "each clip's own AUC, over clips with both classes",
         ),
-        (
-            "Average precision",
-            show(evaluation.average_precision),
-            &precision_by_chance,
-        ),
+        ("Average precision", show(evaluation.average_precision), &precision_by_chance),
         (
             "False-alarm rate at 0.5",
             percent(evaluation.false_alarm_rate),
@@ -52,7 +48,11 @@ pub fn table(evaluation: &Evaluation) -> String {
         ));
         let note = "regions found, over 0 to 1 false regions a frame";
         rows.push(("RBDC", show(pixels.rbdc), note));
-        rows.push(("TBDC", show(pixels.tbdc), "tracks found with a tenth of their regions, likewise"));
+        rows.push((
+            "TBDC",
+            show(pixels.tbdc),
+            "tracks found with a tenth of their regions, likewise",
+        ));
     }
     let delay = evaluation.delay.as_ref().map(|delay| {
         let seconds = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.2}\u{a0}s"));

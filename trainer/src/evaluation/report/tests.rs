@@ -7,8 +7,8 @@ use html::Element;
 use super::*;
 use crate::evaluation::metrics::{EventScore, HourlyRate, reliability};
 use crate::evaluation::{
-    AlarmFigures, ClipResult, Delay, DelayAtAlarms, Evaluation, KindRow, KindTable, NormHistogram, NormSet,
-    PixelEvaluation,
+    AlarmFigures, ClipResult, Delay, DelayAtAlarms, Evaluation, KindRow, KindTable, NormHistogram,
+    NormSet, PixelEvaluation,
 };
 
 /// Two clips, one of them with an awkward name, and an alert each with and without a picture.
@@ -75,7 +75,10 @@ fn sample(folder: &Path) -> ReportData {
             false_alarms: Some(1),
             alarms: Some(AlarmFigures {
                 announced: 2,
-                events: vec![EventScore { f1_never_ending: Some(0.1234), ..EventScore::of(0.2, 1, 1, 2) }],
+                events: vec![EventScore {
+                    f1_never_ending: Some(0.1234),
+                    ..EventScore::of(0.2, 1, 1, 2)
+                }],
                 time_on_normal: Some(0.0909),
                 false_alarms: HourlyRate::of(1, 1.0 / 65.5),
             }),
