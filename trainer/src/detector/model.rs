@@ -337,3 +337,34 @@ pub fn scores(tensors: &BTreeMap<String, Tensor>, features: &[f32]) -> Result<Ve
     let heads = ModelSize::default().heads;
     UrDmu::from_tensors(tensors, heads, DType::F32, &Device::Cpu)?.scores(features)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::checkpoint;
+    use super::*;
+
+    #[test]
+    fn a_long_video_is_scored_in_parts_with_what_lies_around_them() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/public_b.weights.safetensors");
+        let tensors = checkpoint::read(Path::new(path)).unwrap();
+        let model =
+            UrDmu::from_tensors(&tensors, ModelSize::default().heads, DType::F32, &Device::Cpu)
+                .unwrap();
+        let d = model.size.feature_size;
+        let features: Vec<f32> = (0..50 * d).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();
+        let within = |range: std::ops::Range<usize>| {
+            model.scores(&features[range.start * d..range.end * d]).unwrap()
+        };
+        let found = model.scores_within(&features, 20).unwrap();
+        assert_eq!(found.len(), 50);
+        // The first part sees what follows, one in the middle five snippets to each side, the last
+        // what comes before.
+        assert_eq!(found[..10], within(0..20)[..10]);
+        assert_eq!(found[20..30], within(15..35)[5..15]);
+        assert_eq!(found[40..], within(30..50)[10..]);
+        assert_eq!(model.scores_within(&features, 50).unwrap(), within(0..50));
+    }
+}

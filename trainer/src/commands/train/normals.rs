@@ -54,14 +54,19 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
         .collect::<Result<_>>()?;
     let plan = spread(&lengths, config.max_normal_frames, SHORTEST);
     let mut clips = Vec::new();
+    let mut room = config.max_normal_frames;
     let mut hash = Sha256::new();
     let mut short = Vec::new();
     for ((clip, ranges), length) in found.iter().zip(&plan).zip(&lengths) {
         let whole = ranges.len() == 1 && ranges[0] == (0..*length);
-        for mut piece in pieces(clip, ranges, &input)? {
-            if whole {
-                piece.name.clone_from(&clip.name);
-            }
+        // What a file declares of its length is not always so: a whole clip is read to its end.
+        let found = if whole {
+            vec![footage::read(clip, &input, room)?]
+        } else {
+            pieces(clip, ranges, &input)?
+        };
+        for piece in found {
+            room = room.saturating_sub(piece.frames.len());
             if piece.frames.len() < SHORTEST {
                 short.push(format!("{} ({} frames)", piece.name, piece.frames.len()));
                 continue;
