@@ -124,8 +124,7 @@ mod clips {
 
     #[test]
     fn h264() {
-        let names =
-            ["h264.mp4", "h264-709.mp4", "h264-full.mkv", "h264-ten.mp4", "h264-444.mp4"];
+        let names = ["h264.mp4", "h264-709.mp4", "h264-full.mkv", "h264-ten.mp4", "h264-444.mp4"];
         decode(&names, &[]);
     }
 
