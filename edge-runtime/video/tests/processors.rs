@@ -56,7 +56,16 @@ fn resize() {
         Resizer::new().resize(&picture(from.0, from.1, 0), &mut out).unwrap();
         found.push((format!("{}x{} to {}x{}", from.0, from.1, to.0, to.1), digest(out.rgb())));
     }
-    check(&found, &[]);
+    check(
+        &found,
+        &[
+            ("320x240 to 112x112", 0x162c_0b24_796c_ce0b),
+            ("321x243 to 160x120", 0xd5e3_bc4a_ba8b_2a1d),
+            ("97x65 to 224x224", 0x7317_dc6b_a40c_b907),
+            ("1280x719 to 227x161", 0x31fc_6416_6863_2d8f),
+            ("33x17 to 1x1", 0x3dd2_d718_141f_0539),
+        ],
+    );
 }
 
 #[test]
@@ -65,7 +74,14 @@ fn luma() {
     for (width, height) in [(320, 240), (97, 65), (7, 5)] {
         found.push((format!("{width}x{height}"), digest(&picture(width, height, 1).luma())));
     }
-    check(&found, &[]);
+    check(
+        &found,
+        &[
+            ("320x240", 0x3e38_1976_426c_28aa),
+            ("97x65", 0x9bd2_274c_fe12_5099),
+            ("7x5", 0x7fbe_6a6f_94cc_6c3e),
+        ],
+    );
 }
 
 #[test]
@@ -75,7 +91,15 @@ fn jpeg_encoding() {
         let jpeg = encode_jpeg(&picture(width, height, 2), quality).unwrap();
         found.push((format!("{width}x{height} quality {quality}"), digest(&jpeg)));
     }
-    check(&found, &[]);
+    check(
+        &found,
+        &[
+            ("320x240 quality 85", 0x8a54_1cc5_e10a_a278),
+            ("97x65 quality 50", 0x27ba_03e7_2d53_3fa3),
+            ("97x65 quality 100", 0xb409_a23c_9270_1f34),
+            ("7x5 quality 90", 0x4577_b8e4_4f9b_d878),
+        ],
+    );
 }
 
 /// Baseline with every subsampling, progressive, grey, coarsely quantized, smaller than a block.
@@ -86,7 +110,18 @@ fn jpeg_decoding() {
         let frame = read_image(&golden(&format!("{name}.jpg"))).unwrap();
         found.push((name.into(), digest(frame.rgb())));
     }
-    check(&found, &[]);
+    check(
+        &found,
+        &[
+            ("444", 0xa984_ac49_2622_4311),
+            ("422", 0xd14e_5fab_a4f2_e40a),
+            ("420", 0x76d0_96b1_d903_fb8c),
+            ("progressive", 0x68e0_65f0_33eb_d4b9),
+            ("coarse", 0xf50f_88fc_feba_e30d),
+            ("grey", 0xf4b2_82fb_b020_deae),
+            ("small", 0x74a8_6021_3985_983e),
+        ],
+    );
 }
 
 /// 16-bit levels are reduced to 8.
@@ -98,7 +133,39 @@ fn deep_png() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deep.png");
     picture.save(&path).unwrap();
-    check(&[("deep".into(), digest(read_image(&path).unwrap().rgb()))], &[]);
+    check(
+        &[("deep".into(), digest(read_image(&path).unwrap().rgb()))],
+        &[("deep", 0x9916_1b93_c263_33c1)],
+    );
+}
+
+/// From packed and from planar YUV, with rows longer than the picture.
+#[test]
+fn camera_formats() {
+    let mut found = Vec::new();
+    let mut frame = Frame::default();
+    for (width, height) in [(320, 240), (97, 65), (31, 3), (1, 1)] {
+        let stride = 2 * width + 6;
+        let byte = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
+        let bytes: Vec<u8> = (0..(stride * height * 2) as u32).map(byte).collect();
+        video::yuyv_to_rgb(&bytes, stride, width, height, &mut frame);
+        found.push((format!("yuyv {width}x{height}"), digest(frame.rgb())));
+        video::nv12_to_rgb(&bytes, stride, width, height, &mut frame);
+        found.push((format!("nv12 {width}x{height}"), digest(frame.rgb())));
+    }
+    check(
+        &found,
+        &[
+            ("yuyv 320x240", 0xbf7e_1b3e_2a64_e133),
+            ("nv12 320x240", 0xcb08_d1e6_0f27_b5bb),
+            ("yuyv 97x65", 0x1fc3_1a61_05ba_8043),
+            ("nv12 97x65", 0x801a_e3a9_083b_ce57),
+            ("yuyv 31x3", 0xd4d5_1ddb_7871_2e94),
+            ("nv12 31x3", 0x3640_6a7e_1a85_3519),
+            ("yuyv 1x1", 0x9310_ad19_6647_17f6),
+            ("nv12 1x1", 0xadfe_7c18_5388_9983),
+        ],
+    );
 }
 
 #[cfg(feature = "ffmpeg")]
@@ -125,29 +192,44 @@ mod clips {
     #[test]
     fn h264() {
         let names = ["h264.mp4", "h264-709.mp4", "h264-full.mkv", "h264-ten.mp4", "h264-444.mp4"];
-        decode(&names, &[]);
+        decode(
+            &names,
+            &[
+                ("h264.mp4", 0x944d_4ed9_e66f_2fc3),
+                ("h264-709.mp4", 0x926e_d1d5_a366_c8d9),
+                ("h264-full.mkv", 0xeaea_ff74_aec3_80e8),
+                ("h264-ten.mp4", 0x8517_a94e_82f9_ef07),
+                ("h264-444.mp4", 0x6716_a7eb_9c63_d7b1),
+            ],
+        );
     }
 
     #[test]
     fn hevc() {
-        decode(&["hevc.mp4", "hevc-ten.mkv"], &[]);
+        decode(
+            &["hevc.mp4", "hevc-ten.mkv"],
+            &[("hevc.mp4", 0x6f08_f065_4654_227c), ("hevc-ten.mkv", 0x9c7b_7385_d64a_3629)],
+        );
     }
 
     /// The second with the user data by which Xvid's streams are known: they have a transform of
     /// their own.
     #[test]
     fn mpeg4() {
-        decode(&["mpeg4.avi", "xvid.avi"], &[]);
+        decode(
+            &["mpeg4.avi", "xvid.avi"],
+            &[("mpeg4.avi", 0x59e9_0cd6_fae3_dba4), ("xvid.avi", 0x96de_9a84_5b80_07f4)],
+        );
     }
 
     #[test]
     fn mjpeg() {
-        decode(&["mjpeg.avi"], &[]);
+        decode(&["mjpeg.avi"], &[("mjpeg.avi", 0xf66d_6c64_458d_c0fb)]);
     }
 
     #[test]
     fn vp9() {
-        decode(&["vp9.webm"], &[]);
+        decode(&["vp9.webm"], &[("vp9.webm", 0xf94b_eda3_8770_ec83)]);
     }
 
     /// What the encoder writes depends on its version, so it is printed; `cargo xtask processors`

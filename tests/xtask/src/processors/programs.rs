@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::kinds::Kind;
-use crate::shell::{Failure, command, root, target};
+use crate::shell::{Failure, command, execute, root, target};
 
 /// A test program's source in the workspace, and tests of it that are left out because they take too
 /// long when emulated (`--skip`).
@@ -44,8 +44,8 @@ pub struct Outcome {
 /// Builds them for this machine. Of the whole workspace, so that dependencies have the features that
 /// everything else was built with.
 pub fn build() -> Result<Built, Failure> {
-    let mut cargo = command("cargo", ["build", "--release", "--locked", "--workspace"]);
-    crate::shell::execute(cargo.args(["--lib", "--bins"]))?;
+    let words = ["build", "--release", "--locked", "--package", "lesser-processor"];
+    execute(&mut command("cargo", words))?;
     let mut cargo = command("cargo", ["test", "--release", "--locked", "--workspace", "--no-run"]);
     cargo.args(targets());
     let processor = target().join("release/processor");
