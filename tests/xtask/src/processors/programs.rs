@@ -12,6 +12,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("edge-runtime/video/tests/processors.rs", &[]),
     ("edge-runtime/inference/tests/processors.rs", &[]),
     ("edge-runtime/inference/tests/golden.rs", &[]),
+    ("model-export/tests/arbiter/main.rs", &[]),
     ("model-export/tests/quantize/main.rs", &[]),
 ];
 
