@@ -73,6 +73,7 @@ commands:
            what must not depend on the processor, tested as if on others
              --arch A        amd64 (default): AVX-512 and AVX2 without VNNI; arm64: with and without
                              dotprod, cross-built and emulated
+             --quick         where emulated, without the slower tests
              --no-install    refuse to install or fetch anything
   package  the camera program as a Debian package, in target/package
              --arch A        amd64 (default) or arm64, cross-built

@@ -20,7 +20,7 @@ const LIBRARIES: [&str; 3] = ["libc6", "libgcc-s1", "libstdc++6"];
 const CRATES: [&str; 4] = ["inference", "lesser-processor", "model-export", "video"];
 
 /// Builds the programs and runs them on processors with and without `dotprod`.
-pub fn run(no_install: bool) -> Result<(), Failure> {
+pub fn run(quickly: bool, no_install: bool) -> Result<(), Failure> {
     let qemu = emulator::program("aarch64", no_install)?;
     let libraries = libraries(no_install)?;
     weights::onnx_runtime(true).ensure(no_install)?;
@@ -38,7 +38,7 @@ pub fn run(no_install: bool) -> Result<(), Failure> {
         kind("arm64 with dotprod (Neoverse N1)", "neoverse-n1", &["neon", "dotprod"], &["i8mm"]),
         kind("arm64 with i8mm (Neoverse V1)", "neoverse-v1", &["dotprod", "i8mm"], &[]),
     ];
-    super::try_all(&kinds, &Built { programs, processor })
+    super::try_all(&kinds, &Built { programs, processor }, quickly)
 }
 
 /// The libraries of a Debian system for arm64, unpacked.

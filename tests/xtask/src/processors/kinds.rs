@@ -68,6 +68,11 @@ impl Kind {
         Self { name, emulator, environment: environment.into(), has, lacks }
     }
 
+    /// Whether programs are emulated on it, and slow.
+    pub fn is_emulated(&self) -> bool {
+        !self.emulator.is_empty()
+    }
+
     /// A program on this processor.
     pub fn command(&self, program: &Path) -> Command {
         let mut words = self.emulator.iter();
@@ -89,7 +94,7 @@ impl Kind {
         if out.status.success() {
             let has = String::from_utf8_lossy(&out.stdout).trim().to_owned();
             // Hiding cannot add what this processor has not.
-            if self.emulator.is_empty()
+            if !self.is_emulated()
                 && let Some(missing) = self.has.iter().find(|word| !contains(&has, word))
             {
                 return Err(format!("this processor has no {missing}"));

@@ -17,12 +17,13 @@ use crate::{install, weights};
 use kinds::Kind;
 use programs::Built;
 
-/// `cargo xtask processors [--arch amd64|arm64] [--no-install]`.
+/// `cargo xtask processors [--arch amd64|arm64] [--quick] [--no-install]`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let (mut arch, mut no_install) = (Arch::Amd64, false);
+    let (mut arch, mut quickly, mut no_install) = (Arch::Amd64, false, false);
     let mut words = args.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
+            "--quick" => quickly = true,
             "--no-install" => no_install = true,
             "--arch" => match words.next().map(String::as_str) {
                 Some("amd64") => arch = Arch::Amd64,
@@ -41,9 +42,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         Arch::Amd64 => {
             let mut all = vec![Kind::this()];
             all.extend(kinds::amd64(no_install)?);
-            try_all(&all, &programs::build()?)
+            try_all(&all, &programs::build()?, quickly)
         }
-        Arch::Arm64 => arm64::run(no_install),
+        Arch::Arm64 => arm64::run(quickly, no_install),
     }
 }
 
@@ -55,7 +56,7 @@ pub fn test(no_install: bool) -> Result<(), Failure> {
         return Ok(());
     }
     match kinds::amd64(no_install) {
-        Ok(kinds) => try_all(&kinds, &programs::build()?),
+        Ok(kinds) => try_all(&kinds, &programs::build()?, true),
         Err(failure) if no_install => {
             eprintln!("skipped: other processors ({failure})");
             Ok(())
@@ -64,8 +65,9 @@ pub fn test(no_install: bool) -> Result<(), Failure> {
     }
 }
 
-/// Runs all programs on all kinds; what fails is shown, and the rest goes on.
-fn try_all(kinds: &[Kind], built: &Built) -> Result<(), Failure> {
+/// Runs all programs on all kinds; what fails is shown, and the rest goes on. `quickly`, slow tests are
+/// left out where they are emulated.
+fn try_all(kinds: &[Kind], built: &Built, quickly: bool) -> Result<(), Failure> {
     let (mut failed, mut digests) = (Vec::new(), BTreeMap::new());
     for kind in kinds {
         let has = match kind.check(&built.processor) {
@@ -81,7 +83,7 @@ fn try_all(kinds: &[Kind], built: &Built) -> Result<(), Failure> {
         }
         for program in &built.programs {
             let start = Instant::now();
-            let outcome = program.run(kind)?;
+            let outcome = program.run(kind, quickly)?;
             let seconds = start.elapsed().as_secs_f64();
             eprintln!("  {:<44} {} in {seconds:.0} s", program.source, outcome.counts);
             for line in &outcome.skipped {
