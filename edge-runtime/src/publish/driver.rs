@@ -36,7 +36,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 enum Job {
     Store(SpooledEvent),
     Load(u64),
-    Remove(u64),
+    Remove { number: u64, synced: bool },
 }
 
 /// The spool as its thread has left it.
@@ -176,7 +176,9 @@ impl Shared {
                 }
             }
             Output::Load { number } => state.job(Job::Load(number), &self.work),
-            Output::Remove { number } => state.job(Job::Remove(number), &self.work),
+            Output::Remove { number, synced } => {
+                state.job(Job::Remove { number, synced }, &self.work);
+            }
             Output::Disconnect => {
                 if let Some(sender) = state.sender.take() {
                     sender.disconnect();
@@ -411,8 +413,12 @@ fn work(spool: &mut Spool, job: Job) -> (Vec<Input>, bool) {
             };
             (vec![input], false)
         }
-        Job::Remove(number) => {
-            spool.remove(number);
+        Job::Remove { number, synced } => {
+            if synced {
+                spool.remove_synced(number);
+            } else {
+                spool.remove(number);
+            }
             (Vec::new(), false)
         }
     }

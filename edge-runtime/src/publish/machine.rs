@@ -213,6 +213,9 @@ pub enum Output {
     Remove {
         /// Its number.
         number: u64,
+        /// Whether that must outlive a power cut: it was sent in one form only, and the other must
+        /// not come after those of later events.
+        synced: bool,
     },
     /// Say goodbye and end the link; nothing follows.
     Disconnect,
@@ -246,6 +249,13 @@ struct Retained {
     new: bool,
     /// One is under way.
     sent: Option<Token>,
+}
+
+impl Retained {
+    /// Of a topic one message is under way at a time: a later one must not be overtaken.
+    fn is_due(&self) -> bool {
+        self.new && self.sent.is_none()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -700,7 +710,13 @@ impl Machine {
         let window = if self.careful { 1 } else { window };
         while !self.alone && self.flights.len() + usize::from(self.careful_subscription()) < window
         {
-            if !self.send_one(&terms, now) {
+            // What may end the link goes alone: for that the others stop until all are answered.
+            let sent = if self.is_idle() {
+                self.send_one(true, &terms, now) || self.send_one(false, &terms, now)
+            } else {
+                !self.suspect_waits(now) && self.send_one(false, &terms, now)
+            };
+            if !sent {
                 break;
             }
             self.settle(now);
@@ -723,55 +739,62 @@ impl Machine {
                 self.set_aside(&topic, Refusal::TooLarge, false, words::NO_ROOM, now);
             }
         }
-        for number in self.queues.take_delivered(&self.holds, now) {
+        for (number, whole) in self.queues.take_delivered(&self.holds, now) {
             self.totals.acknowledged += 1;
-            self.outputs.push(Output::Remove { number });
+            self.outputs.push(Output::Remove { number, synced: !whole });
         }
     }
 
-    /// Sends the next message; false if there is none.
-    fn send_one(&mut self, terms: &Terms, now: Duration) -> bool {
-        let availability = self.topics.availability().to_string();
-        if !self.greeted && !self.said_stopped && self.may_send(&availability, now) {
+    /// Sends the next message, of the suspected topics or of the others; false if there is none.
+    fn send_one(&mut self, suspects: bool, terms: &Terms, now: Duration) -> bool {
+        if self.may_greet(suspects, now) {
             self.greeted = true;
             let word = Availability::Online.as_str().as_bytes().to_vec();
-            self.publish(Message::Online, availability, true, word, terms, now);
+            let topic = self.topics.availability().to_string();
+            self.publish(Message::Online, topic, true, word, terms, now);
             return true;
         }
         if let Stage::Stopping(_) = self.stage {
-            return self.send_retained(terms, now) || self.send_stopped(terms, now);
+            return self.send_retained(suspects, terms, now) || self.send_stopped(terms, now);
         }
-        if self.subscribe(now) {
+        if self.may_subscribe(suspects, now) {
+            (self.subscribed, self.subscribing) = (true, Some(now));
+            self.alone = suspects;
+            self.outputs.push(Output::Subscribe);
             return true;
         }
         self.retained_turn = !self.retained_turn;
         if self.retained_turn {
-            self.send_retained(terms, now) || self.send_event(terms, now)
+            self.send_retained(suspects, terms, now) || self.send_event(suspects, terms, now)
         } else {
-            self.send_event(terms, now) || self.send_retained(terms, now)
+            self.send_event(suspects, terms, now) || self.send_retained(suspects, terms, now)
         }
     }
 
-    /// Whether a message of the topic may go out: one that may end the link goes alone.
-    fn may_send(&self, topic: &str, now: Duration) -> bool {
-        self.holds.is_open(topic, now) && (self.is_idle() || !self.holds.is_suspected(topic))
+    fn may_greet(&self, suspects: bool, now: Duration) -> bool {
+        let topic = self.topics.availability();
+        !self.greeted && !self.said_stopped && self.holds.may_send(&topic, suspects, now)
+    }
+
+    /// Commands are asked for once on each link.
+    fn may_subscribe(&self, suspects: bool, now: Duration) -> bool {
+        let deaf = self.deaf_until.is_some_and(|until| now < until);
+        let open = self.holds.may_send(SUBSCRIPTION, suspects, now);
+        self.listens && !self.subscribed && !deaf && open
+    }
+
+    /// Whether a message that may end the link is due.
+    fn suspect_waits(&self, now: Duration) -> bool {
+        let due = |topic: &str| self.holds.may_send(topic, true, now);
+        self.may_greet(true, now)
+            || self.may_subscribe(true, now)
+            || self.retained.iter().any(|(topic, entry)| entry.is_due() && due(topic))
+            || self.queues.candidate(due).is_some()
     }
 
     /// Whether the broker owes no answer.
     fn is_idle(&self) -> bool {
         self.flights.is_empty() && self.subscribing.is_none()
-    }
-
-    /// Asks for commands, once on each link.
-    fn subscribe(&mut self, now: Duration) -> bool {
-        let deaf = self.deaf_until.is_some_and(|until| now < until);
-        if self.subscribed || !self.listens || deaf || !self.may_send(SUBSCRIPTION, now) {
-            return false;
-        }
-        (self.subscribed, self.subscribing) = (true, Some(now));
-        self.alone = self.holds.is_suspected(SUBSCRIPTION);
-        self.outputs.push(Output::Subscribe);
-        true
     }
 
     /// The last word; before it the last status goes out, even if events fill the window.
@@ -787,11 +810,11 @@ impl Machine {
         true
     }
 
-    fn send_retained(&mut self, terms: &Terms, now: Duration) -> bool {
+    fn send_retained(&mut self, suspects: bool, terms: &Terms, now: Duration) -> bool {
         let mut large = Vec::new();
         let mut next = None;
         for (topic, entry) in &self.retained {
-            if !entry.new || entry.sent.is_some() || !self.may_send(topic, now) {
+            if !entry.is_due() || !self.holds.may_send(topic, suspects, now) {
                 continue;
             }
             if terms.takes(topic, &entry.payload) {
@@ -812,11 +835,9 @@ impl Machine {
         true
     }
 
-    fn send_event(&mut self, terms: &Terms, now: Duration) -> bool {
-        while let Some(next) = self.queues.candidate(&self.holds, now) {
-            if !self.may_send(&next.topic, now) {
-                return false;
-            }
+    fn send_event(&mut self, suspects: bool, terms: &Terms, now: Duration) -> bool {
+        let may = |holds: &Holds, topic: &str| holds.may_send(topic, suspects, now);
+        while let Some(next) = self.queues.candidate(|topic| may(&self.holds, topic)) {
             let payload = self.queues.payload(&next).unwrap_or_default();
             if !terms.takes(&next.topic, payload) {
                 let text = words::too_large(payload.len(), terms);

@@ -194,7 +194,8 @@ impl Spool {
             counters: Counters::default(),
             _lock: None,
         };
-        spool.make_room(0);
+        let dropped = spool.make_room(0);
+        spool.sync_if(!dropped.is_empty());
         Ok(spool)
     }
 
@@ -234,6 +235,9 @@ impl Spool {
                 }
                 entry.memory = Some(event.clone());
                 self.in_memory += 1;
+                // Otherwise the write has made it durable: what gave way must not come back after a
+                // power cut, behind later ones.
+                self.sync_if(!dropped.is_empty());
             }
         }
         self.entries.push_back(entry);
@@ -307,6 +311,19 @@ impl Spool {
         {
             // It will be published again after a restart, which a subscriber recognises.
             log::warn!("spool {}: {e}", path.display());
+        }
+    }
+
+    /// As [`Spool::remove`]; when this returns, that survives a power cut.
+    pub fn remove_synced(&mut self, number: u64) {
+        self.remove(number);
+        self.sync_if(true);
+    }
+
+    /// Makes what was deleted durable.
+    fn sync_if(&self, deleted: bool) {
+        if deleted && let Err(e) = self.files.sync_folder(&self.dir) {
+            log::warn!("spool {}: {e}", self.dir.display());
         }
     }
 

@@ -36,6 +36,11 @@ impl Holds {
         self.holds.get(topic).is_none_or(|hold| hold.until <= now)
     }
 
+    /// Whether messages of the topic may be sent, and it is, or is not, one of the suspected.
+    pub fn may_send(&self, topic: &str, suspected: bool, now: Duration) -> bool {
+        self.is_open(topic, now) && self.is_suspected(topic) == suspected
+    }
+
     /// Whether the topic is closed, and for a reason that does not pass by itself.
     pub fn is_closed_for_good(&self, topic: &str, now: Duration) -> bool {
         self.holds.get(topic).is_some_and(|hold| hold.until > now && hold.refusal.is_for_good())

@@ -136,19 +136,24 @@ impl Queues {
             .collect()
     }
 
-    /// What may be sent next: of the oldest events first.
-    pub fn candidate(&self, holds: &Holds, now: Duration) -> Option<Candidate> {
-        let open = |id: &String, head: &Head| {
-            let owed = |form: &Form| head.forms[*form as usize] == Delivery::Owed;
-            let mut topics = FORMS.into_iter().filter(owed).map(|f| (f, self.topic(id, f)));
-            topics.find(|(_, topic)| holds.is_open(topic, now))
-        };
-        let ready = self.cameras.iter().filter_map(|(id, camera)| {
-            let head = camera.head.as_ref().filter(|head| head.event.is_some())?;
-            let (form, topic) = open(id, head)?;
-            Some(Candidate { camera: id.clone(), number: head.number, form, topic })
-        });
-        ready.min_by_key(|candidate| candidate.number)
+    /// What may be sent next, of the oldest events first: a form whose topic `may` be sent to.
+    pub fn candidate(&self, may: impl Fn(&str) -> bool) -> Option<Candidate> {
+        let mut found: Option<Candidate> = None;
+        for (id, camera) in &self.cameras {
+            let Some(head) = camera.head.as_ref().filter(|head| head.event.is_some()) else {
+                continue;
+            };
+            if found.as_ref().is_some_and(|found| found.number < head.number) {
+                continue;
+            }
+            let owed = FORMS.into_iter().filter(|f| head.forms[*f as usize] == Delivery::Owed);
+            let mut topics = owed.map(|form| (form, self.topic(id, form)));
+            if let Some((form, topic)) = topics.find(|(_, topic)| may(topic)) {
+                let (camera, number) = (id.clone(), head.number);
+                found = Some(Candidate { camera, number, form, topic });
+            }
+        }
+        found
     }
 
     /// The content of a form.
@@ -196,8 +201,8 @@ impl Queues {
     }
 
     /// Takes out the events that need nothing more: acknowledged in both forms, or in one where the
-    /// broker does not take the other.
-    pub fn take_delivered(&mut self, holds: &Holds, now: Duration) -> Vec<u64> {
+    /// broker does not take the other. With each, whether it was both.
+    pub fn take_delivered(&mut self, holds: &Holds, now: Duration) -> Vec<(u64, bool)> {
         let mut delivered = Vec::new();
         for (id, camera) in &mut self.cameras {
             let Some(head) = &camera.head else { continue };
@@ -213,7 +218,7 @@ impl Queues {
                 }
             }
             if acknowledged > 0 && acknowledged + refused == FORMS.len() {
-                delivered.push(head.number);
+                delivered.push((head.number, refused == 0));
                 camera.head = None;
                 camera.waiting.pop_front();
             }
