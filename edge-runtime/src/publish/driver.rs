@@ -382,7 +382,9 @@ fn announce(shared: &Shared, spool: &mut Spool) {
             Loaded::Event(event) => Some(event.camera),
             Loaded::Gone => None,
             Loaded::Failed(e) => {
-                log::error!("spool: an event cannot be read: {e}; it is tried again at the next start");
+                log::error!(
+                    "spool: an event cannot be read: {e}; it is tried again at the next start"
+                );
                 None
             }
         });

@@ -413,7 +413,8 @@ pub async fn speaks_v311(config: &MqttConfig) -> bool {
     match link.next().await {
         Ok(Event::Connected(_)) => {
             sender.disconnect();
-            let goodbye = async { while link.next().await.is_ok_and(|e| e != Event::Disconnecting) {} };
+            let goodbye =
+                async { while link.next().await.is_ok_and(|e| e != Event::Disconnecting) {} };
             let _ = tokio::time::timeout(CONNECT_TIMEOUT, goodbye).await;
             true
         }
@@ -468,9 +469,9 @@ fn event_v5(event: &v5::Event) -> Event {
                 Reason::Success | Reason::NoMatchingSubscribers => {
                     return Event::Acknowledged(ack.pkid);
                 }
-                Reason::NotAuthorized
-                | Reason::TopicNameInvalid
-                | Reason::PayloadFormatInvalid => Refusal::Denied,
+                Reason::NotAuthorized | Reason::TopicNameInvalid | Reason::PayloadFormatInvalid => {
+                    Refusal::Denied
+                }
                 Reason::QuotaExceeded => Refusal::Quota,
                 _ => Refusal::Unspecified,
             };

@@ -47,6 +47,8 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 /// Short links in a row, ended without a reason, after which another client of the same id is named
 /// as a possible cause.
 const UNEXPLAINED: u32 = 4;
+/// Time after a refusal in which the end of the link is laid at its door.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// Name under which the subscription is held, beside the topics.
 const SUBSCRIPTION: &str = "(subscription)";
 
@@ -318,6 +320,8 @@ pub struct Machine {
     alone: bool,
     /// Retained messages and events take turns.
     retained_turn: bool,
+    /// The topic that this link has refused last, and when.
+    last_refused: Option<(String, Duration)>,
     /// Short links in a row that ended without a reason.
     unexplained: u32,
     /// The newest link had not stayed when it ended.
@@ -355,6 +359,7 @@ impl Machine {
             careful: false,
             alone: false,
             retained_turn: false,
+            last_refused: None,
             unexplained: 0,
             flapping: false,
             last_end: String::new(),
@@ -499,7 +504,12 @@ impl Machine {
     fn link_up(&mut self, terms: Terms, now: Duration) {
         self.link = Link::Up { since: now, heard: now, terms };
         self.totals.connections += 1;
-        self.holds.new_link(now);
+        self.last_refused = None;
+        // What the broker has refused before, it may take now; but not if that may have ended the
+        // link.
+        if !self.flapping {
+            self.holds.new_link(now);
+        }
         // The broker may have lost what it kept.
         self.retained.values_mut().for_each(|entry| entry.new = true);
         // Of links that are merely accepted nothing is said again and again.
@@ -550,6 +560,7 @@ impl Machine {
             Message::Online => self.greeted = false,
         }
         self.set_aside(&flight.topic, refusal, false, text, now);
+        self.last_refused = Some((flight.topic, now));
     }
 
     /// Takes a message off those under way.
@@ -644,6 +655,13 @@ impl Machine {
     /// at a time. A single one: it is taken for the cause if the broker says that there was one, or
     /// if it happens again and again.
     fn suspect(&mut self, blamed: Option<Refusal>, now: Duration) {
+        // Some brokers answer with a refusal and then end the link all the same.
+        if let Some((topic, when)) = &self.last_refused
+            && now.saturating_sub(*when) < AFTER_REFUSAL
+        {
+            self.holds.suspect(topic);
+            return;
+        }
         let mut topics: BTreeSet<String> =
             self.flights.values().map(|flight| flight.topic.clone()).collect();
         if self.subscribing.is_some() {

@@ -89,12 +89,14 @@ impl Publisher {
     ) -> Self {
         let shared = Arc::new(Shared::new(&config, &spool, filters));
         let mut threads = Vec::new();
-        let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            match std::thread::Builder::new().name(name.into()).spawn(body) {
+        let mut start =
+            |name: &str, body: Box<dyn FnOnce() + Send>| match std::thread::Builder::new()
+                .name(name.into())
+                .spawn(body)
+            {
                 Ok(thread) => threads.push(thread),
                 Err(e) => log::error!("no thread `{name}`: {e}; events do not reach the broker"),
-            }
-        };
+            };
         let own = Arc::clone(&shared);
         start("spool", Box::new(move || driver::run_disk(&own, spool)));
         let own = Arc::clone(&shared);

@@ -64,6 +64,13 @@ impl Holds {
         news
     }
 
+    /// The link has ended after the topic was refused: it is tried again by itself.
+    pub fn suspect(&mut self, topic: &str) {
+        if let Some(hold) = self.holds.get_mut(topic) {
+            hold.suspected = true;
+        }
+    }
+
     /// The broker has taken a message of the topic; true if it had not before.
     pub fn open(&mut self, topic: &str) -> bool {
         self.strikes.remove(topic);

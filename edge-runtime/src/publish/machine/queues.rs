@@ -211,7 +211,9 @@ impl Queues {
                 match head.forms[form as usize] {
                     Delivery::Acknowledged => acknowledged += 1,
                     Delivery::TooLarge => refused += 1,
-                    Delivery::Owed if holds.is_closed_for_good(&topic(&self.topics, id, form), now) => {
+                    Delivery::Owed
+                        if holds.is_closed_for_good(&topic(&self.topics, id, form), now) =>
+                    {
                         refused += 1;
                     }
                     Delivery::Owed | Delivery::Sent(_) => {}

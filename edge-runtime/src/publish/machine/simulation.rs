@@ -77,9 +77,18 @@ enum Happening {
     Trouble,
     DiskTurn,
     /// A message reaches the broker.
-    Arrives { link: u64, token: Token, topic: String, retain: bool, payload: Vec<u8> },
+    Arrives {
+        link: u64,
+        token: Token,
+        topic: String,
+        retain: bool,
+        payload: Vec<u8>,
+    },
     /// Something reaches the machine over the link.
-    Comes { link: u64, input: Input },
+    Comes {
+        link: u64,
+        input: Input,
+    },
 }
 
 struct Scheduled(u64, u64, Happening);
@@ -476,7 +485,13 @@ impl World {
             return;
         }
         self.last_answer = self.last_answer.max(self.now + self.broker.slowness.div_ceil(2));
+        let refused = matches!(input, Input::Refused(..));
         self.schedule(self.last_answer, Happening::Comes { link, input });
+        if refused && self.broker.refuses_and_ends {
+            self.link_ends = true;
+            let input = Input::LinkDown(End { kind: EndKind::Lost, why: "ended".into() });
+            self.schedule(self.last_answer + 1, Happening::Comes { link, input });
+        }
     }
 
     fn comes(&mut self, link: u64, input: Input) {
@@ -594,9 +609,10 @@ impl World {
     }
 
     fn check_retained(&mut self) {
-        let old = self.retained.iter().find(|(topic, payload)| {
-            self.broker.retained.get(*topic) != Some(*payload)
-        });
+        let old = self
+            .retained
+            .iter()
+            .find(|(topic, payload)| self.broker.retained.get(*topic) != Some(*payload));
         if let Some((topic, _)) = old {
             let topic = topic.clone();
             self.broke("the newest retained message is there", topic);
@@ -633,6 +649,7 @@ fn simulate(seed: u64, mistake: Mistake) -> Vec<String> {
     world.broker.denied.insert(world.topics.events(id).unwrap().to_string());
     world.broker.denied.insert(world.topics.events_postcard(id).unwrap().to_string());
     world.broker.ends_links = seed.is_multiple_of(3);
+    world.broker.refuses_and_ends = seed % 3 == 1;
     world.run(TROUBLE + OTHERS, false);
     let others = world.missing(|camera| camera != denied);
     if !others.is_empty() {

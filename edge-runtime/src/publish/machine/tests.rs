@@ -256,6 +256,26 @@ fn a_message_that_ends_every_link_is_found_and_set_aside() {
     assert_eq!(bench.removed.len(), 7);
 }
 
+/// As Mosquitto 2.0.11 does with `max_queued_messages 0`.
+#[test]
+fn a_broker_that_refuses_and_then_ends_the_link_blocks_no_event() {
+    let mut bench = Bench::connected(Terms::default());
+    bench.retain(DISCOVERY, b"{}");
+    bench.store(1..=6);
+    let discovery = bench.take(DISCOVERY).unwrap();
+    bench.feed(Input::Refused(discovery, Refusal::Denied, "NotAuthorized".into()));
+    bench.end(EndKind::Lost);
+    bench.wait();
+    bench.feed(Input::LinkUp(Terms::default()));
+    bench.serve(&[("homeassistant", Refusal::Unspecified)]);
+    assert_eq!((bench.removed.len(), bench.machine.totals().refused), (6, 1));
+    // Tried again alone, it takes nothing with it.
+    bench.pass_serving(secs(10), &[]);
+    bench.pass(secs(20));
+    assert_eq!(bench.sent.len(), 1);
+    assert_eq!(bench.sent[0].1, DISCOVERY);
+}
+
 #[test]
 fn a_broker_that_says_which_message_it_ends_the_link_for_is_believed() {
     let mut bench = Bench::connected(Terms::default());
@@ -432,11 +452,11 @@ fn a_disk_that_does_not_give_an_event_is_asked_again() {
 #[test]
 fn a_broker_without_retained_messages_is_named() {
     let mut bench = Bench::new();
-    let outputs = bench.machine.handle(
-        Input::LinkUp(Terms { retain: false, ..Terms::default() }),
-        bench.now,
+    let outputs =
+        bench.machine.handle(Input::LinkUp(Terms { retain: false, ..Terms::default() }), bench.now);
+    assert!(
+        outputs.iter().any(|o| matches!(o, Output::Say(Level::Warn, t) if t.contains("retained")))
     );
-    assert!(outputs.iter().any(|o| matches!(o, Output::Say(Level::Warn, t) if t.contains("retained"))));
     assert!(outputs.iter().any(|o| matches!(o, Output::Publish { retain: false, .. })));
 }
 
@@ -449,7 +469,8 @@ fn the_last_status_goes_out_before_the_goodbye() {
     let deadline = bench.now + secs(5);
     bench.feed(Input::Stop { deadline });
     let mut order = Vec::new();
-    while let Some((token, topic, payload)) = (!bench.sent.is_empty()).then(|| bench.sent.remove(0)) {
+    while let Some((token, topic, payload)) = (!bench.sent.is_empty()).then(|| bench.sent.remove(0))
+    {
         order.push((topic, String::from_utf8_lossy(&payload).into_owned()));
         bench.feed(Input::Acknowledged(token));
     }

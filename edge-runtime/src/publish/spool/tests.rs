@@ -204,7 +204,10 @@ fn events_of_the_version_before_are_read_after_an_upgrade() {
         assert!(matches!(spool.load(number), Loaded::Event(event) if event == today));
         spool.remove(number);
     }
-    assert_eq!((contents(&mut spool), files(dir.path()).len()), (vec!["event number 0009".into()], 1));
+    assert_eq!(
+        (contents(&mut spool), files(dir.path()).len()),
+        (vec!["event number 0009".into()], 1)
+    );
     assert_eq!(spool.counters(), Counters::default());
 }
 

@@ -33,6 +33,9 @@ pub struct Broker {
     pub denied: BTreeSet<String>,
     /// It ends the link instead of answering with a refusal, as MQTT 3.1.1 has it.
     pub ends_links: bool,
+    /// It answers with a refusal, and then ends the link all the same (Mosquitto 2.0.11 with
+    /// `max_queued_messages 0`).
+    pub refuses_and_ends: bool,
     /// It says why it ends a link.
     pub names_reasons: bool,
     pub limit: Option<usize>,
@@ -57,6 +60,7 @@ impl Broker {
             door: Door::Open,
             denied: BTreeSet::new(),
             ends_links: false,
+            refuses_and_ends: false,
             names_reasons: false,
             limit: None,
             limit_known: false,
@@ -87,7 +91,10 @@ impl Broker {
             7 => self.quota = [0, 0, 10, 60][random.below(4) as usize],
             8 => self.slowness = [5, 5, 200, 3000][random.below(4) as usize],
             9 => self.half_open = random.one_in(2),
-            10 => (self.ends_links, self.names_reasons) = (random.one_in(2), random.one_in(2)),
+            10 => {
+                (self.ends_links, self.names_reasons) = (random.one_in(2), random.one_in(2));
+                self.refuses_and_ends = random.one_in(2);
+            }
             _ => self.receive_max = [None, Some(1), Some(20)][random.below(3) as usize],
         }
     }
