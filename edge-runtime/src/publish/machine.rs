@@ -2,7 +2,7 @@
 //!
 //! The machine does no I/O, starts no thread and asks no clock. What happens goes in with the time
 //! at which it happens, [`Machine::handle`]; what is to be done comes out as plain values,
-//! [`Output`]. The driver ([`super::driver`]) owns the link, the spool and the threads.
+//! [`Output`]. The driver (`driver.rs`) owns the link, the spool and the threads.
 //!
 //! ```text
 //!            Connect            LinkUp                     stays 10 s
@@ -739,7 +739,7 @@ impl Machine {
             }
             self.settle(now);
         }
-        for number in self.queues.to_load(WINDOW, now) {
+        for number in self.queues.begin_loading(WINDOW, now) {
             self.outputs.push(Output::Load { number });
         }
     }
@@ -782,11 +782,10 @@ impl Machine {
             return true;
         }
         self.retained_turn = !self.retained_turn;
-        if self.retained_turn {
-            self.send_retained(suspects, terms, now) || self.send_event(suspects, terms, now)
-        } else {
-            self.send_event(suspects, terms, now) || self.send_retained(suspects, terms, now)
+        if self.retained_turn && self.send_retained(suspects, terms, now) {
+            return true;
         }
+        self.send_event(suspects, terms, now) || self.send_retained(suspects, terms, now)
     }
 
     fn may_greet(&self, suspects: bool, now: Duration) -> bool {

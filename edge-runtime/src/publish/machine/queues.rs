@@ -116,7 +116,7 @@ impl Queues {
     }
 
     /// The oldest events that are to be read now, at most `room`.
-    pub fn to_load(&mut self, room: usize, now: Duration) -> Vec<u64> {
+    pub fn begin_loading(&mut self, room: usize, now: Duration) -> Vec<u64> {
         let held = self.cameras.values().filter(|camera| camera.head.is_some()).count();
         let mut idle: Vec<(u64, &mut Camera)> = self
             .cameras

@@ -661,7 +661,7 @@ fn simulate(seed: u64, mistake: Mistake) -> Vec<String> {
     if !missing.is_empty() {
         world.broke("every announced event arrives", format!("{missing:?} have not"));
     }
-    if world.spool.len() != 0 || world.machine.waiting() != 0 {
+    if !world.spool.is_empty() || world.machine.waiting() != 0 {
         world.broke("the spool empties", world.spool.len());
     }
     world.check_order();
