@@ -4,7 +4,6 @@ use std::io::Cursor;
 
 use image::{ColorType, ImageDecoder as _};
 use video::Frame;
-use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvRange, YuvStandardMatrix};
 
 /// A pixel format that this program reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -77,31 +76,12 @@ pub fn to_rgb(
     if bytes.len() < needed {
         return Err(format!("the frame has {} of {needed} bytes", bytes.len()));
     }
-    frame.reshape(width, height);
-    let out_stride = width as u32 * 3;
-    let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
-    let converted = if format == PixelFormat::Yuyv {
-        let packed = YuvPackedImage {
-            yuy: &bytes[..needed],
-            yuy_stride: stride as u32,
-            width: width as u32,
-            height: height as u32,
-        };
-        yuv::yuyv422_to_rgb(&packed, frame.rgb_mut(), out_stride, range, matrix)
+    if format == PixelFormat::Yuyv {
+        video::yuyv_to_rgb(bytes, stride, width, height, frame);
     } else {
-        let (y_plane, uv_plane) = bytes[..needed].split_at(stride * height);
-        let planes = YuvBiPlanarImage {
-            y_plane,
-            y_stride: stride as u32,
-            uv_plane,
-            uv_stride: stride as u32,
-            width: width as u32,
-            height: height as u32,
-        };
-        let mode = YuvConversionMode::Balanced;
-        yuv::yuv_nv12_to_rgb(&planes, frame.rgb_mut(), out_stride, range, matrix, mode)
-    };
-    converted.map_err(|e| e.to_string())
+        video::nv12_to_rgb(bytes, stride, width, height, frame);
+    }
+    Ok(())
 }
 
 /// On one line: some of the decoder's messages end with a line break.

@@ -49,7 +49,7 @@ impl LiveDecoder {
         let mut context = codec::Context::new_with_codec(found);
         // More threads would hold back as many frames.
         context.set_threading(ffmpeg::threading::Config::count(1));
-        context.set_flags(codec::Flags::LOW_DELAY);
+        context.set_flags(codec::Flags::LOW_DELAY | codec::Flags::BITEXACT);
         let mut options = Dictionary::new();
         options.set("err_detect", "explode");
         let decoder = context

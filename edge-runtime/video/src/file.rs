@@ -101,6 +101,8 @@ impl File {
         // One thread: an error then belongs to the packet just sent, and clips are read in
         // parallel anyway.
         context.set_threading(ffmpeg::threading::Config::count(1));
+        // Without it MPEG-4's half pixels are rounded otherwise on some processors.
+        context.set_flags(ffmpeg::codec::Flags::BITEXACT);
         let mut options = Dictionary::new();
         options.set("err_detect", "explode");
         let decoder = context

@@ -20,6 +20,7 @@ mod resize;
 mod scaler;
 #[cfg(feature = "ffmpeg")]
 mod writer;
+mod yuv;
 
 pub use clips::{Clip, is_video, list_clips};
 #[cfg(feature = "ffmpeg")]
@@ -32,3 +33,4 @@ pub use reader::{DEFAULT_IMAGE_RATE, Reader, VideoInfo};
 pub use resize::Resizer;
 #[cfg(feature = "ffmpeg")]
 pub use writer::Writer;
+pub use yuv::{nv12_to_rgb, yuyv_to_rgb};
