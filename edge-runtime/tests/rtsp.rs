@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Maker, Running, command, free_port};
-use edge_runtime::capture::{FrameSource as _, Next, Rtsp, Stamp};
+use edge_runtime::capture::{Demand, FrameSource as _, Next, Rtsp, Stamp};
 use edge_runtime::clock::{Clock as _, SystemClock};
 use edge_runtime::config::{RtspConfig, Transport};
 use video::{Frame, Writer};
@@ -221,7 +221,7 @@ fn take(source: &mut Rtsp, count: usize) -> (Vec<(Stamp, u8)>, Vec<String>) {
     let until = Instant::now() + Duration::from_secs(60);
     while frames.len() < count {
         assert!(Instant::now() < until, "{} frames, {rest:?}", frames.len());
-        match source.next(&mut frame, &|| false).unwrap() {
+        match source.next(&mut frame, &mut Demand::all(), &|| false).unwrap() {
             Next::Frame(stamp) => {
                 assert_eq!((frame.width(), frame.height()), (320, 240));
                 let sum: u64 = frame.rgb().iter().map(|&v| u64::from(v)).sum();
@@ -232,6 +232,7 @@ fn take(source: &mut Rtsp, count: usize) -> (Vec<(Stamp, u8)>, Vec<String>) {
                 rest.push(format!("gap: {}", why.unwrap()));
             }
             Next::Away(why) => rest.push(format!("away: {why}")),
+            Next::Passed => panic!("every frame is wanted"),
             Next::End => panic!("the stream has no end"),
         }
     }
@@ -273,16 +274,16 @@ fn a_camera_that_is_killed_and_comes_back() {
     drop(server);
     let mut gone = Vec::new();
     while gone.len() < 2 {
-        match source.next(&mut Frame::default(), &|| false).unwrap() {
+        match source.next(&mut Frame::default(), &mut Demand::all(), &|| false).unwrap() {
             Next::Gap(why) => gone.push(why.unwrap().to_string()),
             Next::Away(why) => gone.push(why.to_string()),
             // What was still in the connection.
-            Next::Frame(_) => {}
+            Next::Frame(_) | Next::Passed => {}
             Next::End => panic!(),
         }
     }
     for what in &gone {
-        assert!(what.starts_with(&format!("rtsp://127.0.0.1:{port}/live: ")), "{what}");
+        assert!(what.starts_with(&format!("rtsp://127.0.0.1:{port}/...: ")), "{what}");
         assert!(!what.contains('\n'), "{what}");
     }
     let _server = start(dir.path(), port);
@@ -293,7 +294,7 @@ fn a_camera_that_is_killed_and_comes_back() {
     let mut later = Rtsp::later(&config(free_port(), &password), clock).unwrap();
     let asked = std::cell::Cell::new(0);
     let stop = || asked.replace(asked.get() + 1) > 3;
-    assert!(matches!(later.next(&mut Frame::default(), &stop), Ok(Next::End)));
+    assert!(matches!(later.next(&mut Frame::default(), &mut Demand::all(), &stop), Ok(Next::End)));
 }
 
 #[test]
@@ -321,7 +322,7 @@ fn the_password_lets_in_and_is_told_to_nobody() {
     };
     let (code, said) = doctor("password_env = \"CAMERA_WORD\"");
     assert_eq!(code, Some(0), "{said}");
-    let line = format!("OK   camera gate: rtsp://127.0.0.1:{port}/live at 10.0 frames per second");
+    let line = format!("OK   camera gate: rtsp://127.0.0.1:{port}/... at 10.0 frames per second");
     assert!(said.contains(&line), "{said}");
     for hidden in ["secret", "Y2FtOnNlY3JldA"] {
         assert!(!said.contains(hidden), "{said}");

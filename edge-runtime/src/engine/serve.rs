@@ -122,12 +122,18 @@ impl<S: Scorer> Inference<'_, S> {
             Item::Gap(why, rate) => {
                 if let Some(e) = why {
                     let state = &mut self.states[number];
+                    state.away = Some(self.setup.clock.monotonic());
                     log::warn!("camera {}: {e}; it is opened again", state.camera.id());
                     state.status.lost(e.to_string());
                 }
                 self.states[number].status.rate = rate;
                 self.gap(scorer, number, rate);
                 self.publish_status("running", true);
+            }
+            Item::Rate(rate) => {
+                let state = &mut self.states[number];
+                log::info!("camera {}: {rate:.2} frames per second", state.camera.id());
+                state.status.rate = rate;
             }
             Item::Away(why) => {
                 let state = &mut self.states[number];

@@ -27,7 +27,7 @@ pub use decoder::{Codec, LiveDecoder};
 pub use error::Error;
 pub use frame::Frame;
 pub use images::read_image;
-pub use jpeg::encode_jpeg;
+pub use jpeg::{decode_jpeg, encode_jpeg};
 pub use reader::{DEFAULT_IMAGE_RATE, Reader, VideoInfo};
 pub use resize::Resizer;
 #[cfg(feature = "ffmpeg")]
