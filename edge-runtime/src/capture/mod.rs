@@ -147,6 +147,16 @@ pub enum Error {
     NoRtsp(String),
 }
 
+/// What happens to frames of a source that come too fast.
+pub fn delivery(config: &SourceConfig) -> Delivery {
+    match config {
+        SourceConfig::File(file) | SourceConfig::Images(file) if file.pace == Pace::Fast => {
+            Delivery::Lossless
+        }
+        _ => Delivery::Newest,
+    }
+}
+
 /// Opens a source.
 ///
 /// # Errors
@@ -155,21 +165,45 @@ pub fn open(
     config: &SourceConfig,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Box<dyn FrameSource>, Delivery), Error> {
-    Ok(match config {
-        SourceConfig::File(file) | SourceConfig::Images(file) => {
-            let delivery = match file.pace {
-                Pace::Fast => Delivery::Lossless,
-                Pace::Realtime => Delivery::Newest,
-            };
-            (Box::new(Recorded::open(file, Arc::clone(clock))?), delivery)
-        }
-        SourceConfig::V4l2(device) => {
-            (Box::new(V4l2::open(device, Arc::clone(clock))?), Delivery::Newest)
-        }
+    Ok((open_until(config, clock, &|| false)?, delivery(config)))
+}
+
+/// Opens a source; a camera in the network is no longer waited for when `stop` says so, and may then
+/// not be there yet.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_until(
+    config: &SourceConfig,
+    clock: &Arc<dyn Clock>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Box<dyn FrameSource>, Error> {
+    match config {
+        SourceConfig::V4l2(device) => Ok(Box::new(V4l2::open(device, Arc::clone(clock))?)),
         #[cfg(feature = "rtsp")]
         SourceConfig::Rtsp(stream) => {
-            (Box::new(Rtsp::open(stream, Arc::clone(clock))?), Delivery::Newest)
+            Ok(Box::new(Rtsp::open_until(stream, Arc::clone(clock), stop)?))
         }
+        _ => later(config, clock),
+    }
+}
+
+/// A source whose camera may not be there yet: it is opened when its first frame is asked for, and
+/// waited for. A recording is opened now.
+///
+/// # Errors
+/// If a recording cannot be read, or this program reads no such sources.
+pub fn later(
+    config: &SourceConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<Box<dyn FrameSource>, Error> {
+    Ok(match config {
+        SourceConfig::File(file) | SourceConfig::Images(file) => {
+            Box::new(Recorded::open(file, Arc::clone(clock))?)
+        }
+        SourceConfig::V4l2(device) => Box::new(V4l2::later(device, Arc::clone(clock))),
+        #[cfg(feature = "rtsp")]
+        SourceConfig::Rtsp(stream) => Box::new(Rtsp::later(stream, Arc::clone(clock))?),
         #[cfg(not(feature = "rtsp"))]
         SourceConfig::Rtsp(stream) => return Err(Error::NoRtsp(stream.shown())),
     })

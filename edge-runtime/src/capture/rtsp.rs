@@ -32,8 +32,8 @@ const STEP: Duration = Duration::from_millis(100);
 const WAITED: f64 = 0.002;
 /// Seconds over which the rate of a camera that does not tell its own is measured.
 const MEASURED_OVER: f64 = 2.0;
-/// Time of a picture that is not shown.
-const UNDATED: i64 = -1;
+/// Stamp of a picture that is not shown.
+const UNDATED: i64 = i64::MAX;
 
 /// A camera in the network.
 pub struct Rtsp {
@@ -41,7 +41,8 @@ pub struct Rtsp {
     clock: Arc<dyn Clock>,
     /// Taken out only to be dropped.
     stream: Option<Playing>,
-    runtime: Runtime,
+    /// Taken out only to be shut down.
+    runtime: Option<Runtime>,
     /// 0 if it is not known yet.
     rate: f64,
     backoff: Backoff,
@@ -81,8 +82,20 @@ impl Rtsp {
     /// # Errors
     /// If the camera cannot be reached, does not let us in or has no stream that can be read.
     pub fn open(config: &RtspConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::open_until(config, clock, &|| false)
+    }
+
+    /// As [`Rtsp::open`]; not connected if `stop` says so meanwhile.
+    ///
+    /// # Errors
+    /// As [`Rtsp::open`].
+    pub fn open_until(
+        config: &RtspConfig,
+        clock: Arc<dyn Clock>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, Error> {
         let mut source = Self::later(config, clock)?;
-        source.connect(&|| false)?;
+        source.connect(stop)?;
         Ok(source)
     }
 
@@ -99,7 +112,7 @@ impl Rtsp {
             config: config.clone(),
             clock,
             stream: None,
-            runtime,
+            runtime: Some(runtime),
             rate: 0.0,
             backoff: Backoff::new(),
             first: None,
@@ -112,7 +125,8 @@ impl Rtsp {
         let credentials = credentials(&self.config)?;
         let work = open(&self.config, credentials);
         let limit = Duration::from_secs_f64(self.config.timeout);
-        let opened = self.runtime.block_on(async {
+        let Some(runtime) = &self.runtime else { return Ok(false) };
+        let opened = runtime.block_on(async {
             tokio::select! {
                 opened = tokio::time::timeout(limit, work) => Some(opened),
                 () = stopped(stop) => None,
@@ -176,14 +190,16 @@ impl Rtsp {
             waited,
             wanted,
         };
-        let pts = match playing.tie.unit(&told, now) {
+        // Microseconds of the camera's clock go through the decoder: it may hold a picture back, and by
+        // the time that it comes the tie is better known.
+        let (pts, tie) = match playing.tie.unit(&told, now) {
             Step::Skip => return Ok(Received::Nothing),
-            Step::Undated => UNDATED,
+            Step::Undated => (UNDATED, 0.0),
             Step::Deliver { taken, flush } => {
                 if flush {
                     playing.decoder.flush();
                 }
-                (taken.max(0.0) * 1e6).round() as i64
+                ((told.stamp * 1e6).round() as i64, taken - told.stamp)
             }
             Step::TieAgain(why) => {
                 log::warn!("{}: {why}; its clock is tied to ours again", self.config.shown());
@@ -196,7 +212,7 @@ impl Rtsp {
         let has_parameters = unit.has_new_parameters();
         let shown = match decoded {
             Ok(Some(UNDATED) | None) => return Ok(Received::Nothing),
-            Ok(Some(shown)) => shown as f64 / 1e6,
+            Ok(Some(shown)) => shown as f64 / 1e6 + tie,
             Err(what) => return self.damaged(&what),
         };
         playing.tie.shown(now);
@@ -219,7 +235,8 @@ impl Rtsp {
         if let Some(held) = playing.held.take() {
             return Ok(Some(held));
         }
-        let item = self.runtime.block_on(async {
+        let Some(runtime) = &self.runtime else { return Ok(None) };
+        let item = runtime.block_on(async {
             tokio::select! {
                 item = playing.session.next() => Some(item),
                 () = tokio::time::sleep(STEP) => None,
@@ -282,16 +299,22 @@ impl Rtsp {
 
     fn close(&mut self) {
         // The farewell to the camera is a task of the runtime.
-        let _inside = self.runtime.enter();
+        let _inside = self.runtime.as_ref().map(Runtime::enter);
         self.stream = None;
     }
 }
 
 impl Drop for Rtsp {
     fn drop(&mut self) {
+        let connected = self.stream.is_some();
         self.close();
-        // Time for the farewell to be said, if the camera hears it.
-        self.runtime.block_on(async { tokio::time::sleep(STEP).await });
+        let Some(runtime) = self.runtime.take() else { return };
+        if connected {
+            // Time for the farewell to be said, if the camera hears it.
+            runtime.block_on(async { tokio::time::sleep(STEP).await });
+        }
+        // A name that is still being looked up is not waited for.
+        runtime.shutdown_background();
     }
 }
 

@@ -138,7 +138,14 @@ impl<S: Scorer> Inference<'_, S> {
             Item::Away(why) => {
                 let state = &mut self.states[number];
                 state.away = Some(self.setup.clock.monotonic());
+                let known = state.status.state == "lost";
+                if !known {
+                    log::warn!("camera {}: {why}; it is waited for", state.camera.id());
+                }
                 state.status.lost(why.to_string());
+                if !known {
+                    self.publish_status("running", true);
+                }
             }
             Item::End(error) => {
                 let rate = self.states[number].status.rate;

@@ -43,7 +43,7 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// The last component of a path.
 pub(crate) fn name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name().map(crate::clips::text).unwrap_or_default()
 }
 
 /// Reads one image file (PNG, JPEG, BMP, TIFF or PNM) as RGB; a grey image becomes R = G = B, alpha is

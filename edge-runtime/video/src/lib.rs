@@ -21,7 +21,7 @@ mod scaler;
 #[cfg(feature = "ffmpeg")]
 mod writer;
 
-pub use clips::{Clip, is_video, list_clips};
+pub use clips::{Clip, event_name, is_video, list_clips};
 #[cfg(feature = "ffmpeg")]
 pub use decoder::{Codec, LiveDecoder};
 pub use error::Error;
