@@ -380,8 +380,7 @@ fn cameras_with_odd_stamps_are_not_lost_sight_of() {
     };
     let paths = ["live", "ahead", "reset", "equal", "slow", "norate"];
     let seen: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            paths.iter().map(|path| scope.spawn(move || watch(path))).collect();
+        let threads: Vec<_> = paths.iter().map(|path| scope.spawn(move || watch(path))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for (path, times, gaps, rate) in seen {

@@ -141,9 +141,8 @@ mod tests {
         let deep = constant(7.5, 20.0).map(|t| 40.0 + t);
         let times: Vec<f64> = day.chain(night).chain(deep).collect();
         let found = taken(10.0, 30.0, times.iter().copied());
-        let within = |from: f64| {
-            found.iter().filter(|i| (from..from + 20.0).contains(&times[**i])).count()
-        };
+        let within =
+            |from: f64| found.iter().filter(|i| (from..from + 20.0).contains(&times[**i])).count();
         assert_eq!(within(0.0), 200);
         assert!(within(20.0).abs_diff(200) <= 1, "{}", within(20.0));
         assert_eq!(within(40.0), 150);

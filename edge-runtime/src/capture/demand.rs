@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn all_some_and_none() {
-        let taken = |mut demand: Demand| (0..300).filter(|i| demand.takes(f64::from(*i) / 30.0)).count();
+        let taken =
+            |mut demand: Demand| (0..300).filter(|i| demand.takes(f64::from(*i) / 30.0)).count();
         let counts = [f64::INFINITY, 10.0, 5.0, 0.0].map(|rate| taken(Demand::of(rate)));
         assert_eq!(counts, [300, 100, 50, 0]);
         assert!(Demand::of(0.0).is_nothing() && !Demand::all().is_nothing());

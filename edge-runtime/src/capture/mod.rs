@@ -193,10 +193,7 @@ pub fn open_until(
 ///
 /// # Errors
 /// If a recording cannot be read, or this program reads no such sources.
-pub fn later(
-    config: &SourceConfig,
-    clock: &Arc<dyn Clock>,
-) -> Result<Box<dyn FrameSource>, Error> {
+pub fn later(config: &SourceConfig, clock: &Arc<dyn Clock>) -> Result<Box<dyn FrameSource>, Error> {
     Ok(match config {
         SourceConfig::File(file) | SourceConfig::Images(file) => {
             Box::new(Recorded::open(file, Arc::clone(clock))?)

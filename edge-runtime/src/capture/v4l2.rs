@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, Timespec};
 use v4l::buffer::{Flags, Type};
 use v4l::capability::Flags as Capability;
-use v4l::io::traits::CaptureStream as _;
 use v4l::format::{Colorspace, FieldOrder, Quantization};
+use v4l::io::traits::CaptureStream as _;
 use v4l::video::Capture as _;
 use v4l::video::capture::Parameters;
 use v4l::{Device, Format, FourCC, Fraction};
@@ -412,7 +412,10 @@ mod tests {
             asked.set(asked.get() + 1);
             asked.get() > 3
         };
-        assert!(matches!(source.next(&mut Frame::default(), &mut Demand::all(), &stop), Ok(Next::End)));
+        assert!(matches!(
+            source.next(&mut Frame::default(), &mut Demand::all(), &stop),
+            Ok(Next::End)
+        ));
     }
 
     #[test]

@@ -277,11 +277,10 @@ fn opened(
 ) -> Result<Vec<Box<dyn FrameSource>>, Error> {
     let stop = || hub.is_stopped();
     let attempts: Vec<_> = std::thread::scope(|scope| {
-        let open = |camera| {
-            let CameraConfig { source, .. } = camera;
-            scope.spawn(move || capture::open_until(source, clock, &stop))
-        };
-        let threads: Vec<_> = config.cameras.iter().map(open).collect();
+        let mut threads = Vec::new();
+        for camera in &config.cameras {
+            threads.push(scope.spawn(|| capture::open_until(&camera.source, clock, &stop)));
+        }
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
     });
     let (mut sources, mut away, mut there) = (Vec::new(), None, false);

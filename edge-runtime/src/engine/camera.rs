@@ -145,9 +145,7 @@ impl<S: Scorer> Camera<S> {
     /// Seconds after which an incident is announced at the latest: scores come late, and must hold.
     pub fn delay(&self, scorer: &S) -> f64 {
         let rate = inference::sampled_rate(scorer.rate(), self.rate);
-        scorer.lag() as f64 / rate.max(1.0)
-            + self.detection.rules().min_duration
-            + 1.0
+        scorer.lag() as f64 / rate.max(1.0) + self.detection.rules().min_duration + 1.0
     }
 
     /// What is the matter with the picture.

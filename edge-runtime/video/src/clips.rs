@@ -9,8 +9,8 @@ use crate::images::{entries, extension, is_image, name};
 /// Extensions of video files, in lower case: what editors, phones and browsers write, then what
 /// recorders do.
 const VIDEO_EXTENSIONS: [&str; 26] = [
-    "mp4", "avi", "mkv", "mov", "m4v", "webm", "ts", "m2ts", "mts", "m2t", "flv", "h264", "264", "avc",
-    "h265", "265", "hevc", "dav", "mpg", "mpeg", "ps", "vob", "3gp", "wmv", "asf", "mjpeg",
+    "mp4", "avi", "mkv", "mov", "m4v", "webm", "ts", "m2ts", "mts", "m2t", "flv", "h264", "264",
+    "avc", "h265", "265", "hevc", "dav", "mpg", "mpeg", "ps", "vob", "3gp", "wmv", "asf", "mjpeg",
 ];
 /// Folders within folders are looked into so deep: recorders have one for each day, hour and camera.
 const DEEPEST: usize = 8;

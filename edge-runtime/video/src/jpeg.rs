@@ -141,7 +141,9 @@ mod tests {
     #[test]
     fn no_jpeg_at_all() {
         let mut frame = Frame::default();
-        for bytes in [&b"no picture"[..], &[], &[0xff, 0xd8], &[0xff; 64], &[0xff, 0xd8, 0xff, 0xd9]] {
+        for bytes in
+            [&b"no picture"[..], &[], &[0xff, 0xd8], &[0xff; 64], &[0xff, 0xd8, 0xff, 0xd9]]
+        {
             let error = decode_jpeg(bytes, &mut frame).unwrap_err();
             assert!(error.starts_with("damaged JPEG: ") && !error.contains('\n'), "{error}");
         }

@@ -321,7 +321,8 @@ fn field(name: &str) -> Option<PathBuf> {
 
 /// Times of all frames of a clip.
 fn times(path: &Path) -> Vec<f64> {
-    let (mut reader, mut frame, mut times) = (Reader::open(path).unwrap(), Frame::default(), vec![]);
+    let (mut reader, mut frame, mut times) =
+        (Reader::open(path).unwrap(), Frame::default(), vec![]);
     while reader.read(&mut frame).unwrap() {
         times.push(reader.time());
     }
@@ -368,12 +369,12 @@ fn what_recorders_write_is_read_and_found_in_folders_by_the_hour() {
         assert!(error.is_none() && frames.len() == 5, "{}: {error:?}", clip.name);
     }
     if let Some(normal) = field("recorder-formats/normal") {
-        let clips = list_clips(&normal).unwrap();
-        let names: Vec<&str> = clips.iter().map(|clip| clip.name.as_str()).collect();
-        assert_eq!(names.len(), 5, "{names:?}");
-        for clip in clips {
-            let (frames, error) = read_all(&clip.path);
-            assert!(error.is_none() && !frames.is_empty(), "{}: {error:?}", clip.name);
+        // Two files would be one clip, which is an error that names both.
+        let error = list_clips(&normal).unwrap_err().to_string();
+        assert!(error.contains("b.MTS and ") && error.contains("b.ts: both would be"), "{error}");
+        for name in ["2026-11-28/00.mp4", "a.mp4", "b.MTS", "b.ts", "c.flv"] {
+            let (frames, error) = read_all(&normal.join(name));
+            assert!(error.is_none() && !frames.is_empty(), "{name}: {error:?}");
         }
     }
 }
@@ -397,14 +398,6 @@ fn names_that_are_no_text_are_read_and_stay_apart() {
 }
 
 #[test]
-fn a_recording_that_was_cut_in_an_open_group_begins_with_the_first_whole_picture() {
-    let Some(cut) = field("open-gop-cut/cut.mp4") else { return };
-    let (frames, error) = read_all(&cut);
-    assert!(error.is_none(), "{error:?}");
-    assert!(frames.len() > 20, "{}", frames.len());
-}
-
-#[test]
 fn a_stream_that_is_joined_in_the_middle_begins_with_a_key_frame() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, path) = (dir.path().join("a.ts"), dir.path().join("b.ts"));
@@ -412,10 +405,10 @@ fn a_stream_that_is_joined_in_the_middle_begins_with_a_key_frame() {
     write(&whole, 300);
     let bytes = std::fs::read(&whole).unwrap();
     let packets = bytes.len() / 188;
-    std::fs::write(&path, &bytes[packets / 4 * 188..]).unwrap();
+    std::fs::write(&path, &bytes[packets * 3 / 4 * 188..]).unwrap();
     let (frames, error) = read_all(&path);
     assert!(error.is_none(), "{error:?}");
-    assert!((1..=60).contains(&frames.len()), "{} frames", frames.len());
+    assert_eq!(frames.len(), 50);
     // The end of the recording, whole: the last picture is the last one written.
     assert!(difference(&frames[frames.len() - 1], &picture(299)) < 3.0);
     // Two recordings one behind the other go on in time.
@@ -430,10 +423,10 @@ fn a_stream_that_is_joined_in_the_middle_begins_with_a_key_frame() {
 fn a_video_that_is_to_be_shown_turned_is_read_so() {
     let Some(turned) = field("rotated-mp4/rot90.mp4") else { return };
     let reader = Reader::open(&turned).unwrap();
-    assert_eq!((reader.info().width, reader.info().height), (240, 320));
+    assert_eq!((reader.info().width, reader.info().height), (120, 160));
     let (frames, error) = read_all(&turned);
     assert!(error.is_none() && !frames.is_empty(), "{error:?}");
-    assert_eq!((frames[0].width(), frames[0].height()), (240, 320));
+    assert_eq!((frames[0].width(), frames[0].height()), (120, 160));
 }
 
 #[test]
@@ -443,7 +436,8 @@ fn a_picture_that_is_to_be_shown_turned_is_read_so() {
     // Bright on the left; EXIF says that the left is the top.
     let luma: Vec<u8> = (0..64 * 32).map(|i| if i % 64 < 32 { 220 } else { 20 }).collect();
     let jpeg = video::encode_jpeg(&Frame::from_luma(64, 32, &luma).unwrap(), 95).unwrap();
-    let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+    let mut exif =
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
     let length = (exif.len() as u16 + 2).to_be_bytes();
     let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1, length[0], length[1]];
     bytes.append(&mut exif);

@@ -168,8 +168,7 @@ fn damaged_frames_are_counted_with_those_behind_them() {
 #[test]
 fn nobody_who_wants_no_frames_is_told_that_none_is_shown() {
     let mut tie = Tie::new(TIMEOUT, 0.0);
-    let unit =
-        |now: f64, wanted| Unit { stamp: now, key: true, whole: true, waited: true, wanted };
+    let unit = |now: f64, wanted| Unit { stamp: now, key: true, whole: true, waited: true, wanted };
     for i in 0..1000 {
         let now = f64::from(i) / 10.0;
         assert_eq!(tie.unit(&unit(now, false), now), Step::Skip);

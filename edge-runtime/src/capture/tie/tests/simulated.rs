@@ -445,14 +445,14 @@ fn broken(make: &dyn Fn(f64) -> Box<dyn Machine>) -> Vec<&'static str> {
 
 #[test]
 fn each_property_is_broken_by_a_break_of_its_own() {
-    let old = broken(&|now| {
-        Box::new(OnlyLowered { tie: None, seen: now, waiting: true })
-    });
+    let old = broken(&|now| Box::new(OnlyLowered { tie: None, seen: now, waiting: true }));
     assert!(old.contains(&"never blind") && old.contains(&"sound again"), "{old:?}");
 
     // Frames are dated by what the camera says alone.
     let dated = broken(&changed(|step, unit, now| match step {
-        Step::Deliver { flush, .. } => Step::Deliver { taken: now - 100.0 + unit.stamp % 1.0, flush },
+        Step::Deliver { flush, .. } => {
+            Step::Deliver { taken: now - 100.0 + unit.stamp % 1.0, flush }
+        }
         step => step,
     }));
     assert!(dated.contains(&"times are of now"), "{dated:?}");
