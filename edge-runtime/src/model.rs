@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use inference::exactness::saturating_graphs;
+use inference::processor::{IntegerKernels, adds_exactly};
 use inference::{Backend, BackendKind, BackendOptions, Engine, Engines, Provider};
 use model_bundle::{Bundle, Contents, Manifest, OnDisk, PublicKey, Trust};
 
@@ -123,6 +125,11 @@ pub struct Model {
     pub provider: &'static str,
     /// Precision of the graphs in use: `int8` if any is, else `fp32`.
     pub precision: String,
+    /// The processor's instructions for sums of 8-bit products, such as `avx512-vnni`, `avx2`, `dotprod`.
+    pub kernels: &'static str,
+    /// Whether the INT8 graphs in use give the integers here that they give everywhere: false where layers
+    /// [saturate](inference::exactness).
+    pub exact: bool,
     /// Whether the bundle was signed by a key that the user trusts.
     pub origin_checked: bool,
 }
@@ -221,6 +228,7 @@ impl Model {
                     let int8 = !fp32
                         && !choice.provider.is_gpu()
                         && graphs.any(|g| g.backend == name && g.precision == "int8");
+                    let exact = !int8 || exact_here(bundle, backend.as_ref());
                     vitals::give_back_memory();
                     return Ok(Self {
                         engine,
@@ -228,6 +236,8 @@ impl Model {
                         backend_name: name,
                         provider: choice.provider.name(),
                         precision: if int8 { "int8" } else { "fp32" }.into(),
+                        kernels: IntegerKernels::here().name(),
+                        exact,
                         origin_checked: !config.public_keys.is_empty(),
                         bundle: about,
                     });
@@ -262,6 +272,41 @@ impl Model {
         check_device(self.bundle.manifest(), path, device_class)
     }
 }
+
+/// Whether the bundle's INT8 graphs are exact on this processor; the log says which layers are not, and
+/// what to do. What the library does is tried: a later one may have other kernels.
+fn exact_here(bundle: &dyn Contents, backend: &dyn Backend) -> bool {
+    let here = IntegerKernels::here();
+    match adds_exactly(backend) {
+        Ok(true) => return true,
+        Ok(false) => {}
+        Err(e) => log::warn!("whether integer sums are exact on this processor: {e}"),
+    }
+    match saturating_graphs(bundle) {
+        Ok(graphs) if graphs.is_empty() => true,
+        Ok(graphs) => {
+            for (graph, layers) in &graphs {
+                log::warn!(
+                    "graph `{graph}`: sums of {} layers saturate on this processor ({here}), the largest                      in {}: scores are not those of the host; {REMEDY}",
+                    layers.len(),
+                    layers
+                        .iter()
+                        .max_by_key(|l| l.largest)
+                        .map_or_else(String::new, |l| l.to_string()),
+                );
+            }
+            false
+        }
+        Err(e) => {
+            log::warn!("whether the INT8 graphs are exact on this processor ({here}): {e}");
+            false
+        }
+    }
+}
+
+/// What to do about a bundle whose sums saturate.
+pub const REMEDY: &str = "train or quantize again with this version and pack: its INT8 graphs are exact on \
+                          every processor";
 
 /// Lets go of a bundle's bytes: its graphs are read again one by one, and most are never needed. Kept in
 /// memory where there is no such file.

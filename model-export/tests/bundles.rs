@@ -130,6 +130,7 @@ impl Site {
     fn input(&self) -> PackInput {
         let checkpoint = Checkpoint::read(&self.path("checkpoint")).unwrap();
         PackInput {
+            allow_saturation: false,
             name: "gate".into(),
             version: "1.2.3".into(),
             security_epoch: 4,

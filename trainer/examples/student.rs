@@ -87,6 +87,7 @@ fn main() -> Result<()> {
             onnx: onnx.to_vec(),
         };
         let input = PackInput {
+            allow_saturation: false,
             name: format!("student-{precision}"),
             version: "1.0.0".into(),
             security_epoch: 0,

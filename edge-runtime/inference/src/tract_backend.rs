@@ -31,27 +31,8 @@ impl Backend for TractBackend {
             |e: TractError| Error::Load { graph: name.into(), backend: "tract", reason: chain(&e) };
         let framework = tract_onnx::onnx();
         let proto = framework.proto_model_for_read(&mut &*onnx).map_err(failed)?;
-        let graph = proto.graph.clone().unwrap_or_default();
-        let constant =
-            |v: &&pb::ValueInfoProto| !graph.initializer.iter().any(|i| i.name == v.name);
-        let info = |what: &str, value: &pb::ValueInfoProto| {
-            static_shape(value)
-                .map(|shape| TensorInfo { name: value.name.clone(), shape })
-                .ok_or_else(|| Error::Shape {
-                    graph: name.into(),
-                    tensor: format!("{what} `{}`", value.name),
-                    found: "of another type or shape".into(),
-                    expected: "a float tensor with a static shape".into(),
-                })
-        };
-        let inputs: Vec<TensorInfo> = graph
-            .input
-            .iter()
-            .filter(constant)
-            .map(|v| info("input", v))
-            .collect::<Result<_, _>>()?;
-        let outputs: Vec<TensorInfo> =
-            graph.output.iter().map(|v| info("output", v)).collect::<Result<_, _>>()?;
+        let (inputs, outputs) =
+            static_ports(name, proto.graph.as_ref().unwrap_or(&pb::GraphProto::default()))?;
         let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
         for (i, input) in inputs.iter().enumerate() {
             model.set_input_fact(i, f32::fact(&input.shape).into()).map_err(failed)?;
@@ -59,6 +40,31 @@ impl Backend for TractBackend {
         let plan = model.into_optimized().and_then(|m| m.into_runnable()).map_err(failed)?;
         Ok(Box::new(TractGraph { name: name.into(), plan, inputs, outputs }))
     }
+}
+
+/// Inputs and outputs of a graph, initializers left out.
+///
+/// # Errors
+/// [`Error::Shape`] for one that is no float tensor with a static shape; `name` is the graph's.
+pub fn static_ports(
+    name: &str,
+    graph: &pb::GraphProto,
+) -> Result<(Vec<TensorInfo>, Vec<TensorInfo>), Error> {
+    let constant = |v: &&pb::ValueInfoProto| !graph.initializer.iter().any(|i| i.name == v.name);
+    let info = |what: &str, value: &pb::ValueInfoProto| {
+        static_shape(value).map(|shape| TensorInfo { name: value.name.clone(), shape }).ok_or_else(
+            || Error::Shape {
+                graph: name.into(),
+                tensor: format!("{what} `{}`", value.name),
+                found: "of another type or shape".into(),
+                expected: "a float tensor with a static shape".into(),
+            },
+        )
+    };
+    let inputs = graph.input.iter().filter(constant).map(|v| info("input", v));
+    let inputs = inputs.collect::<Result<_, _>>()?;
+    let outputs = graph.output.iter().map(|v| info("output", v)).collect::<Result<_, _>>()?;
+    Ok((inputs, outputs))
 }
 
 /// An error and its causes, the innermost of which usually names the operator.

@@ -269,7 +269,17 @@ fn bundle(config: &Config, profile: Option<&Profile>, findings: &mut Findings) {
         }
         // Loading also computes the bundle's golden vectors.
         let loaded = Model::load(&config.model);
-        findings.add("backend", loaded.map(|m| format!("{}, golden vectors agree", m.backend)));
+        let inexact = loaded.as_ref().is_ok_and(|m| !m.exact);
+        findings.add(
+            "backend",
+            loaded.map(|m| format!("{}, {} kernels, golden vectors agree", m.backend, m.kernels)),
+        );
+        if inexact {
+            findings.warn(
+                "integer sums",
+                format!("saturate on this processor, so that scores differ; {}", model::REMEDY),
+            );
+        }
     }
 }
 

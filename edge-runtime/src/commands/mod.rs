@@ -41,6 +41,8 @@ pub fn model_status(model: &Model) -> ModelStatus {
         backend: model.backend_name.into(),
         provider: model.provider.into(),
         precision: model.precision.clone(),
+        kernels: model.kernels.into(),
+        exact: model.exact,
         origin_checked: model.origin_checked,
     }
 }

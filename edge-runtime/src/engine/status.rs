@@ -53,6 +53,10 @@ pub struct ModelStatus {
     pub provider: String,
     /// `int8` or `fp32`.
     pub precision: String,
+    /// The processor's instructions for sums of 8-bit products.
+    pub kernels: String,
+    /// Whether the INT8 graphs give the integers here that they give everywhere.
+    pub exact: bool,
     /// Whether the bundle is signed by a key that the configuration names.
     pub origin_checked: bool,
 }

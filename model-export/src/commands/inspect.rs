@@ -1,9 +1,12 @@
 //! `model-export inspect`: what a bundle says of itself.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use inference::exactness::saturating_graphs;
 use model_bundle::Bundle;
+use model_bundle::manifest::GraphEntry;
 use serde_json::json;
 
 use super::{TrustArgs, open, print};
@@ -17,7 +20,8 @@ pub struct Args {
     file: PathBuf,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Print JSON: file, size, sha256, signer, public_key and the whole manifest.
+    /// Print JSON: file, size, sha256, signer, public_key, the whole manifest, and saturating: by graph, the
+    /// layers whose sums saturate on x86 without VNNI.
     #[arg(long)]
     json: bool,
 }
@@ -26,6 +30,11 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let bundle = open(&args.file, &args.trust.trust()?)?;
     if args.json {
+        // By graph, the layers whose sums saturate on x86 without VNNI.
+        let saturating: BTreeMap<String, Vec<String>> = saturating_graphs(&bundle)?
+            .into_iter()
+            .map(|(graph, layers)| (graph, layers.into_iter().map(|l| l.layer).collect()))
+            .collect();
         let report = json!({
             "file": args.file,
             "size": bundle.as_bytes().len(),
@@ -33,10 +42,33 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "signer": bundle.signer().id(),
             "public_key": bundle.signer().to_string(),
             "manifest": bundle.manifest(),
+            "saturating": saturating,
         });
         return print(&format!("{}\n", serde_json::to_string_pretty(&report)?));
     }
-    print(&summary(&bundle)?)
+    print(&(summary(&bundle)? + &exact_on(&bundle)?))
+}
+
+/// A line for each INT8 graph for ONNX Runtime: on which processors its integers are exact.
+fn exact_on(bundle: &Bundle) -> anyhow::Result<String> {
+    let graphs = &bundle.manifest().graphs;
+    let integer = graphs.iter().filter(|g| g.precision == "int8" && g.backend == "ort");
+    let saturating = saturating_graphs(bundle)?;
+    let line = |graph: &GraphEntry| {
+        let found = saturating.iter().find(|(name, _)| *name == graph.name);
+        let said = match found {
+            None => "exact on every processor".to_owned(),
+            Some((_, layers)) => {
+                let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
+                format!(
+                    "exact with VNNI and on ARM; saturates on other x86 in {}",
+                    layers.join(", ")
+                )
+            }
+        };
+        format!("{:<16}{}: {said}\n", "integers", graph.name)
+    };
+    Ok(integer.map(line).collect())
 }
 
 fn summary(bundle: &Bundle) -> Result<String, std::fmt::Error> {

@@ -12,8 +12,8 @@ use super::{Usage, print, write_file};
 
 /// Pack a checkpoint's graphs and detectors into a signed bundle
 ///
-/// Every graph is run on the backend that it is for, to record what it computes here; the bundle
-/// is then loaded the way a camera loads it. The same checkpoint and key give the same file.
+/// Every graph is run to record what it computes, quantized ones with exact integers; the bundle is then
+/// loaded the way a camera loads it. The same checkpoint and key give the same file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  model-export pack checkpoints/gate-3 --key site.key --out \
                         gate-3.pavad --name gate-3 --version 1.0.0")]
@@ -38,6 +38,9 @@ pub struct Args {
     /// Device class that the bundle is for; may be repeated.
     #[arg(long, default_value = "any", value_name = "CLASS")]
     device_class: Vec<String>,
+    /// Pack INT8 graphs although their sums saturate on x86 without VNNI.
+    #[arg(long)]
+    allow_saturation: bool,
     /// ONNX Runtime's shared library; without it, the usual places are searched.
     #[arg(long, value_name = "FILE")]
     ort_library: Option<PathBuf>,
@@ -60,6 +63,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         golden: checkpoint.golden,
         provenance: checkpoint.provenance,
         tolerances: Tolerances::default(),
+        allow_saturation: args.allow_saturation,
     };
     let options =
         BackendOptions { ort_library: args.ort_library.clone(), threads: 0, ..Default::default() };

@@ -11,7 +11,9 @@ use model_export::onnx;
 use model_export::pack::checkpoint::read_detectors;
 use model_export::quantize::page::page;
 use model_export::quantize::timing::{Timing, time};
-use model_export::quantize::{Equalize, Flavour, Method, Options, Report, Search, quantize};
+use model_export::quantize::{
+    Equalize, Flavour, Method, Options, Report, Search, WeightRange, quantize,
+};
 use serde::Serialize;
 
 use super::backbone::Backbone;
@@ -80,8 +82,12 @@ pub struct Args {
     /// Leave a node in float; `*` stands for any characters. May be repeated.
     #[arg(long, value_name = "NAME")]
     keep_float: Vec<String>,
-    /// Give up a bit of the weights against saturation on x86 without VNNI.
-    #[arg(long)]
+    /// How far the weights may go: `pairs` and `seven-bits` are exact on every processor, `full` saturates
+    /// on x86 without VNNI.
+    #[arg(long, value_enum, default_value = "pairs")]
+    weights: WeightsArg,
+    /// The same as --weights seven-bits.
+    #[arg(long, conflicts_with = "weights")]
     reduce_range: bool,
     /// Write the report of ranges, layers, errors, size and latency: a page for FILE.html, else JSON.
     #[arg(long, value_name = "FILE")]
@@ -99,6 +105,13 @@ pub struct Args {
 enum FlavourArg {
     U8S8,
     S8S8,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum WeightsArg {
+    Pairs,
+    SevenBits,
+    Full,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -209,7 +222,12 @@ fn options(args: &Args) -> Options {
             MethodArg::Auto => Method::Auto,
         },
         keep_float: args.keep_float.clone(),
-        reduce_range: args.reduce_range,
+        weights: match args.weights {
+            _ if args.reduce_range => WeightRange::SevenBits,
+            WeightsArg::Pairs => WeightRange::Pairs,
+            WeightsArg::SevenBits => WeightRange::SevenBits,
+            WeightsArg::Full => WeightRange::Full,
+        },
         equalize: match args.equalize {
             EqualizeArg::Off => Equalize::Off,
             EqualizeArg::Depthwise => Equalize::Depthwise,

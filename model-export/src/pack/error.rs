@@ -32,6 +32,18 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// Sums of a quantized graph saturate on some processors.
+    #[error(
+        "graph {graph}: on x86 without VNNI the sums of {layers} saturate, so that cameras of that kind \
+         would score differently; quantize it again (--weights pairs, the default), or give \
+         --allow-saturation"
+    )]
+    Saturates {
+        /// Name of the graph.
+        graph: String,
+        /// The layers.
+        layers: String,
+    },
     /// The packed bundle does not load the way a camera loads it.
     #[error("packed bundle does not load on {backend}: {source}")]
     SelfTest {

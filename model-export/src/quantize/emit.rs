@@ -9,15 +9,11 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorPr
 use super::bias::{ChannelMeans, correction};
 use super::calibrate::Ranges;
 use super::graph::{Index, label};
-use super::params::{ActivationParams, Flavour, QuantizedWeights, quantize_bias, quantize_weights};
+use super::params::{ActivationParams, Flavour, quantize_bias};
 use super::plan::{Layer, Plan};
 use super::report::LayerReport;
+use super::weights::{QuantizedWeights, quantize_weights};
 use super::{Error, Options, raw_tensor};
-
-/// Largest weight magnitude, and the one that keeps the sum of two products of 8-bit values in 16
-/// bits, as AVX2 without VNNI computes it.
-const FULL_LIMIT: i8 = 127;
-const REDUCED_LIMIT: i8 = 64;
 
 /// Name of the float tensor that stands for a quantized one in the emitted graph.
 pub(super) fn dequantized(tensor: &str) -> String {
@@ -65,6 +61,12 @@ pub(super) fn emit(
                 means: ranges.inputs.get(&layer.input).filter(|_| options.correct_bias),
             };
             reports.push(writer.layer(index, layer, &input, &mut node, options)?);
+        }
+        if flavour == Flavour::U8S8 && node.op_type == "Add" && plan.quantized.contains(&i) {
+            // ONNX Runtime makes one kernel of a quantized `Add`, which rounds sums that are near the
+            // edge between two levels otherwise on ARM than on x86. A `Sum` it adds in `f32`, alike
+            // everywhere.
+            "Sum".clone_into(&mut node.op_type);
         }
         let outputs = node.output.clone();
         writer.nodes.push(node);
@@ -199,15 +201,10 @@ impl Writer {
         let mut bias = layer.bias.as_deref().map(float).transpose()?;
         // TensorRT reads the bias as float; ONNX Runtime's fused kernels want 32-bit integers.
         let integer_bias = bias.as_deref().filter(|_| self.flavour == Flavour::U8S8);
-        let limit = if options.reduce_range { REDUCED_LIMIT } else { FULL_LIMIT };
-        let quantized = quantize_weights(
-            &weights,
-            layer.layout,
-            limit,
-            integer_bias.map(|b| (b, input.params.scale)),
-        );
+        let bias_and_step = integer_bias.map(|b| (b, input.params.scale));
+        let quantized = quantize_weights(&weights, &layer.order, options.weights, bias_and_step);
         let dims = index.constant(&layer.weight).map(|t| t.dims.clone()).unwrap_or_default();
-        let channels = layer.layout.channels as i64;
+        let channels = layer.order.channels() as i64;
         let key = (
             layer.weight.clone(),
             quantized.scales.iter().map(|s| s.to_bits()).collect(),
@@ -221,7 +218,7 @@ impl Writer {
                     &layer.weight,
                     raw_tensor("", &dims, DataType::Int8, values),
                     &quantized.scales,
-                    raw_tensor("", &[channels], DataType::Int8, vec![0; layer.layout.channels]),
+                    raw_tensor("", &[channels], DataType::Int8, vec![0; layer.order.channels()]),
                     layer.weight_axis,
                 );
                 self.weights.insert(key, name.clone());
@@ -230,7 +227,7 @@ impl Writer {
         };
         let sizes: Vec<usize> = dims.iter().map(|d| *d as usize).collect();
         let shift = input.means.and_then(|means| {
-            correction(index.node(layer.node), &sizes, layer.layout, &weights, &quantized, means)
+            correction(index.node(layer.node), &sizes, &layer.order, &weights, &quantized, means)
         });
         for (b, s) in bias.iter_mut().flatten().zip(shift.iter().flatten()) {
             *b = (f64::from(*b) + s) as f32;

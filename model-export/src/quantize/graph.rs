@@ -239,13 +239,19 @@ pub(super) fn with_outputs(model: &ModelProto, extra: &[String]) -> ModelProto {
         })
         .collect();
     graph.output.extend(added);
-    if let Some(shapes) = output_shapes(&model) {
+    infer_output_shapes(&mut model, first);
+    model
+}
+
+/// Writes the shapes of the graph's outputs from the `first` one on, by inference; where that fails they
+/// are left as they are.
+pub(super) fn infer_output_shapes(model: &mut ModelProto, first: usize) {
+    if let Some(shapes) = output_shapes(model) {
         let outputs = model.graph.iter_mut().flat_map(|g| &mut g.output);
         for (output, shape) in outputs.zip(shapes).skip(first) {
             *output = float_value(&output.name, Some(&shape));
         }
     }
-    model
 }
 
 /// Shapes of the graph's outputs by inference, if all of them can be told.
@@ -260,7 +266,8 @@ fn output_shapes(model: &ModelProto) -> Option<Vec<Vec<i64>>> {
         .collect()
 }
 
-fn float_value(name: &str, shape: Option<&[i64]>) -> ValueInfoProto {
+/// A float tensor as an input or output of a graph.
+pub(super) fn float_value(name: &str, shape: Option<&[i64]>) -> ValueInfoProto {
     let dimension = |d: &i64| Dimension {
         denotation: String::new(),
         value: Some(dimension::Value::DimValue(*d)),

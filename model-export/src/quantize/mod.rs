@@ -4,7 +4,7 @@
 //! will be quantized gets a range from a histogram of its values. The quantized graph is the float
 //! one with `QuantizeLinear`/`DequantizeLinear` pairs on those activations and 8-bit weights behind a
 //! `DequantizeLinear`, per output channel; engines fuse the pairs into integer kernels. Its inputs and
-//! outputs stay float.
+//! outputs stay float. [`arbiter`] says what such a graph computes, to the last bit.
 //!
 //! Before calibration, channels may be brought to one range ([`equalize`]); after it, layers may be
 //! measured one by one and the most sensitive left in float ([`Search`]).
@@ -12,9 +12,9 @@
 //! One calibration serves both [`Flavour`]s: [`calibrate`] gives [`Ranges`], [`emit`] writes a graph
 //! from them, [`quantize`] and [`quantize_flavours`] do both and measure the result.
 //!
-//! On x86 with AVX2 but without VNNI, ONNX Runtime's U8S8 kernels add two products in saturating 16
-//! bits; [`Options::reduce_range`] trades one bit of the weights against that.
+//! Weights are held down so that every processor computes the same integers ([`weights`]).
 
+pub mod arbiter;
 pub mod bias;
 mod calibrate;
 mod emit;
@@ -31,6 +31,7 @@ mod sensitivity;
 mod stem;
 pub mod tensorrt_rules;
 pub mod timing;
+pub mod weights;
 mod work;
 
 use inference::Backend;
@@ -45,6 +46,7 @@ pub use params::Flavour;
 pub use range::Method;
 pub use report::{LayerReport, OutputReport, Report, TensorReport};
 pub use sensitivity::{FloatTrial, LayerSensitivity, Search, Sensitivity};
+pub use weights::WeightRange;
 pub use work::MethodTrial;
 
 use graph::Index;
@@ -63,9 +65,8 @@ pub struct Options {
     /// Nodes left in float: names, with `*` for any run of characters. Default none; a node that
     /// makes a graph output writes float in any case.
     pub keep_float: Vec<String>,
-    /// Weights in [-64, 64] instead of [-127, 127], against saturation on x86 with AVX2 but without
-    /// VNNI. Default false.
-    pub reduce_range: bool,
+    /// How far the weights may go. Default [`WeightRange::Pairs`].
+    pub weights: WeightRange,
     /// Whether the biases take back the mean error of the rounded weights ([`bias`]). Default true.
     pub correct_bias: bool,
     /// Whether a strided convolution of few channels at the input is rewritten for the integer kernel
@@ -98,7 +99,7 @@ impl Default for Options {
             method: Method::Best,
             percentile: 99.99,
             keep_float: Vec::new(),
-            reduce_range: false,
+            weights: WeightRange::Pairs,
             correct_bias: true,
             fold_stem: true,
             equalize: Equalize::Off,

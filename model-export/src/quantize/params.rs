@@ -67,83 +67,9 @@ impl ActivationParams {
 }
 
 /// A usable scale: 1 where the range is empty or too small for `f32`.
-fn positive(scale: f64) -> f32 {
+pub(super) fn positive(scale: f64) -> f32 {
     let scale = scale as f32;
     if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
-}
-
-/// A weight tensor with one scale for each output channel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QuantizedWeights {
-    /// Quantized values in the order of the original.
-    pub values: Vec<i8>,
-    /// Scale of each output channel.
-    pub scales: Vec<f32>,
-    /// 10 log10 of signal over quantization noise.
-    pub sqnr_db: f64,
-}
-
-/// Layout of a weight tensor around its output-channel axis: element `(o, c, i)` lies at
-/// `(o * channels + c) * inner + i`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChannelLayout {
-    /// Number of output channels.
-    pub channels: usize,
-    /// Elements between neighbouring channels.
-    pub inner: usize,
-}
-
-impl ChannelLayout {
-    /// The channel of element `index`.
-    fn channel(self, index: usize) -> usize {
-        index / self.inner % self.channels
-    }
-}
-
-/// Quantizes weights symmetrically per output channel to `[-limit, limit]`.
-///
-/// With a bias, a channel's scale is raised where needed so that the bias, stored in steps of
-/// `input_scale * scale`, stays within ±2^30 and the 32-bit accumulator cannot overflow by it.
-pub fn quantize_weights(
-    weights: &[f32],
-    layout: ChannelLayout,
-    limit: i8,
-    bias: Option<(&[f32], f32)>,
-) -> QuantizedWeights {
-    let mut largest = vec![0f32; layout.channels];
-    for (i, w) in weights.iter().enumerate() {
-        let slot = &mut largest[layout.channel(i)];
-        *slot = slot.max(w.abs());
-    }
-    let limit = f32::from(limit);
-    let overall = largest.iter().copied().fold(0.0, f32::max);
-    let mut scales: Vec<f32> = largest
-        .iter()
-        .map(|m| {
-            // A dead channel has only its bias; borrow a scale that resolves it well.
-            let m = if *m > 0.0 { *m } else { overall };
-            positive(f64::from(m) / f64::from(limit))
-        })
-        .collect();
-    if let Some((bias, input_scale)) = bias {
-        for (scale, b) in scales.iter_mut().zip(bias) {
-            let least = f64::from(b.abs()) / (f64::from(input_scale) * f64::from(1u32 << 30));
-            *scale = scale.max(least as f32);
-        }
-    }
-    let (mut signal, mut noise) = (0f64, 0f64);
-    let values = weights
-        .iter()
-        .enumerate()
-        .map(|(i, w)| {
-            let scale = scales[layout.channel(i)];
-            let q = (w / scale).round_ties_even().clamp(-limit, limit);
-            signal += f64::from(*w).powi(2);
-            noise += (f64::from(*w) - f64::from(q) * f64::from(scale)).powi(2);
-            q as i8
-        })
-        .collect();
-    QuantizedWeights { values, scales, sqnr_db: decibel(signal, noise) }
 }
 
 /// A bias in steps of `input_scale * weight_scale` of each channel.
@@ -214,34 +140,6 @@ mod tests {
             let p = ActivationParams::from_range(flavour, 0.0, 0.0);
             assert_eq!((p.scale, p.quantize(0.0)), (1.0, 0));
         }
-    }
-
-    #[test]
-    fn weights_per_channel_by_hand() {
-        // Axis 0: channel maxima 1.27 and 12.7, scales 0.01 and 0.1.
-        let layout = ChannelLayout { channels: 2, inner: 2 };
-        let q = quantize_weights(&[1.27, -0.64, 12.7, 0.25], layout, 127, None);
-        assert_eq!(q.values, [127, -64, 127, 2]); // 0.25 / 0.1 = 2.5, half to even
-        assert!((q.scales[0] - 0.01).abs() < 1e-9 && (q.scales[1] - 0.1).abs() < 1e-8);
-        // Axis 1: the same channels, columns of a matrix.
-        let layout = ChannelLayout { channels: 2, inner: 1 };
-        let q = quantize_weights(&[1.27, 12.7, -0.64, 0.25], layout, 127, None);
-        assert_eq!(q.values, [127, 127, -64, 2]);
-        // Reduced range.
-        let layout = ChannelLayout { channels: 1, inner: 2 };
-        let q = quantize_weights(&[-0.64, 0.32], layout, 64, None);
-        assert_eq!(q.values, [-64, 32]);
-        assert!(q.sqnr_db > 100.0);
-    }
-
-    #[test]
-    fn a_large_bias_raises_the_scale_of_a_tiny_channel() {
-        let layout = ChannelLayout { channels: 2, inner: 1 };
-        let q = quantize_weights(&[1e-9, 1.0], layout, 127, Some((&[100.0, 1.0], 0.01)));
-        let (bias, scales) = quantize_bias(&[100.0, 1.0], 0.01, &q.scales);
-        assert!(bias[0].abs() <= (1 << 30) + (1 << 8));
-        assert!((f64::from(bias[0]) * f64::from(scales[0]) - 100.0).abs() < 1e-3);
-        assert_eq!(q.values, [0, 127]);
     }
 
     #[test]

@@ -11,8 +11,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use inference::exactness::RowOrder;
+
 use super::graph::{Index, float_attribute, int_attribute, label};
-use super::params::ChannelLayout;
 use super::{Error, Options};
 
 /// What will be quantized.
@@ -48,7 +49,8 @@ pub(super) struct Layer {
     pub output: String,
     pub weight: String,
     pub weight_axis: i64,
-    pub layout: ChannelLayout,
+    /// Which weights belong to which output channel.
+    pub order: RowOrder,
     pub bias: Option<String>,
 }
 
@@ -182,12 +184,12 @@ fn layer(index: &Index<'_>, i: usize) -> Result<Option<Layer>, Error> {
     let Some(shape) = dims(&weight).filter(|s| s.iter().all(|d| *d > 0)) else {
         return Ok(None);
     };
-    let inner = |axis: usize| shape[axis + 1..].iter().product::<usize>();
     let mut bias = None;
-    let axis = match (node.op_type.as_str(), shape.len()) {
+    let (axis, order) = match (node.op_type.as_str(), shape.len()) {
         ("Conv", 3..=5) => {
             bias = input(2);
-            0
+            let groups = int_attribute(node, "group").unwrap_or(1);
+            (0, RowOrder::conv(&shape, usize::try_from(groups).unwrap_or(1)))
         }
         ("Gemm", 2) => {
             let plain = int_attribute(node, "transA").unwrap_or(0) == 0
@@ -197,9 +199,10 @@ fn layer(index: &Index<'_>, i: usize) -> Result<Option<Layer>, Error> {
                 return Ok(None);
             }
             bias = input(2);
-            usize::from(int_attribute(node, "transB").unwrap_or(0) == 0)
+            let transposed = int_attribute(node, "transB").unwrap_or(0) != 0;
+            (usize::from(!transposed), RowOrder::gemm(&shape, transposed))
         }
-        ("MatMul", 2) => 1,
+        ("MatMul", 2) => (1, RowOrder::gemm(&shape, false)),
         _ => return Ok(None),
     };
     if index.floats(&weight)?.is_none() {
@@ -217,7 +220,7 @@ fn layer(index: &Index<'_>, i: usize) -> Result<Option<Layer>, Error> {
         output: folded_output(index, output),
         weight,
         weight_axis: axis as i64,
-        layout: ChannelLayout { channels, inner: inner(axis) },
+        order,
         bias,
     }))
 }

@@ -4,6 +4,7 @@ use inference::Backend;
 use serde::Serialize;
 use tract_onnx::pb::ModelProto;
 
+use super::arbiter::Arbiter;
 use super::calibrate::{Kept, Ranges};
 use super::emit::dequantized;
 use super::params::{Flavour, decibel};
@@ -128,12 +129,11 @@ pub(super) fn tensors(plan: &Plan, ranges: &Ranges, flavour: Flavour) -> Vec<Ten
         .collect()
 }
 
-/// Runs the quantized model on the kept samples and compares its outputs.
+/// Runs the quantized model on the kept samples and compares its outputs with the float ones.
 pub(super) fn outputs(
     model: &ModelProto,
     quantized: &ModelProto,
     kept: &[Kept],
-    backend: &dyn Backend,
 ) -> Result<Vec<OutputReport>, Error> {
     let names: Vec<&str> =
         model.graph.iter().flat_map(|g| g.output.iter().map(|o| o.name.as_str())).collect();
@@ -141,7 +141,7 @@ pub(super) fn outputs(
     if kept.is_empty() {
         return Ok(Vec::new());
     }
-    for mut pass in Pass::load(quantized, &[], usize::MAX, backend)? {
+    for mut pass in Pass::load(quantized, &[], usize::MAX, &Arbiter)? {
         for sample in kept {
             pass.run(&sample.inputs)?;
             for ((sum, name), expected) in sums.iter_mut().zip(&names).zip(&sample.outputs) {
@@ -152,7 +152,8 @@ pub(super) fn outputs(
     Ok(names.iter().zip(&sums).map(|(name, sum)| sum.report(name)).collect())
 }
 
-/// Fills the output error of each layer, from one sample through both models.
+/// Fills the output error of each layer, from one sample through both models: the float one on a backend,
+/// the quantized one as the arbiter computes it.
 pub(super) fn layer_errors(
     model: &ModelProto,
     quantized: &ModelProto,
@@ -167,7 +168,7 @@ pub(super) fn layer_errors(
     let stand_ins: Vec<String> = float.iter().map(|t| dequantized(t)).collect();
     // The same split in both models, because the tensors have the same sizes.
     let originals = Pass::load(model, &float, options.memory_limit / 2, backend)?;
-    let copies = Pass::load(quantized, &stand_ins, options.memory_limit / 2, backend)?;
+    let copies = Pass::load(quantized, &stand_ins, options.memory_limit / 2, &Arbiter)?;
     for (mut original, mut copy) in originals.into_iter().zip(copies) {
         original.run(&sample.inputs)?;
         copy.run(&sample.inputs)?;

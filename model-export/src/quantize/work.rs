@@ -65,7 +65,7 @@ impl Work<'_> {
         let ranges = self.ranges(plan, method);
         let (quantized, _) =
             emit::emit(self.model, self.index, plan, &ranges, flavour, self.options)?;
-        let outputs = report::outputs(self.model, &quantized, &self.gathered.kept, self.backend)?;
+        let outputs = report::outputs(self.model, &quantized, &self.gathered.kept)?;
         Ok(outputs.iter().map(|o| o.sqnr_db).fold(f64::INFINITY, f64::min))
     }
 
@@ -85,7 +85,7 @@ impl Work<'_> {
         let (model, mut layers) =
             emit::emit(self.model, self.index, plan, &ranges, flavour, self.options)?;
         let kept = &self.gathered.kept;
-        let outputs = report::outputs(self.model, &model, kept, self.backend)?;
+        let outputs = report::outputs(self.model, &model, kept)?;
         if let Some(sample) = kept.last().filter(|_| self.options.layer_errors) {
             report::layer_errors(
                 self.model,

@@ -1,4 +1,5 @@
-//! Small graphs with made-up weights.
+//! Small graphs with made-up weights, and samples for them.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -138,6 +139,73 @@ impl Net {
     }
 }
 
+/// 2-D: a 5×5 stem of stride 2, a dilated residual block, a head with a sigmoid.
+pub fn residual() -> ModelProto {
+    let mut net = Net::new(&[1, 3, 24, 32]);
+    net.conv("stem", "x", "s", (8, 3, &[5, 5]), &[2, 2], 2, 1, 1);
+    net.op("Relu", &["s"], "r");
+    net.conv("block", "r", "b", (8, 8, &[3, 3]), &[1, 1], 2, 2, 1);
+    net.op("Relu", &["b"], "br");
+    net.op("Add", &["r", "br"], "sum");
+    net.conv("block2", "sum", "b2", (8, 8, &[3, 3]), &[1, 1], 1, 1, 1);
+    net.op("Relu", &["b2"], "b2r");
+    net.op("Add", &["sum", "b2r"], "sum2");
+    net.conv("head", "sum2", "logits", (2, 8, &[1, 1]), &[1, 1], 0, 1, 1);
+    net.op("Sigmoid", &["logits"], "y");
+    net.finish(&[("y", &[1, 2, 12, 16])])
+}
+
+/// 2-D: depthwise with ReLU6, a linear bottleneck with a residual, a classifier.
+pub fn depthwise() -> ModelProto {
+    let mut net = Net::new(&[1, 6, 16, 16]);
+    net.conv("expand", "x", "e", (12, 6, &[1, 1]), &[1, 1], 0, 1, 1);
+    net.clip("e", "er", 0.0, 6.0);
+    net.conv("depth", "er", "d", (12, 1, &[3, 3]), &[1, 1], 1, 1, 12);
+    net.clip("d", "dr", 0.0, 6.0);
+    net.conv("project", "dr", "p", (6, 12, &[1, 1]), &[1, 1], 0, 1, 1);
+    net.op("Add", &["x", "p"], "sum");
+    net.conv("last", "sum", "l", (10, 6, &[1, 1]), &[1, 1], 0, 1, 1);
+    net.op("Relu", &["l"], "lr");
+    net.op("GlobalAveragePool", &["lr"], "g");
+    net.op("Flatten", &["g"], "f");
+    net.gemm("fc", "f", "y", 4, 10);
+    net.finish(&[("y", &[1, 4])])
+}
+
+/// 3-D: a strided stem, an Inception module with a pooling branch, features by pooling.
+pub fn inception() -> ModelProto {
+    let mut net = Net::new(&[1, 3, 8, 16, 16]);
+    net.conv("stem", "x", "s", (8, 3, &[3, 3, 3]), &[2, 2, 2], 1, 1, 1);
+    net.op("Relu", &["s"], "r");
+    net.conv("b0", "r", "b0c", (4, 8, &[1, 1, 1]), &[1, 1, 1], 0, 1, 1);
+    net.op("Relu", &["b0c"], "b0r");
+    net.conv("b1", "r", "b1c", (6, 8, &[3, 3, 3]), &[1, 1, 1], 1, 1, 1);
+    net.op("Relu", &["b1c"], "b1r");
+    net.max_pool("r", "p", &[3, 3, 3], 1);
+    net.conv("b2", "p", "b2c", (2, 8, &[1, 1, 1]), &[1, 1, 1], 0, 1, 1);
+    net.op("Relu", &["b2c"], "b2r");
+    net.concat(&["b0r", "b1r", "b2r"], "cat");
+    net.conv("after", "cat", "a", (16, 12, &[3, 3, 3]), &[1, 1, 1], 1, 1, 1);
+    net.op("Relu", &["a"], "ar");
+    net.op("GlobalAveragePool", &["ar"], "features");
+    net.finish(&[("features", &[1, 16, 1, 1, 1])])
+}
+
+/// Samples that look like normalised pictures: smooth, with some structure.
+pub fn samples(count: usize, length: usize) -> Vec<Vec<Vec<f32>>> {
+    (0..count)
+        .map(|s| {
+            let value = |i: usize| {
+                let (i, s) = (i as f32, s as f32 + 1.0);
+                (i * 0.071 * s).sin() * 0.8
+                    + (i * 0.013 + s).cos() * 0.5
+                    + (i * s * 1.7).sin() * 0.2
+            };
+            vec![(0..length).map(value).collect()]
+        })
+        .collect()
+}
+
 fn value(name: &str, shape: &[usize]) -> ValueInfoProto {
     let dimension = |d: &usize| Dimension {
         denotation: String::new(),
@@ -166,7 +234,7 @@ fn ints(name: &str, values: &[usize]) -> AttributeProto {
     }
 }
 
-fn int(name: &str, value: usize) -> AttributeProto {
+pub fn int(name: &str, value: usize) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Int as i32,

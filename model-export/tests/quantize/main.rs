@@ -13,8 +13,8 @@ use model_export::onnx::ModelProto;
 use model_export::quantize::page::page;
 use model_export::quantize::timing::time;
 use model_export::quantize::{
-    Equalize, Error, Flavour, Method, Options, Quantized, Ranges, Search, calibrate, emit,
-    equalized, quantize, quantize_flavours, tensorrt_rules,
+    Equalize, Error, Flavour, Method, Options, Quantized, Ranges, Search, WeightRange, calibrate,
+    emit, equalized, quantize, quantize_flavours, tensorrt_rules,
 };
 use model_export::weights::Weights;
 use prost::Message as _;
@@ -24,7 +24,7 @@ mod equalization;
 #[path = "../net/mod.rs"]
 mod net;
 
-use net::Net;
+use net::{Net, depthwise, inception, residual, samples};
 
 /// The backend with ONNX Runtime; none, with a note, where the library is not installed.
 fn ort() -> Option<&'static dyn Backend> {
@@ -39,21 +39,6 @@ fn ort() -> Option<&'static dyn Backend> {
 
 fn tract() -> Box<dyn Backend> {
     open_backend(BackendKind::Tract, &BackendOptions::default()).unwrap()
-}
-
-/// Samples that look like normalised pictures: smooth, with some structure.
-fn samples(count: usize, length: usize) -> Vec<Vec<Vec<f32>>> {
-    (0..count)
-        .map(|s| {
-            let value = |i: usize| {
-                let (i, s) = (i as f32, s as f32 + 1.0);
-                (i * 0.071 * s).sin() * 0.8
-                    + (i * 0.013 + s).cos() * 0.5
-                    + (i * s * 1.7).sin() * 0.2
-            };
-            vec![(0..length).map(value).collect()]
-        })
-        .collect()
 }
 
 fn run(model: &ModelProto, sample: &[Vec<f32>], backend: &dyn Backend) -> Vec<Vec<f32>> {
@@ -154,58 +139,6 @@ fn a_graph_with_states_keeps_its_features() {
     }
 }
 
-/// 2-D: a 5×5 stem of stride 2, a dilated residual block, a head with a sigmoid.
-fn residual() -> ModelProto {
-    let mut net = Net::new(&[1, 3, 24, 32]);
-    net.conv("stem", "x", "s", (8, 3, &[5, 5]), &[2, 2], 2, 1, 1);
-    net.op("Relu", &["s"], "r");
-    net.conv("block", "r", "b", (8, 8, &[3, 3]), &[1, 1], 2, 2, 1);
-    net.op("Relu", &["b"], "br");
-    net.op("Add", &["r", "br"], "sum");
-    net.conv("block2", "sum", "b2", (8, 8, &[3, 3]), &[1, 1], 1, 1, 1);
-    net.op("Relu", &["b2"], "b2r");
-    net.op("Add", &["sum", "b2r"], "sum2");
-    net.conv("head", "sum2", "logits", (2, 8, &[1, 1]), &[1, 1], 0, 1, 1);
-    net.op("Sigmoid", &["logits"], "y");
-    net.finish(&[("y", &[1, 2, 12, 16])])
-}
-
-/// 2-D: depthwise with ReLU6, a linear bottleneck with a residual, a classifier.
-fn depthwise() -> ModelProto {
-    let mut net = Net::new(&[1, 6, 16, 16]);
-    net.conv("expand", "x", "e", (12, 6, &[1, 1]), &[1, 1], 0, 1, 1);
-    net.clip("e", "er", 0.0, 6.0);
-    net.conv("depth", "er", "d", (12, 1, &[3, 3]), &[1, 1], 1, 1, 12);
-    net.clip("d", "dr", 0.0, 6.0);
-    net.conv("project", "dr", "p", (6, 12, &[1, 1]), &[1, 1], 0, 1, 1);
-    net.op("Add", &["x", "p"], "sum");
-    net.conv("last", "sum", "l", (10, 6, &[1, 1]), &[1, 1], 0, 1, 1);
-    net.op("Relu", &["l"], "lr");
-    net.op("GlobalAveragePool", &["lr"], "g");
-    net.op("Flatten", &["g"], "f");
-    net.gemm("fc", "f", "y", 4, 10);
-    net.finish(&[("y", &[1, 4])])
-}
-
-/// 3-D: a strided stem, an Inception module with a pooling branch, features by pooling.
-fn inception() -> ModelProto {
-    let mut net = Net::new(&[1, 3, 8, 16, 16]);
-    net.conv("stem", "x", "s", (8, 3, &[3, 3, 3]), &[2, 2, 2], 1, 1, 1);
-    net.op("Relu", &["s"], "r");
-    net.conv("b0", "r", "b0c", (4, 8, &[1, 1, 1]), &[1, 1, 1], 0, 1, 1);
-    net.op("Relu", &["b0c"], "b0r");
-    net.conv("b1", "r", "b1c", (6, 8, &[3, 3, 3]), &[1, 1, 1], 1, 1, 1);
-    net.op("Relu", &["b1c"], "b1r");
-    net.max_pool("r", "p", &[3, 3, 3], 1);
-    net.conv("b2", "p", "b2c", (2, 8, &[1, 1, 1]), &[1, 1, 1], 0, 1, 1);
-    net.op("Relu", &["b2c"], "b2r");
-    net.concat(&["b0r", "b1r", "b2r"], "cat");
-    net.conv("after", "cat", "a", (16, 12, &[3, 3, 3]), &[1, 1, 1], 1, 1, 1);
-    net.op("Relu", &["a"], "ar");
-    net.op("GlobalAveragePool", &["ar"], "features");
-    net.finish(&[("features", &[1, 16, 1, 1, 1])])
-}
-
 #[test]
 fn two_dimensional_residual_net() {
     check("residual", &residual(), 3 * 24 * 32, Flavour::U8S8, 28.0);
@@ -303,7 +236,7 @@ fn saved_ranges_give_the_same_model() {
 fn reduced_weights_stay_within_seven_bits() {
     let backend = tract();
     let model = depthwise();
-    let options = Options { reduce_range: true, ..Options::default() };
+    let options = Options { weights: WeightRange::SevenBits, ..Options::default() };
     let mut calibration = samples(2, 6 * 16 * 16).into_iter();
     let ranges = calibrate(&model, &mut calibration, &options, backend.as_ref()).unwrap();
     let emitted = emit(&model, &ranges, Flavour::U8S8, &options).unwrap();
