@@ -224,11 +224,6 @@ mod tests {
         };
         assert!(mean(2e-5).contains("0.8750 (± 2.0e-5)"));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn events_are_found_by_the_clips_name_and_those_of_no_clip_are_an_error() {
