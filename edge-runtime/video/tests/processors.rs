@@ -148,9 +148,10 @@ fn camera_formats() {
         let stride = 2 * width + 6;
         let byte = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
         let bytes: Vec<u8> = (0..(stride * height * 2) as u32).map(byte).collect();
-        video::yuyv_to_rgb(&bytes, stride, width, height, &mut frame);
+        let colour = video::YuvColour::default();
+        video::yuyv_to_rgb(&bytes, stride, (width, height), colour, &mut frame);
         found.push((format!("yuyv {width}x{height}"), digest(frame.rgb())));
-        video::nv12_to_rgb(&bytes, stride, width, height, &mut frame);
+        video::nv12_to_rgb(&bytes, stride, (width, height), colour, &mut frame);
         found.push((format!("nv12 {width}x{height}"), digest(frame.rgb())));
     }
     check(

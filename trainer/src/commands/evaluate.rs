@@ -1,15 +1,17 @@
 //! `trainer evaluate`: what a camera scored and announced, against the truth.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use trainer::evaluation::report::{self, Facts, ReportData};
 use trainer::evaluation::{
-    Evaluation, Labels, evaluate, evaluate_regions, incidents, read_alerts, read_scores,
+    AlertLine, Evaluation, Labels, ScoredClip, evaluate, evaluate_regions, incidents, read_alerts,
+    read_scores,
 };
 
-use super::write_file;
+use super::{Usage, write_file};
 
 /// Compares scores and announced events with the truth.
 #[derive(Debug, Args)]
@@ -49,6 +51,22 @@ pub struct EvaluateArgs {
     json: bool,
 }
 
+/// Gives each alert the name of its clip in place of its camera's, which is shortened where it is long.
+fn name_clips(alerts: &mut [AlertLine], clips: &[ScoredClip], path: &Path) -> Result<()> {
+    let names: BTreeMap<String, &str> =
+        clips.iter().map(|clip| (video::event_name(&clip.name), clip.name.as_str())).collect();
+    for alert in alerts {
+        let Some(name) = names.get(&alert.camera) else {
+            let (path, camera) = (path.display(), &alert.camera);
+            bail!(Usage(format!(
+                "{path}: camera '{camera}' is no clip of --videos; give the events of the same videos"
+            )));
+        };
+        alert.camera = (*name).to_owned();
+    }
+    Ok(())
+}
+
 /// Runs the command.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     let labels = match &args.labels {
@@ -56,8 +74,11 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         None => Labels::default(),
     };
     let clips = read_scores(&args.videos, &args.scores)?;
-    let alerts =
+    let mut alerts =
         args.events.as_ref().map(|path| read_alerts(path)).transpose()?.unwrap_or_default();
+    if let Some(path) = &args.events {
+        name_clips(&mut alerts, &clips, path)?;
+    }
     let received = incidents(&alerts);
     let announced: Vec<_> = received.iter().map(|(event, _)| event.clone()).collect();
     let mut evaluation = evaluate(&clips, &labels, &announced)?;
@@ -202,5 +223,28 @@ mod tests {
             super::text(&Evaluation { pixels: Some(pixels), ..evaluation.clone() })
         };
         assert!(mean(2e-5).contains("0.8750 (± 2.0e-5)"));
+    }
+
+    #[test]
+    fn events_are_found_by_the_clips_name_and_those_of_no_clip_are_an_error() {
+        let clip = |name: &str| ScoredClip { name: name.into(), ..ScoredClip::default() };
+        let long = "ü".repeat(60);
+        let clips = [clip("Tür 1 run"), clip(&long)];
+        let alert = |camera: &str| AlertLine {
+            id: "x".into(),
+            camera: camera.into(),
+            kind: "fast".into(),
+            peak_score: 0.9,
+            first_frame: 3,
+            frame: 9,
+            peak_frame: 5,
+            snapshot: None,
+        };
+        let mut alerts = [alert("Tür 1 run"), alert(&video::event_name(&long))];
+        name_clips(&mut alerts, &clips, Path::new("e.jsonl")).unwrap();
+        assert_eq!([&alerts[0].camera, &alerts[1].camera], ["Tür 1 run", &long]);
+        let mut alerts = [alert("T_r_1_run")];
+        let error = name_clips(&mut alerts, &clips, Path::new("e.jsonl")).unwrap_err().to_string();
+        assert!(error.contains("e.jsonl: camera 'T_r_1_run' is no clip"), "{error}");
     }
 }
