@@ -34,7 +34,7 @@ impl Recovery {
         let time = packet.dts().or(packet.pts());
         if let (Some(time), Some(last)) = (time, self.last) {
             let step = (time - last) as f64 * self.base;
-            if step < 0.0 || step > JOIN {
+            if !(0.0..=JOIN).contains(&step) {
                 self.unsure = true;
             }
         }
