@@ -2,8 +2,6 @@
 
 mod huffman;
 
-use std::borrow::Cow;
-
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use zune_core::bytestream::ZCursor;
@@ -23,8 +21,7 @@ const MAX_SIDE: usize = 8192;
 /// # Errors
 /// What is wrong with it, on one line.
 pub fn decode_jpeg(bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
-    let bytes = huffman::with_tables(bytes)?;
-    let bytes: Cow<'_, [u8]> = bytes;
+    let bytes = huffman::checkable(bytes)?;
     let damaged = |e: zune_jpeg::errors::DecodeErrors| {
         let text = format!("{e:?}");
         format!("damaged JPEG: {}", text.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -33,7 +30,7 @@ pub fn decode_jpeg(bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
         .set_strict_mode(true)
         .set_max_width(MAX_SIDE)
         .set_max_height(MAX_SIDE);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes.as_ref()), options);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes.as_slice()), options);
     decoder.decode_headers().map_err(damaged)?;
     let (Some((width, height)), Some(space)) = (decoder.dimensions(), decoder.input_colorspace())
     else {

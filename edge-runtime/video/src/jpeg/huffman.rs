@@ -1,8 +1,6 @@
 //! The Huffman tables that the JPEG standard gives as an example (T.81, annex K.3), which every camera
 //! uses, and many leave out of the frames that they send.
 
-use std::borrow::Cow;
-
 /// The segment with the four tables.
 #[rustfmt::skip]
 const TABLES: [u8; 420] = [
@@ -35,12 +33,24 @@ const TABLES: [u8; 420] = [
         0xf7, 0xf8, 0xf9, 0xfa,
 ];
 
-/// A JPEG file with tables: itself, or with the usual ones before its picture if it has none. The end
-/// of the picture must be there.
+/// 128 one bits, as the data of a picture has them: no table has a code of ones alone (T.81, C.2).
+const NO_CODE: [u8; 32] = {
+    let mut bytes = [0; 32];
+    let mut i = 0;
+    while i < bytes.len() {
+        bytes[i] = 0xff;
+        i += 2;
+    }
+    bytes
+};
+
+/// A JPEG file as a decoder needs it to find what is missing. It has tables, the usual ones before its
+/// picture if it has none itself. And its picture ends with bits that are no code: of a picture whose
+/// data is too short a decoder would otherwise take zeros for what is missing, and fill it up.
 ///
 /// # Errors
-/// If it is no JPEG file, or cut.
-pub(super) fn with_tables(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+/// If it is no JPEG file, or cut off before its end.
+pub(super) fn checkable(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let cut = || "damaged JPEG: it is cut off".to_owned();
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return Err("damaged JPEG: it does not begin as one".into());
@@ -75,12 +85,8 @@ pub(super) fn with_tables(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         at += 2 + length;
     }
     // In the data of a picture a marker stands for nothing else.
-    if !bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
-        return Err(cut());
-    }
-    Ok(if tables {
-        Cow::Borrowed(bytes)
-    } else {
-        Cow::Owned([&bytes[..at], &TABLES[..], &bytes[at..]].concat())
-    })
+    let end = bytes[at..].windows(2).position(|pair| pair == [0xff, 0xd9]).ok_or_else(cut)?;
+    let tables = if tables { &[][..] } else { &TABLES[..] };
+    let (head, data) = (&bytes[..at], &bytes[at..at + end]);
+    Ok([head, tables, data, &NO_CODE, &[0xff, 0xd9]].concat())
 }
