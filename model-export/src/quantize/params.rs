@@ -39,7 +39,7 @@ pub struct ActivationParams {
 
 impl ActivationParams {
     /// Parameters that cover `[low, high]`, widened to contain zero, which is always represented
-    /// exactly. An empty range (a tensor that is all zero) gets scale 1. The scale is [`coarse`].
+    /// exactly. An empty range (a tensor that is all zero) gets scale 1. The scale has ten fractional bits, rounded up (see `coarse`).
     pub fn from_range(flavour: Flavour, low: f64, high: f64) -> Self {
         let (low, high) = (low.min(0.0), high.max(0.0));
         let (scale, zero_point) = match flavour {
