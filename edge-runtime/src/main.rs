@@ -59,12 +59,14 @@ fn start_log(arguments: &Arguments) {
     builder.parse_filters(match (arguments.quiet, arguments.verbose) {
         (true, _) => "error",
         (_, 0) => usual,
-        (_, 1) => "debug,retina=info,rumqttc=info,rustls=info,tract=info",
+        (_, 1) => "debug,rumqttc=info,rustls=info,tract=info",
         _ => "trace",
     });
     if arguments.verbose == 0 && !arguments.quiet {
         builder.parse_default_env();
     }
+    // What this library writes has addresses of cameras in it, and many of them hold a password.
+    builder.filter_module("retina", log::LevelFilter::Off);
     builder.init();
 }
 

@@ -166,12 +166,12 @@ impl Scorer for MapScorer<'_> {
         Scorer::look_only_at(self.engine, stream, zones)
     }
 
-    fn lag(&self, rate: f64) -> u64 {
-        Scorer::lag(self.engine, rate)
+    fn lag(&self) -> u64 {
+        Scorer::lag(self.engine)
     }
 
-    fn thinning(&self, rate: f64) -> u32 {
-        Scorer::thinning(self.engine, rate)
+    fn rate(&self) -> f64 {
+        Scorer::rate(self.engine)
     }
 
     fn kinds(&self) -> &[String] {
@@ -182,11 +182,13 @@ impl Scorer for MapScorer<'_> {
         &mut self,
         stream: &mut Stream,
         frame: &Frame,
+        time: f64,
         emit: &mut dyn FnMut(&FrameScore),
-    ) -> Result<(), inference::Error> {
+    ) -> Result<bool, inference::Error> {
         let Self { engine, hub, file, error } = self;
         let mut maps = |map: &ScoreMap<'_>| keep(map, file, error, hub);
-        engine.push_with_maps(stream, frame, emit, &mut maps)
+        engine.push_with_maps(stream.at(time), frame, emit, &mut maps)?;
+        Ok(stream.looked())
     }
 
     fn finish(

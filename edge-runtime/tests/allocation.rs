@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use edge_runtime::capture::{Delivery, PixelFormat, Stamp, to_rgb};
+use edge_runtime::capture::{self, Delivery, PixelFormat, Stamp, to_rgb};
 use edge_runtime::clock::ManualClock;
 use edge_runtime::config::EvidenceConfig;
 use edge_runtime::detection::{IncidentIds, Rules};
@@ -215,7 +215,8 @@ fn steadily(format: PixelFormat) -> (u64, u64) {
         let ms = (stream * 1000.0) as u64;
         let mut frame = hub.spare(0);
         let buffer = &buffers[number % buffers.len()];
-        to_rgb(format, buffer, WIDTH, HEIGHT, 0, &mut frame).unwrap();
+        let layout = capture::Layout::plain(format, WIDTH, HEIGHT, 0);
+        to_rgb(&layout, buffer, &mut frame).unwrap();
         let converted = ALLOCATIONS.get();
         hub.push(0, Item::Frame(frame, Stamp { stream, wall_ms: ms, uptime_ms: ms }));
         let Some(Work::Camera(0, Item::Frame(frame, stamp))) = hub.pop(0, Duration::ZERO) else {

@@ -6,12 +6,15 @@
 
 mod common;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use alert_wire::{Alert, ModelId, Phase, SCHEMA, truncate};
 use common::{Broker, free_port, mqtt};
 use edge_runtime::config::{MqttConfig, Protocol};
+use edge_runtime::files::{Disk, Files};
 use edge_runtime::publish::{self, Publisher, Spool};
 
 /// What a subscriber sees: topic, payload, whether it was retained.
@@ -241,4 +244,159 @@ fn probing_does_not_disturb_a_running_device() {
     let nobody = free_port();
     let error = publish::probe(&MqttConfig { port: nobody, ..config }).unwrap_err().to_string();
     assert!(error.starts_with(&format!("broker 127.0.0.1:{nobody}: ")), "{error}");
+}
+
+/// Sends events and a retained message to a broker that does not take the latter.
+fn a_retained_message_that_is_not_taken(listener: &str, topic: &str, size: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("acl"), "topic readwrite pavad/#\n").unwrap();
+    let listener = listener.replace("DIR", &dir.path().display().to_string());
+    let Some(broker) = Broker::with(dir.path(), 0, &listener) else {
+        return;
+    };
+    let receiver = subscribe(broker.port, "pavad");
+    for protocol in [Protocol::V5, Protocol::V311] {
+        let spool = Spool::open(&dir.path().join(format!("{protocol:?}")), 1 << 20).unwrap();
+        let publisher = Publisher::start(mqtt(broker.port, protocol), spool);
+        publisher.set_retained(topic, vec![b'x'; size]);
+        publisher.set_retained(STATUS, "{}");
+        for i in 0..20 {
+            publisher.submit(&alert(i));
+        }
+        // Under 3.1.1 the message is found by the links that it ends: 0.25 + 0.5 + 1 + 2 s.
+        assert!(publisher.drain(Duration::from_secs(20)), "{:?}", publisher.report());
+        let report = publisher.close(Duration::from_secs(5));
+        assert!(report.connections <= 5, "{protocol:?}: {report:?}");
+        let mut seen = Vec::new();
+        collect(&receiver, &mut seen, |m| frames(m, POSTCARD).len() == 20);
+        assert_eq!(frames(&seen, EVENTS), (0..20).collect::<Vec<_>>(), "{protocol:?}");
+    }
+}
+
+#[test]
+fn a_discovery_that_the_access_rules_deny_blocks_no_event() {
+    let rules = "allow_anonymous true\nacl_file DIR/acl\n";
+    let topic = "homeassistant/device/pavad_cam-01/config";
+    a_retained_message_that_is_not_taken(rules, topic, 3000);
+}
+
+#[test]
+fn a_picture_beyond_the_brokers_packet_limit_blocks_no_event() {
+    let limit = "allow_anonymous true\nmax_packet_size 6000\n";
+    a_retained_message_that_is_not_taken(limit, "pavad/cam-01/cameras/door/snapshot", 40_000);
+}
+
+/// A broker that lets us in and then neither reads nor answers: what is being sent fills the way to it.
+#[test]
+fn a_half_open_link_is_given_up_while_a_picture_is_being_sent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (accepted, attempts) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // CONNACK of MQTT 5 without properties.
+            std::io::Write::write_all(&mut stream, &[0x20, 3, 0, 0, 0]).unwrap();
+            accepted.send(stream).unwrap();
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), 1 << 20).unwrap();
+    let publisher = Publisher::start(mqtt(port, Protocol::V5), spool);
+    publisher.set_retained("pavad/cam-01/cameras/door/snapshot", vec![0; 8 << 20]);
+    let _first = attempts.recv_timeout(Duration::from_secs(10)).unwrap();
+    let _second = attempts.recv_timeout(Duration::from_secs(20)).expect("it connects again");
+    assert_eq!(publisher.report().connections, 1 + u64::from(publisher.report().connected));
+}
+
+/// A disk that does nothing until it is let go.
+struct StuckDisk(std::sync::Mutex<Receiver<()>>);
+
+impl Files for StuckDisk {
+    fn read(&self, path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+        Disk.read(path, limit)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        // Once the other end is gone there is nothing to wait for.
+        let _ = self.0.lock().unwrap().recv();
+        Disk.write(path, bytes)
+    }
+
+    fn sync(&self, path: &Path) -> std::io::Result<()> {
+        Disk.sync(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> std::io::Result<()> {
+        Disk.sync_folder(folder)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        Disk.remove(path)
+    }
+
+    fn list(&self, folder: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
+        Disk.list(folder)
+    }
+}
+
+#[test]
+fn a_disk_that_stands_still_stops_neither_the_caller_nor_the_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(dir.path(), 0) else {
+        return;
+    };
+    let receiver = subscribe(broker.port, "pavad");
+    let (release, stuck) = std::sync::mpsc::channel();
+    let folder = dir.path().join("spool");
+    std::fs::create_dir(&folder).unwrap();
+    let files = Arc::new(StuckDisk(std::sync::Mutex::new(stuck)));
+    let spool = Spool::on(files, &folder, 1 << 20).unwrap();
+    let publisher = Publisher::start(mqtt(broker.port, Protocol::V5), spool);
+    let start = Instant::now();
+    for i in 0..20 {
+        publisher.submit(&alert(i));
+    }
+    let waited = start.elapsed();
+    assert!(waited < Duration::from_millis(1500), "{waited:?}");
+    publisher.set_retained(STATUS, "still here");
+    let mut seen = Vec::new();
+    collect(&receiver, &mut seen, |m| words(m, STATUS) == ["still here"]);
+    assert_eq!((frames(&seen, EVENTS), publisher.report().depth), (vec![], 20));
+    drop(release);
+    assert!(publisher.drain(Duration::from_secs(10)), "{:?}", publisher.report());
+    collect(&receiver, &mut seen, |m| frames(m, POSTCARD).len() == 20);
+    assert_eq!(frames(&seen, EVENTS), (0..20).collect::<Vec<_>>());
+    publisher.close(Duration::from_secs(5));
+}
+
+/// Two brokers that know MQTT 3.1.1 only, as far as they can be seen from here: one closes the
+/// connection at MQTT 5's greeting, one says nothing. The remedy is named.
+#[test]
+fn a_broker_that_speaks_mqtt_3_only_is_named_with_the_remedy() {
+    for closes in [true, false] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut greeting = [0; 9];
+                std::io::Read::read_exact(&mut stream, &mut greeting).unwrap();
+                // Fixed header, length, "MQTT", then the version.
+                match greeting[8] {
+                    4 => std::io::Write::write_all(&mut stream, &[0x20, 2, 0, 0]).unwrap(),
+                    _ if closes => continue,
+                    _ => {}
+                }
+                kept.push(stream);
+            }
+        });
+        let error = publish::probe(&mqtt(port, Protocol::V5)).unwrap_err().to_string();
+        assert!(error.contains("set `mqtt.protocol = \"3.1.1\"`"), "{error}");
+    }
 }

@@ -301,7 +301,7 @@ fn gpus_that_are_not_there_are_passed_over() {
 fn what_is_away_has_exit_code_4() {
     let folder = Folder::new();
     folder.config("", "{ type = \"v4l2\", device = \"/dev/video-none\" }", "");
-    let output = folder.run(&["run", "--config", "edge.toml"]);
+    let output = folder.run(&["run", "--require-camera", "--config", "edge.toml"]);
     assert_fails(&output, 4, &["/dev/video-none: no such device"]);
 
     // A port that was free a moment ago: nobody listens.

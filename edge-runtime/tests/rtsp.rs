@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Maker, Running, command, free_port};
-use edge_runtime::capture::{FrameSource as _, Next, Rtsp, Stamp};
+use edge_runtime::capture::{Demand, FrameSource as _, Next, Rtsp, Stamp};
 use edge_runtime::clock::{Clock as _, SystemClock};
 use edge_runtime::config::{RtspConfig, Transport};
 use video::{Frame, Writer};
@@ -84,8 +84,20 @@ fn payloads(nal: &[u8]) -> Vec<Vec<u8>> {
     parts.iter().enumerate().map(fragment).collect()
 }
 
+/// The stamp of a frame; the path of the address says what is odd.
+fn stamp(path: &str, number: u32) -> u32 {
+    let stamp = number * (90_000 / RATE);
+    match path {
+        "ahead" if number == 40 => stamp + 3 * 90_000,
+        "reset" if number >= 40 => stamp.wrapping_sub(9800 * 90_000),
+        "equal" => 7,
+        "slow" => stamp / 100 * 84,
+        _ => stamp,
+    }
+}
+
 /// Sends the stream over and over, at its rate, until the client is gone.
-fn play(to: &Mutex<TcpStream>, units: &[Vec<Vec<u8>>]) {
+fn play(to: &Mutex<TcpStream>, units: &[Vec<Vec<u8>>], path: &str) {
     let (start, mut sequence) = (Instant::now(), 0u16);
     for (number, unit) in (0u32..).zip(units.iter().cycle()) {
         let due = start + Duration::from_secs(1) * number / RATE;
@@ -96,7 +108,7 @@ fn play(to: &Mutex<TcpStream>, units: &[Vec<Vec<u8>>]) {
         for (i, payload) in packets.iter().enumerate() {
             let mut packet = vec![0x80, 96 | u8::from(i == last) << 7];
             packet.extend(sequence.to_be_bytes());
-            packet.extend((number * (90_000 / RATE)).to_be_bytes());
+            packet.extend(stamp(path, number).to_be_bytes());
             packet.extend(7u32.to_be_bytes());
             packet.extend(payload);
             let framed = [&[b'$', 0], &(packet.len() as u16).to_be_bytes()[..], &packet].concat();
@@ -133,11 +145,14 @@ fn answer(connection: TcpStream, port: u16, units: &Arc<Vec<Vec<Vec<u8>>>>) -> O
         }
         let method = lines[0].split(' ').next()?;
         let number = lines.iter().find_map(|l| l.strip_prefix("CSeq: "))?;
-        let url = format!("rtsp://127.0.0.1:{port}/live");
+        let asked = lines[0].split(' ').nth(1)?.split('/').nth(3)?;
+        let path = asked.split('?').next()?.to_owned();
+        let url = format!("rtsp://127.0.0.1:{port}/{path}");
+        let rate = if path == "norate" { String::new() } else { format!("a=framerate:{RATE}\r\n") };
         let sdp = format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=test\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
              m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n\
-             a=framerate:{RATE}\r\na=control:track1\r\n"
+             {rate}a=control:track1\r\n"
         );
         let (head, body) = match method {
             "DESCRIBE" if !lines.iter().any(|line| line == LETS_IN) => {
@@ -168,9 +183,9 @@ fn answer(connection: TcpStream, port: u16, units: &Arc<Vec<Vec<Vec<u8>>>>) -> O
         let text = format!("RTSP/1.0 {head}\r\nCSeq: {number}\r\n\r\n{body}");
         to.lock().unwrap().write_all(text.as_bytes()).ok()?;
         match method {
-            "PLAY" => {
+            "PLAY" if path != "silent" => {
                 let (to, units) = (Arc::clone(&to), Arc::clone(units));
-                std::thread::spawn(move || play(&to, &units));
+                std::thread::spawn(move || play(&to, &units, &path));
             }
             "TEARDOWN" => return None,
             _ => {}
@@ -205,8 +220,12 @@ fn start(dir: &Path, port: u16) -> Running {
 }
 
 fn config(port: u16, password: &Path) -> RtspConfig {
+    at("live", port, password)
+}
+
+fn at(path: &str, port: u16, password: &Path) -> RtspConfig {
     RtspConfig {
-        url: format!("rtsp://127.0.0.1:{port}/live"),
+        url: format!("rtsp://127.0.0.1:{port}/{path}"),
         username: Some("cam".into()),
         password_file: Some(password.into()),
         password_env: None,
@@ -221,7 +240,7 @@ fn take(source: &mut Rtsp, count: usize) -> (Vec<(Stamp, u8)>, Vec<String>) {
     let until = Instant::now() + Duration::from_secs(60);
     while frames.len() < count {
         assert!(Instant::now() < until, "{} frames, {rest:?}", frames.len());
-        match source.next(&mut frame, &|| false).unwrap() {
+        match source.next(&mut frame, &mut Demand::all(), &|| false).unwrap() {
             Next::Frame(stamp) => {
                 assert_eq!((frame.width(), frame.height()), (320, 240));
                 let sum: u64 = frame.rgb().iter().map(|&v| u64::from(v)).sum();
@@ -232,6 +251,7 @@ fn take(source: &mut Rtsp, count: usize) -> (Vec<(Stamp, u8)>, Vec<String>) {
                 rest.push(format!("gap: {}", why.unwrap()));
             }
             Next::Away(why) => rest.push(format!("away: {why}")),
+            Next::Passed => panic!("every frame is wanted"),
             Next::End => panic!("the stream has no end"),
         }
     }
@@ -273,16 +293,16 @@ fn a_camera_that_is_killed_and_comes_back() {
     drop(server);
     let mut gone = Vec::new();
     while gone.len() < 2 {
-        match source.next(&mut Frame::default(), &|| false).unwrap() {
+        match source.next(&mut Frame::default(), &mut Demand::all(), &|| false).unwrap() {
             Next::Gap(why) => gone.push(why.unwrap().to_string()),
             Next::Away(why) => gone.push(why.to_string()),
             // What was still in the connection.
-            Next::Frame(_) => {}
+            Next::Frame(_) | Next::Passed => {}
             Next::End => panic!(),
         }
     }
     for what in &gone {
-        assert!(what.starts_with(&format!("rtsp://127.0.0.1:{port}/live: ")), "{what}");
+        assert!(what.starts_with(&format!("rtsp://127.0.0.1:{port}/...: ")), "{what}");
         assert!(!what.contains('\n'), "{what}");
     }
     let _server = start(dir.path(), port);
@@ -293,7 +313,7 @@ fn a_camera_that_is_killed_and_comes_back() {
     let mut later = Rtsp::later(&config(free_port(), &password), clock).unwrap();
     let asked = std::cell::Cell::new(0);
     let stop = || asked.replace(asked.get() + 1) > 3;
-    assert!(matches!(later.next(&mut Frame::default(), &stop), Ok(Next::End)));
+    assert!(matches!(later.next(&mut Frame::default(), &mut Demand::all(), &stop), Ok(Next::End)));
 }
 
 #[test]
@@ -321,7 +341,7 @@ fn the_password_lets_in_and_is_told_to_nobody() {
     };
     let (code, said) = doctor("password_env = \"CAMERA_WORD\"");
     assert_eq!(code, Some(0), "{said}");
-    let line = format!("OK   camera gate: rtsp://127.0.0.1:{port}/live at 10.0 frames per second");
+    let line = format!("OK   camera gate: rtsp://127.0.0.1:{port}/... at 10.0 frames per second");
     assert!(said.contains(&line), "{said}");
     for hidden in ["secret", "Y2FtOnNlY3JldA"] {
         assert!(!said.contains(hidden), "{said}");
@@ -334,4 +354,161 @@ fn the_password_lets_in_and_is_told_to_nobody() {
     let (code, said) = doctor("password_file = \"no-such-file\"");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("no-such-file"), "{said}");
+}
+
+#[test]
+fn cameras_with_odd_stamps_are_not_lost_sight_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, password) = (free_port(), dir.path().join("password"));
+    std::fs::write(&password, "secret\n").unwrap();
+    let _server = start(dir.path(), port);
+    let watch = |path: &str| {
+        let clock = Arc::new(SystemClock::new());
+        let mut source = Rtsp::open(&at(path, port, &password), clock).unwrap();
+        let (until, mut frame) = (Instant::now() + Duration::from_secs(12), Frame::default());
+        let (mut times, mut gaps) = (Vec::new(), 0);
+        let stop = || Instant::now() > until;
+        loop {
+            match source.next(&mut frame, &mut Demand::all(), &stop).unwrap() {
+                Next::Frame(stamp) => times.push(stamp.stream),
+                Next::Gap(None) => gaps += 1,
+                Next::End => break,
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+        (path.to_owned(), times, gaps, source.rate())
+    };
+    let paths = ["live", "ahead", "reset", "equal", "slow", "norate"];
+    let seen: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = paths.iter().map(|path| scope.spawn(move || watch(path))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (path, times, gaps, rate) in seen {
+        let count = times.len();
+        assert!(count > 105, "{path}: {count} of 120 frames, {gaps} gaps");
+        assert!(times[count - 1] > 11.0, "{path}: the last frame is of {}", times[count - 1]);
+        let expected = match path.as_str() {
+            "reset" => 1..=1,
+            "equal" => 1..=3,
+            _ => 0..=0,
+        };
+        assert!(expected.contains(&gaps), "{path}: {gaps} gaps");
+        assert!((rate - 10.0).abs() < 0.5, "{path}: {rate} frames a second");
+    }
+}
+
+#[test]
+fn a_channel_that_plays_and_sends_nothing_is_away_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, password) = (free_port(), dir.path().join("password"));
+    std::fs::write(&password, "secret\n").unwrap();
+    let _server = start(dir.path(), port);
+    let clock = Arc::new(SystemClock::new());
+    let mut source = Rtsp::open(&at("silent?word=hushhush", port, &password), clock).unwrap();
+    let next = source.next(&mut Frame::default(), &mut Demand::all(), &|| false).unwrap();
+    let Next::Away(why) = next else { panic!("{next:?}") };
+    let why = why.to_string();
+    assert!(why.contains("has accepted to play and sends nothing for 2 s"), "{why}");
+    assert!(!why.contains("hushhush") && !why.contains("silent"), "{why}");
+}
+
+#[test]
+fn heat_and_a_pause_reach_the_decoder() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, password) = (free_port(), dir.path().join("password"));
+    std::fs::write(&password, "secret\n").unwrap();
+    let _server = start(dir.path(), port);
+    let clock = Arc::new(SystemClock::new());
+    let mut source = Rtsp::open(&config(port, &password), clock).unwrap();
+    let mut count = |demand: &mut Demand, seconds: f64| {
+        let until = Instant::now() + Duration::from_secs_f64(seconds);
+        let (mut frame, mut given, mut passed) = (Frame::default(), 0, 0);
+        loop {
+            match source.next(&mut frame, demand, &|| Instant::now() > until).unwrap() {
+                Next::Frame(_) => given += 1,
+                Next::Passed => passed += 1,
+                Next::End => return (given, passed),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let (given, passed) = count(&mut Demand::of(5.0), 4.0);
+    assert!((15..=22).contains(&given) && passed >= 15, "{given} given, {passed} passed");
+    // Paused for longer than its timeout: nothing comes, and it is not taken for lost.
+    assert_eq!(count(&mut Demand::of(0.0), 3.0), (0, 0));
+    let (given, _) = count(&mut Demand::all(), 2.0);
+    assert!(given >= 12, "{given}");
+}
+
+/// A configuration of network cameras at these ports, with a timeout of 5 s each.
+fn configure(dir: &Path, maker: &Maker, ports: &[u16]) {
+    std::fs::write(dir.join("model.pavad"), maker.bundle("1.0.0", 1, "any")).unwrap();
+    let mut text = format!(
+        "device = \"a\"\nstate_dir = \"state\"\n[model]\nbundle = \"model.pavad\"\nbackends = [\"tract\"]\n\
+         public_keys = [\"{}\"]\n",
+        maker.key()
+    );
+    for (i, port) in ports.iter().enumerate() {
+        text += &format!(
+            "[[cameras]]\nid = \"gate{i}\"\n[cameras.source]\ntype = \"rtsp\"\n\
+             url = \"rtsp://127.0.0.1:{port}/live\"\nusername = \"cam\"\n\
+             password_env = \"CAMERA_WORD\"\ntimeout = 5.0\n"
+        );
+    }
+    std::fs::write(dir.join("edge.toml"), text).unwrap();
+}
+
+#[test]
+fn cameras_are_opened_side_by_side_and_a_start_hears_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    // They take connections and never answer.
+    let deaf: Vec<TcpListener> =
+        (0..3).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
+    let ports: Vec<u16> = deaf.iter().map(|l| l.local_addr().unwrap().port()).collect();
+    configure(dir.path(), &Maker::new(), &ports);
+    let run = |words: &[&str]| {
+        let mut command = command(dir.path());
+        command.args(["run", "--config", "edge.toml"]).args(words).env("CAMERA_WORD", "secret");
+        command.stderr(std::fs::File::create(dir.path().join("log")).unwrap());
+        Running::start(&mut command)
+    };
+    let started = Instant::now();
+    let mut program = run(&["--require-camera"]);
+    assert_eq!(program.0.wait().unwrap().code(), Some(4));
+    let took = started.elapsed();
+    assert!((4.5..10.0).contains(&took.as_secs_f64()), "three times five seconds in {took:?}");
+    for words in [&[][..], &["--require-camera"]] {
+        let program = run(words);
+        std::thread::sleep(Duration::from_millis(1500));
+        let told = Instant::now();
+        program.stop();
+        let took = told.elapsed();
+        assert!(took < Duration::from_secs(2), "{words:?}: {took:?}");
+    }
+}
+
+#[test]
+fn a_camera_that_is_not_there_at_boot_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    configure(dir.path(), &Maker::new(), &[port]);
+    let mut command = command(dir.path());
+    command.args(["run", "--config", "edge.toml"]).env("CAMERA_WORD", "secret");
+    command.stderr(std::fs::File::create(dir.path().join("log")).unwrap());
+    let program = Running::start(&mut command);
+    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let wait = |what: &str| {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !log().contains(what) {
+            assert!(Instant::now() < until, "{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait("it is waited for");
+    let server = dir.path().join("server");
+    std::fs::create_dir(&server).unwrap();
+    let _server = start(&server, port);
+    wait("camera gate0 is running, 320x240");
+    assert!(!log().contains("/live"), "{}", log());
+    program.stop();
 }

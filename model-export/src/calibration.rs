@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use inference::{Graph, States, snippet, stack};
+use inference::{Graph, Sampling, States, sampled_rate, snippet, stack};
 use model_bundle::manifest::{InputSpec, LocalSpec, SnippetSpec, StreamSpec};
 use video::{Clip, Frame, Reader, Resizer};
 
@@ -83,13 +83,12 @@ impl Preprocessing {
         }
     }
 
-    /// Every how many source frames one is taken.
-    fn thinning(&self, source_rate: f64) -> usize {
-        let rate = match self {
-            Self::Stack { input, .. } => Some(input.frame_rate),
-            Self::Snippet { frame_rate, .. } => *frame_rate,
-        };
-        rate.map_or(1, |rate| inference::thinning(source_rate, rate) as usize)
+    /// Frames a second that are taken; infinite for all.
+    fn rate(&self) -> f64 {
+        match self {
+            Self::Stack { input, .. } => input.frame_rate,
+            Self::Snippet { frame_rate, .. } => frame_rate.unwrap_or(f64::INFINITY),
+        }
     }
 
     /// The input tensor of a window of frames, row-major, without the batch axis.
@@ -170,10 +169,9 @@ struct Open {
     reader: Reader,
     resizer: Resizer,
     window: VecDeque<Frame>,
-    thinning: usize,
+    sampling: Sampling,
     spacing: usize,
     quota: usize,
-    source_frame: usize,
     /// Model frames until the next sample is taken.
     wait: usize,
 }
@@ -200,21 +198,22 @@ impl Samples {
     fn open(&self, path: &std::path::Path) -> Result<Open, Error> {
         let reader = Reader::open(path)?;
         let quota = self.left.div_ceil(self.clips.len() + 1);
-        let thinning = self.preprocessing.thinning(reader.info().frame_rate);
+        let (source_rate, rate) = (reader.info().frame_rate, self.preprocessing.rate());
+        let part = sampled_rate(rate, source_rate) / source_rate;
         let span = self.preprocessing.span().0;
         // Without a frame count, samples follow each other without overlap.
         let spacing = reader.info().frames.map_or(span, |frames| {
-            let frames = usize::try_from(frames).unwrap_or(usize::MAX) / thinning;
+            // A third of 300 is 100, however it is rounded.
+            let frames = (frames as f64 * part + 1e-6) as usize;
             (frames.saturating_sub(span) / quota.max(1)).max(1)
         });
         Ok(Open {
             reader,
             resizer: Resizer::new(),
             window: VecDeque::with_capacity(span),
-            thinning,
+            sampling: Sampling::new(rate, source_rate),
             spacing,
             quota,
-            source_frame: 0,
             wait: span,
         })
     }
@@ -256,9 +255,7 @@ impl Open {
         let (span, size) = (preprocessing.span().0, preprocessing.frame_size());
         let mut source = Frame::new(1, 1);
         while self.reader.read(&mut source)? {
-            let taken = self.source_frame.is_multiple_of(self.thinning);
-            self.source_frame += 1;
-            if !taken {
+            if !self.sampling.takes(self.reader.time()) {
                 continue;
             }
             let mut frame = if self.window.len() == span {

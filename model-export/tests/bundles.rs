@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use inference::exactness::saturating_graphs;
 use inference::{BackendKind, BackendOptions, Engine, open_backend};
 use model_bundle::manifest::{InitialState, StateSpec, StreamSpec};
 use model_bundle::{Bundle, PublicKey, Trust};
@@ -13,6 +14,7 @@ use model_export::pack::checkpoint::{Checkpoint, write_golden};
 use model_export::pack::{
     Error, GoldenInput, GraphInput, InputTensor, PackInput, SigningKey, Tolerances, pack,
 };
+use model_export::quantize::{Options, WeightRange, quantize};
 use tempfile::TempDir;
 use video::Frame;
 
@@ -317,6 +319,56 @@ fn what_cannot_be_packed_is_named() {
         BackendOptions { ort_library: Some("/no/such/lib.so".into()), ..Default::default() };
     let error = pack(&input, &key, &nowhere).unwrap_err();
     assert!(matches!(error, Error::BackendUnavailable { backend: "ort", .. }), "{error}");
+}
+
+/// The planted layer: all weights of a row are its largest, so that every pair is twice 127.
+#[test]
+fn a_layer_that_saturates_is_refused_by_name_at_export() {
+    let site = Site::new();
+    let mut model = onnx::load(&graph()).unwrap();
+    let initializers = &mut model.graph.as_mut().unwrap().initializer;
+    let weight = initializers.iter_mut().find(|t| t.name == "weight").unwrap();
+    weight.raw_data = 0.1f32.to_le_bytes().repeat(2 * 3 * 16);
+    let tract = open_backend(BackendKind::Tract, &BackendOptions::default()).unwrap();
+    let quantized = |weights| {
+        let mut samples = std::iter::once(vec![golden().inputs.remove(0).values]);
+        let options = Options { weights, fold_stem: false, ..Options::default() };
+        onnx::to_bytes(&quantize(&model, &mut samples, &options, tract.as_ref()).unwrap().model)
+    };
+    let with = |weights| {
+        let mut input = site.input();
+        let (backend, precision) = (BackendKind::Ort, "int8".to_owned());
+        input.graphs[0] =
+            GraphInput { name: "local".into(), backend, precision, onnx: quantized(weights) };
+        input
+    };
+    let options = BackendOptions::default();
+    let planted = with(WeightRange::Full);
+    let error = pack(&planted, &site.key(), &options).unwrap_err();
+    assert!(matches!(error, Error::Saturates { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("graph local") && message.contains("`conv`"), "{message}");
+    // By the program: exit code 3, and the way out.
+    let graphs = site.path("checkpoint/graphs");
+    std::fs::write(graphs.join("local.ort.int8.onnx"), &planted.graphs[0].onnx).unwrap();
+    let (code, line) = site.fails(PACK);
+    assert_eq!(code, 3, "{line}");
+    assert!(line.contains("`conv`") && line.contains("--allow-saturation"), "{line}");
+    if let Err(error) = open_backend(BackendKind::Ort, &options) {
+        eprintln!("skipped on ONNX Runtime: {error}");
+        return;
+    }
+    let held = with(WeightRange::Pairs);
+    let bytes = pack(&held, &site.key(), &options).unwrap();
+    let bundle = Bundle::from_bytes(bytes, &Trust::Embedded).unwrap();
+    assert_eq!(bundle.manifest().golden[0].tolerance, 1e-3);
+    assert_eq!(saturating_graphs(&bundle).unwrap(), []);
+    site.ok(&format!("{PACK} --allow-saturation"));
+    let said = site.ok("inspect m.pavad");
+    assert!(said.contains("saturates on other x86 in `conv`"), "{said}");
+    std::fs::write(graphs.join("local.ort.int8.onnx"), &held.graphs[0].onnx).unwrap();
+    site.ok(PACK);
+    assert!(site.ok("inspect m.pavad").contains("local: exact on every processor"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every crate, its folder, and the own crates that it may depend on outside of its tests.
-const CRATES: [(&str, &str, &[&str]); 11] = [
+const CRATES: [(&str, &str, &[&str]); 12] = [
     ("alarm-node", "boards/alarm-node", &["alert-wire", "boards"]),
     ("alert-wire", "edge-runtime/alert-wire", &[]),
     ("boards", "boards", &[]),
@@ -21,6 +21,7 @@ const CRATES: [(&str, &str, &[&str]); 11] = [
         &["alert-wire", "boards", "inference", "model-bundle", "video"],
     ),
     ("inference", "edge-runtime/inference", &["model-bundle", "video"]),
+    ("lesser-processor", "tests/lesser-processor", &[]),
     ("model-bundle", "model-export/model-bundle", &[]),
     ("model-export", "model-export", &["inference", "model-bundle", "video"]),
     ("tests", "tests", &["alert-wire", "model-bundle", "model-export", "trainer", "video"]),
@@ -33,7 +34,7 @@ const CRATES: [(&str, &str, &[&str]); 11] = [
 const FOLDERS: [&str; 6] = ["boards", "docs", "edge-runtime", "model-export", "tests", "trainer"];
 
 /// Crates that nothing may depend on, not even for tests.
-const LEAVES: [&str; 2] = ["tests", "xtask"];
+const LEAVES: [&str; 3] = ["lesser-processor", "tests", "xtask"];
 
 /// Everything that runs or trains neural networks; `*` stands for any ending.
 const NEURAL: [&str; 10] = [

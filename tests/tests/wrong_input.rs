@@ -333,7 +333,7 @@ fn a_broker_that_cannot_be_reached() {
 #[test]
 fn a_camera_that_is_not_there() {
     let source = "{ type = \"v4l2\", device = \"/dev/video-none\" }";
-    run("camera", "", source, &[]).failed(
+    run("camera", "", source, &["--require-camera"]).failed(
         "edge-runtime",
         4,
         &["/dev/video-none", "no such device"],

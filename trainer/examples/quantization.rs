@@ -15,7 +15,7 @@ use model_export::calibration::{Preprocessing, Samples};
 use model_export::graphs::{i3d, mobilenetv2};
 use model_export::onnx::{self, ModelProto};
 use model_export::pack::checkpoint::read_detectors;
-use model_export::quantize::{Equalize, Method, Options, quantize};
+use model_export::quantize::{Equalize, Flavour, Method, Options, WeightRange, quantize};
 use model_export::weights::Weights;
 use trainer::npy;
 
@@ -71,7 +71,8 @@ fn main() -> Result<()> {
     ours(&model, &calibration, backend.as_ref(), &write)
 }
 
-/// Our INT8 graphs: with the default options, with each way to choose ranges, and equalised.
+/// Our INT8 graphs: with the default options, with each way to choose ranges, equalised, and with ranges by
+/// `min-max` and other weights or activations.
 fn ours(
     model: &ModelProto,
     samples: &[Vec<Vec<f32>>],
@@ -87,6 +88,9 @@ fn ours(
         ("mse", with(Method::Mse)),
         ("auto", with(Method::Auto)),
         ("equalised", Options { equalize: Equalize::Depthwise, ..Options::default() }),
+        ("full-range", Options { weights: WeightRange::Full, ..with(Method::MinMax) }),
+        ("seven-bits", Options { weights: WeightRange::SevenBits, ..with(Method::MinMax) }),
+        ("s8s8", Options { flavour: Flavour::S8S8, ..with(Method::MinMax) }),
     ] {
         // `auto` runs the graphs on these; the others do not look at them.
         let options = Options { layer_errors: false, compare_samples: COMPARED, ..options };

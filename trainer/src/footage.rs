@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use inference::thinning;
+use inference::{Sampling, sampled_rate};
 use model_bundle::manifest::InputSpec;
 use video::{Clip, Frame, Reader, Resizer};
 
@@ -32,16 +32,29 @@ pub fn input_spec(width: usize, height: usize, model_height: usize) -> InputSpec
 /// # Errors
 /// [`video::Error`], which names the file and the frame.
 pub fn read(clip: &Clip, input: &InputSpec, limit: usize) -> Result<NormalClip, video::Error> {
-    let mut frames = Vec::new();
-    let rate = each(&clip.path, input, |frame| {
+    read_numbered(clip, input, limit).map(|(clip, _)| clip)
+}
+
+/// As [`read`], with the number in the video, from 0, of each of the frames.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_numbered(
+    clip: &Clip,
+    input: &InputSpec,
+    limit: usize,
+) -> Result<(NormalClip, Vec<usize>), video::Error> {
+    let (mut frames, mut numbers) = (Vec::new(), Vec::new());
+    let rate = each_numbered(&clip.path, input, |number, frame| {
         frames.push(frame.clone());
+        numbers.push(number);
         frames.len() < limit
     })?;
-    Ok(NormalClip { name: clip.name.clone(), frame_rate: rate, frames })
+    Ok((NormalClip { name: clip.name.clone(), frame_rate: rate, frames }, numbers))
 }
 
 /// Calls `take` with each model frame of a video until it returns false; the model frame rate of
-/// this source.
+/// this source. Which frames these are, the camera decides by the same rule ([`Sampling`]).
 ///
 /// # Errors
 /// [`video::Error`].
@@ -50,23 +63,31 @@ pub fn each(
     input: &InputSpec,
     mut take: impl FnMut(&Frame) -> bool,
 ) -> Result<f64, video::Error> {
+    each_numbered(path, input, |_, frame| take(frame))
+}
+
+fn each_numbered(
+    path: &Path,
+    input: &InputSpec,
+    mut take: impl FnMut(usize, &Frame) -> bool,
+) -> Result<f64, video::Error> {
     let mut reader = Reader::open(path)?;
     let source_rate = reader.info().frame_rate;
-    let step = thinning(source_rate, input.frame_rate) as usize;
+    let mut sampling = Sampling::new(input.frame_rate, source_rate);
     let mut resizer = Resizer::new();
     let mut source = Frame::default();
     let mut resized = Frame::new(input.width as usize, input.height as usize);
-    let mut index = 0;
+    let mut number = 0;
     while reader.read(&mut source)? {
-        if index % step == 0 {
+        if sampling.takes(reader.time()) {
             resizer.resize(&source, &mut resized)?;
-            if !take(&resized) {
+            if !take(number, &resized) {
                 break;
             }
         }
-        index += 1;
+        number += 1;
     }
-    Ok(source_rate / step as f64)
+    Ok(sampled_rate(input.frame_rate, source_rate))
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use crate::alert::{Alert, SCHEMA};
+use heapless::String;
+use serde::Deserialize;
+
+use crate::alert::{Alert, MAX_ID, MAX_NAME, ModelId, Phase, Region, SCHEMA};
 
 /// No encoded alert is longer than this many bytes of postcard.
 ///
@@ -91,6 +94,22 @@ impl Alert {
         }
     }
 
+    /// As [`Alert::from_postcard`], and also from postcard of the schema before: what an earlier
+    /// version of the program has stored. The alert is then of today's schema; what the earlier one
+    /// did not have is absent.
+    ///
+    /// # Errors
+    /// As [`Alert::from_postcard`].
+    pub fn from_stored_postcard(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.first() != Some(&1) {
+            return Self::from_postcard(bytes);
+        }
+        match postcard::take_from_bytes::<Schema1>(bytes) {
+            Ok((alert, [])) => Self::from(alert).checked(),
+            _ => Err(DecodeError::Malformed),
+        }
+    }
+
     /// The alert as one line of JSON.
     ///
     /// # Errors
@@ -123,5 +142,61 @@ impl Alert {
     fn is_finite(&self) -> bool {
         let region = self.region.as_ref().map_or([0.0; 4], |r| [r.x, r.y, r.width, r.height]);
         [self.score, self.peak_score, self.threshold].iter().chain(&region).all(|v| v.is_finite())
+    }
+}
+
+/// Schema 1, in the order of its fields: no `clip`.
+#[derive(Deserialize)]
+struct Schema1 {
+    #[serde(rename = "schema")]
+    _schema: u8,
+    id: String<36>,
+    sequence: u32,
+    phase: Phase,
+    device: String<MAX_ID>,
+    camera: String<MAX_ID>,
+    kind: String<MAX_NAME>,
+    score: f32,
+    peak_score: f32,
+    threshold: f32,
+    region: Option<Region>,
+    started_ms: u64,
+    time_ms: u64,
+    uptime_ms: u64,
+    duration_ms: u64,
+    first_frame: u64,
+    frame: u64,
+    peak_frame: u64,
+    time_synced: bool,
+    snapshot: Option<String<128>>,
+    model: ModelId,
+}
+
+impl From<Schema1> for Alert {
+    fn from(old: Schema1) -> Self {
+        Self {
+            schema: SCHEMA,
+            id: old.id,
+            sequence: old.sequence,
+            phase: old.phase,
+            device: old.device,
+            camera: old.camera,
+            kind: old.kind,
+            score: old.score,
+            peak_score: old.peak_score,
+            threshold: old.threshold,
+            region: old.region,
+            started_ms: old.started_ms,
+            time_ms: old.time_ms,
+            uptime_ms: old.uptime_ms,
+            duration_ms: old.duration_ms,
+            first_frame: old.first_frame,
+            frame: old.frame,
+            peak_frame: old.peak_frame,
+            time_synced: old.time_synced,
+            snapshot: old.snapshot,
+            clip: None,
+            model: old.model,
+        }
     }
 }

@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// Begins a video of `source_rate` frames per second. A rate that is not known may be given as
-    /// 0: every frame is then a model frame.
+    /// 0: every frame is then a model frame, unless frames have times ([`Stream::at`]).
     pub fn stream(&self, source_rate: f64) -> Stream {
         Stream::new(&self.detectors, source_rate)
     }

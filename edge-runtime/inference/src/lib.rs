@@ -24,6 +24,7 @@ mod nvidia;
 mod ort_backend;
 pub mod processor;
 mod provider;
+mod sampling;
 mod score;
 mod semantic;
 pub mod smoothing;
@@ -38,11 +39,11 @@ pub use backend::{
     Backend, BackendKind, BackendOptions, Building, Engines, Graph, TensorInfo, best_backend,
     open_backend,
 };
-pub use emission::thinning;
 pub use engine::Engine;
 pub use error::{Error, with_causes};
 pub use fusion::fuse;
 pub use provider::Provider;
+pub use sampling::{Sampling, sampled_rate};
 pub use score::{FrameScore, RawScores, Region, ScoreMap};
 pub use snippet::SnippetFeatures;
 pub use states::States;

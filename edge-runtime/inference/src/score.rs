@@ -26,7 +26,7 @@ pub struct FrameScore {
 /// The raw values of one model frame, neither normalised nor smoothed: what calibration needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RawScores {
-    /// Model frame, from 0; with a step of n it is source frame `n * frame`.
+    /// Model frame, from 0.
     pub frame: u64,
     /// Largest pooled logit of the local detector.
     pub local: Option<f64>,
@@ -39,7 +39,7 @@ pub struct RawScores {
 /// The local detector's map of one model frame: what its raw value is the largest of.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoreMap<'a> {
-    /// Model frame, from 0; with a step of n it is source frame `n * frame`.
+    /// Model frame, from 0.
     pub frame: u64,
     /// Cells in a row.
     pub width: usize,

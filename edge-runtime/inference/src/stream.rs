@@ -18,6 +18,12 @@ use crate::{Error, FrameScore, RawScores};
 /// [`crate::Engine::push`]. Its size is fixed when it is made.
 pub struct Stream {
     emission: Emission,
+    /// Rate of the model, for sampling.
+    rate: f64,
+    /// Time of the frame that comes next, where its source tells it.
+    time: Option<f64>,
+    /// Whether the frame that came last was a model frame.
+    looked: bool,
     resizer: Resizer,
     resized: Frame,
     lumas: LumaRing,
@@ -57,7 +63,10 @@ impl Stream {
         let (back, ahead) = detectors.local.as_ref().map_or((0, 0), LocalSpec::reach);
         let track = |name| Track::new(name, capacity);
         Self {
-            emission: Emission::new(source_rate, input.frame_rate),
+            emission: Emission::new(source_rate, input.frame_rate, latency(detectors)),
+            rate: input.frame_rate,
+            time: None,
+            looked: false,
             resizer: Resizer::new(),
             resized: Frame::new(width, height),
             lumas: LumaRing::new((back + ahead + 1).max(2), width * height),
@@ -101,9 +110,18 @@ impl Stream {
         true
     }
 
-    /// Source frames for each model frame.
-    pub fn step(&self) -> u64 {
-        self.emission.step()
+    /// Tells the time in seconds of the frame that is pushed next. Model frames are chosen by it, see
+    /// [`crate::Sampling`]; frames without a time are as far apart as the stream's rate says. A stream
+    /// has times or it has none.
+    pub fn at(&mut self, time: f64) -> &mut Self {
+        self.emission.timed(self.rate);
+        self.time = Some(time);
+        self
+    }
+
+    /// Whether the frame that was pushed last was a model frame.
+    pub fn looked(&self) -> bool {
+        self.looked
     }
 
     /// Source frames taken up so far.
@@ -122,7 +140,8 @@ impl Stream {
         if self.finished {
             return Err(Error::Finished { frame: self.emission.seen() });
         }
-        if !self.emission.see() {
+        self.looked = self.emission.see(self.time.take());
+        if !self.looked {
             self.emission.emit(outlets.scores);
             return Ok(());
         }

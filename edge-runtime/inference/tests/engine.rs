@@ -59,7 +59,6 @@ fn thinned_frames_repeat_their_model_frame() {
     for lag in [0, 1, 2] {
         let smoothing = SmoothingSpec { sigma: 0.0, radius: 0, lag };
         let mut engine = engine(Detectors { motion: Some(motion()), smoothing, ..bare() }, vec![]);
-        assert_eq!(engine.stream(30.0).step(), 3);
         // Model frames are 0, 3, 6, 9 with levels 10, 20, 20, 60; the others must not matter.
         let levels = [10, 99, 98, 20, 97, 96, 20, 95, 94, 60, 93];
         let (scores, raws) = run(&mut engine, 30.0, &greys(&levels));
@@ -220,6 +219,31 @@ fn local_looks_ahead_and_is_clamped_at_the_ends() {
         assert_eq!((region.x, region.y), corner, "frame {t}");
     }
     assert_eq!(scores[0].1, 2);
+}
+
+#[test]
+fn model_frames_are_chosen_by_time_whatever_rate_was_promised() {
+    for promised in [0.0, 1000.0, 10.0] {
+        let smoothing = SmoothingSpec { sigma: 0.0, radius: 0, lag: 1 };
+        let mut engine = engine(Detectors { motion: Some(motion()), smoothing, ..bare() }, vec![]);
+        // At 30 frames a second, then, in the dark, at 10; the levels of other frames must not matter.
+        let times = [0, 33, 67, 100, 133, 167, 200, 300, 400, 500].map(|ms| f64::from(ms) / 1000.0);
+        let levels = [10, 99, 98, 20, 97, 96, 20, 60, 60, 70];
+        let mut stream = engine.stream(promised);
+        let (mut scores, mut looked) = (Vec::new(), Vec::new());
+        for (frame, time) in greys(&levels).iter().zip(times) {
+            engine.push(stream.at(time), frame, &mut |s| scores.push(*s)).unwrap();
+            looked.push(stream.looked());
+        }
+        engine.finish(&mut stream, &mut |s| scores.push(*s)).unwrap();
+        let chosen = [0, 3, 6, 7, 8, 9];
+        assert!(looked.iter().enumerate().all(|(i, l)| *l == chosen.contains(&i)), "{looked:?}");
+        let numbers: Vec<u64> = scores.iter().map(|s| s.frame).collect();
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+        let value = |d: f64| Some((0.5 + d).ln());
+        let model = [10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 0.0, 40.0, 0.0, 10.0].map(value);
+        assert_eq!(scores.iter().map(|s| s.motion).collect::<Vec<_>>(), model);
+    }
 }
 
 #[test]

@@ -1,10 +1,6 @@
 //! From a camera's pixel formats to RGB.
 
-use std::io::Cursor;
-
-use image::{ColorType, ImageDecoder as _};
-use video::Frame;
-use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvRange, YuvStandardMatrix};
+use video::{Frame, YuvColour};
 
 /// A pixel format that this program reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -49,25 +45,59 @@ pub fn is_bayer(code: [u8; 4]) -> bool {
     }
 }
 
-/// Converts a buffer as the driver filled it. `stride` is the number of bytes of a row of luma (or
-/// of packed pixels); it is ignored for MJPEG.
-///
-/// YUV is taken as BT.601 with limited range, the kernel's default for cameras.
+/// Which lines of the picture a buffer holds, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// All, one below the other.
+    All,
+    /// All: every second one, then the others. `true` if the first lines are those of the first part.
+    Parts(bool),
+    /// Every second one.
+    Half,
+}
+
+/// How a driver fills its buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The pixel format.
+    pub format: PixelFormat,
+    /// Pixels in a line.
+    pub width: usize,
+    /// Lines in a buffer.
+    pub height: usize,
+    /// Bytes of a line of luma (or of packed pixels); not used for MJPEG.
+    pub stride: usize,
+    /// Which lines these are.
+    pub lines: Lines,
+    /// Whether luma goes from 0 to 255, instead of from 16 to 235.
+    pub full_range: bool,
+    /// Whether the colours are those of BT.709, instead of BT.601.
+    pub bt709: bool,
+}
+
+impl Layout {
+    /// All lines, in the kernel's usual colours: BT.601 with limited range.
+    pub fn plain(format: PixelFormat, width: usize, height: usize, stride: usize) -> Self {
+        let (lines, full_range, bt709) = (Lines::All, false, false);
+        Self { format, width, height, stride, lines, full_range, bt709 }
+    }
+}
+
+/// Converts a buffer as the driver filled it. JPEG is decoded strictly: a picture of which something is
+/// missing is refused.
 ///
 /// # Errors
 /// If the buffer is too short or its JPEG damaged; the message says what is wrong.
-pub fn to_rgb(
-    format: PixelFormat,
-    bytes: &[u8],
-    width: usize,
-    height: usize,
-    stride: usize,
-    frame: &mut Frame,
-) -> Result<(), String> {
+pub fn to_rgb(layout: &Layout, bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
+    let &Layout { format, width, height, stride, .. } = layout;
     let row = match format {
         PixelFormat::Yuyv => width.next_multiple_of(2) * 2,
         PixelFormat::Nv12 => width,
-        PixelFormat::Mjpeg => return jpeg(bytes, frame),
+        PixelFormat::Mjpeg => {
+            video::decode_jpeg(bytes, frame)?;
+            arrange(layout.lines, frame);
+            return Ok(());
+        }
     };
     let stride = stride.max(row);
     let needed = match format {
@@ -77,63 +107,39 @@ pub fn to_rgb(
     if bytes.len() < needed {
         return Err(format!("the frame has {} of {needed} bytes", bytes.len()));
     }
-    frame.reshape(width, height);
-    let out_stride = width as u32 * 3;
-    let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
-    let converted = if format == PixelFormat::Yuyv {
-        let packed = YuvPackedImage {
-            yuy: &bytes[..needed],
-            yuy_stride: stride as u32,
-            width: width as u32,
-            height: height as u32,
-        };
-        yuv::yuyv422_to_rgb(&packed, frame.rgb_mut(), out_stride, range, matrix)
+    let colour = YuvColour { full_range: layout.full_range, bt709: layout.bt709 };
+    if format == PixelFormat::Yuyv {
+        video::yuyv_to_rgb(bytes, stride, (width, height), colour, frame);
     } else {
-        let (y_plane, uv_plane) = bytes[..needed].split_at(stride * height);
-        let planes = YuvBiPlanarImage {
-            y_plane,
-            y_stride: stride as u32,
-            uv_plane,
-            uv_stride: stride as u32,
-            width: width as u32,
-            height: height as u32,
-        };
-        let mode = YuvConversionMode::Balanced;
-        yuv::yuv_nv12_to_rgb(&planes, frame.rgb_mut(), out_stride, range, matrix, mode)
-    };
-    converted.map_err(|e| e.to_string())
-}
-
-/// On one line: some of the decoder's messages end with a line break.
-#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-fn damaged(error: image::ImageError) -> String {
-    let text = error.to_string();
-    format!("damaged JPEG: {}", text.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-fn jpeg(bytes: &[u8], frame: &mut Frame) -> Result<(), String> {
-    /// No camera has more; a damaged header must not ask for gigabytes.
-    const MAX_SIDE: u32 = 8192;
-    let decoder = image::codecs::jpeg::JpegDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(format!("the JPEG says it has {width}x{height} pixels"));
+        video::nv12_to_rgb(bytes, stride, (width, height), colour, frame);
     }
-    match decoder.color_type() {
-        ColorType::Rgb8 => {
-            frame.reshape(width as usize, height as usize);
-            decoder.read_image(frame.rgb_mut()).map_err(damaged)
-        }
-        ColorType::L8 => {
-            let mut luma = vec![0; width as usize * height as usize];
-            decoder.read_image(&mut luma).map_err(damaged)?;
-            frame.reshape(width as usize, height as usize);
-            for (pixel, y) in frame.rgb_mut().chunks_exact_mut(3).zip(luma) {
-                pixel.fill(y);
+    arrange(layout.lines, frame);
+    Ok(())
+}
+
+/// Puts the lines of a picture where they belong. Of half of them each is shown twice, so that things
+/// keep their shape.
+fn arrange(lines: Lines, frame: &mut Frame) {
+    let (width, height) = (frame.width(), frame.height());
+    let row = width * 3;
+    match lines {
+        Lines::All => {}
+        Lines::Parts(first_is_upper) => {
+            let parts = frame.rgb().to_vec();
+            let half = height / 2;
+            for (y, line) in frame.rgb_mut().chunks_exact_mut(row).enumerate().take(half * 2) {
+                let part = usize::from((y % 2 == 0) != first_is_upper);
+                let from = (part * half + y / 2) * row;
+                line.copy_from_slice(&parts[from..from + row]);
             }
-            Ok(())
         }
-        other => Err(format!("the JPEG has {other:?} pixels")),
+        Lines::Half => {
+            let half = frame.rgb().to_vec();
+            frame.reshape(width, height * 2);
+            for (y, line) in frame.rgb_mut().chunks_exact_mut(row).enumerate() {
+                line.copy_from_slice(&half[y / 2 * row..][..row]);
+            }
+        }
     }
 }
 
@@ -149,6 +155,10 @@ mod tests {
         ([145, 54, 34], [0, 255, 0]),
         ([41, 240, 110], [0, 0, 255]),
     ];
+
+    fn layout(format: PixelFormat, width: usize, height: usize, stride: usize) -> Layout {
+        Layout::plain(format, width, height, stride)
+    }
 
     fn assert_close(frame: &Frame, expected: [u8; 3]) {
         for pixel in frame.rgb().chunks_exact(3) {
@@ -166,7 +176,7 @@ mod tests {
             let mut row = [y, u, y, v].repeat(width / 2);
             row.resize(16, 0);
             let yuyv = row.repeat(height);
-            to_rgb(PixelFormat::Yuyv, &yuyv, width, height, 16, &mut frame).unwrap();
+            to_rgb(&layout(PixelFormat::Yuyv, width, height, 16), &yuyv, &mut frame).unwrap();
             assert_eq!((frame.width(), frame.height()), (width, height));
             assert_close(&frame, rgb);
 
@@ -175,7 +185,7 @@ mod tests {
             let mut chroma = [u, v].repeat(width / 2);
             chroma.resize(8, 0);
             let nv12 = [luma.repeat(height), chroma.repeat(height / 2)].concat();
-            to_rgb(PixelFormat::Nv12, &nv12, width, height, 8, &mut frame).unwrap();
+            to_rgb(&layout(PixelFormat::Nv12, width, height, 8), &nv12, &mut frame).unwrap();
             assert_close(&frame, rgb);
         }
     }
@@ -185,10 +195,48 @@ mod tests {
         let source = Frame::from_rgb(16, 16, [200, 30, 60].repeat(256)).unwrap();
         let jpeg = video::encode_jpeg(&source, 95).unwrap();
         let mut frame = Frame::default();
-        to_rgb(PixelFormat::Mjpeg, &jpeg, 16, 16, 0, &mut frame).unwrap();
+        let mjpeg = layout(PixelFormat::Mjpeg, 16, 16, 0);
+        to_rgb(&mjpeg, &jpeg, &mut frame).unwrap();
         assert_close(&frame, [200, 30, 60]);
-        assert!(to_rgb(PixelFormat::Mjpeg, b"no picture", 16, 16, 0, &mut frame).is_err());
-        assert!(to_rgb(PixelFormat::Mjpeg, &[], 16, 16, 0, &mut frame).is_err());
+        assert!(to_rgb(&mjpeg, b"no picture", &mut frame).is_err());
+        assert!(to_rgb(&mjpeg, &[], &mut frame).is_err());
+        assert!(to_rgb(&mjpeg, &jpeg[..jpeg.len() - 20], &mut frame).is_err());
+    }
+
+    #[test]
+    fn colours_of_full_range_and_of_bt709() {
+        let mut frame = Frame::default();
+        let white = [255, 128].repeat(8);
+        let full = Layout { full_range: true, ..layout(PixelFormat::Yuyv, 4, 2, 8) };
+        to_rgb(&full, &white, &mut frame).unwrap();
+        assert_close(&frame, [255, 255, 255]);
+        let grey = [64, 128].repeat(8);
+        to_rgb(&full, &grey, &mut frame).unwrap();
+        assert_close(&frame, [64, 64, 64]);
+        // Red in BT.709, limited range.
+        let red = [63, 102, 63, 240].repeat(4);
+        let bt709 = Layout { bt709: true, ..layout(PixelFormat::Yuyv, 4, 2, 8) };
+        to_rgb(&bt709, &red, &mut frame).unwrap();
+        assert_close(&frame, [255, 0, 0]);
+    }
+
+    #[test]
+    fn fields_become_a_picture() {
+        // Four lines of grey 40, 80, 120, 160.
+        let line = |y: u8| [y, 128].repeat(4);
+        let buffer = |levels: &[u8]| levels.iter().flat_map(|y| line(*y)).collect::<Vec<u8>>();
+        let reds = |lines: Lines, levels: &[u8]| {
+            let all = layout(PixelFormat::Yuyv, 4, levels.len(), 8);
+            let layout = Layout { lines, full_range: true, ..all };
+            let mut frame = Frame::default();
+            to_rgb(&layout, &buffer(levels), &mut frame).unwrap();
+            let rows: Vec<u8> = frame.rgb().chunks_exact(12).map(|row| row[0]).collect();
+            (frame.height(), rows)
+        };
+        assert_eq!(reds(Lines::All, &[40, 80, 120, 160]).1, [40, 80, 120, 160]);
+        assert_eq!(reds(Lines::Parts(true), &[40, 120, 80, 160]).1, [40, 80, 120, 160]);
+        assert_eq!(reds(Lines::Parts(false), &[80, 160, 40, 120]).1, [40, 80, 120, 160]);
+        assert_eq!(reds(Lines::Half, &[40, 120]), (4, vec![40, 40, 120, 120]));
     }
 
     #[test]
@@ -209,8 +257,9 @@ mod tests {
     fn short_buffers_are_refused() {
         let mut frame = Frame::default();
         for (format, enough) in [(PixelFormat::Yuyv, 64), (PixelFormat::Nv12, 48)] {
-            assert!(to_rgb(format, &vec![128; enough], 8, 4, 8, &mut frame).is_ok());
-            let error = to_rgb(format, &vec![128; enough - 1], 8, 4, 8, &mut frame).unwrap_err();
+            let layout = layout(format, 8, 4, 8);
+            assert!(to_rgb(&layout, &vec![128; enough], &mut frame).is_ok());
+            let error = to_rgb(&layout, &vec![128; enough - 1], &mut frame).unwrap_err();
             assert!(error.contains(&format!("of {enough} bytes")), "{error}");
         }
     }

@@ -4,9 +4,12 @@
 mod backoff;
 mod controls;
 mod convert;
+mod demand;
 mod recorded;
 #[cfg(feature = "rtsp")]
 mod rtsp;
+#[cfg(feature = "rtsp")]
+mod tie;
 mod v4l2;
 
 use std::path::PathBuf;
@@ -18,7 +21,8 @@ use video::Frame;
 use crate::clock::Clock;
 use crate::config::{Pace, SourceConfig};
 
-pub use convert::{PixelFormat, to_rgb};
+pub use convert::{Layout, Lines, PixelFormat, to_rgb};
+pub use demand::Demand;
 pub use recorded::Recorded;
 #[cfg(feature = "rtsp")]
 pub use rtsp::Rtsp;
@@ -40,10 +44,13 @@ pub struct Stamp {
 pub enum Next {
     /// A frame was written to the buffer.
     Frame(Stamp),
+    /// A frame came that is not wanted: what is in the buffer means nothing.
+    Passed,
     /// The picture does not go on from where it was: a recording starts again, or the camera was
     /// lost for this reason and is being reopened.
     Gap(Option<Error>),
-    /// The camera has been lost for a while and still cannot be opened, for this reason.
+    /// The camera has been lost for a while and still cannot be opened, or gives nothing when it is,
+    /// for this reason.
     Away(Error),
     /// The source has ended, or was told to stop.
     End,
@@ -51,25 +58,22 @@ pub enum Next {
 
 /// A source of frames.
 pub trait FrameSource: Send {
-    /// Frames per second, as far as the source knows; 0 if it does not.
+    /// Frames per second, as far as the source knows; 0 if it does not. May become known, or change,
+    /// while frames come.
     fn rate(&self) -> f64;
 
-    /// Waits for the next frame and writes it to `frame`, which takes its size. Returns
-    /// [`Next::End`] soon after `stop` says so.
+    /// Waits for the next frame and, if `demand` takes it, writes it to `frame`, which takes its size.
+    /// Returns [`Next::End`] soon after `stop` says so.
     ///
     /// # Errors
     /// If the source is damaged and cannot go on. A lost camera is not an error but a
     /// [`Next::Gap`].
-    fn next(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error>;
-
-    /// Waits for the next frame and lets it go by: `frame` may be overwritten, and what is in it
-    /// afterwards means nothing. A source that can save itself the decoding does.
-    ///
-    /// # Errors
-    /// As [`FrameSource::next`].
-    fn discard(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
-        self.next(frame, stop)
-    }
+    fn next(
+        &mut self,
+        frame: &mut Frame,
+        demand: &mut Demand,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Next, Error>;
 }
 
 /// What happens to frames that come faster than they are scored.
@@ -143,6 +147,16 @@ pub enum Error {
     NoRtsp(String),
 }
 
+/// What happens to frames of a source that come too fast.
+pub fn delivery(config: &SourceConfig) -> Delivery {
+    match config {
+        SourceConfig::File(file) | SourceConfig::Images(file) if file.pace == Pace::Fast => {
+            Delivery::Lossless
+        }
+        _ => Delivery::Newest,
+    }
+}
+
 /// Opens a source.
 ///
 /// # Errors
@@ -151,23 +165,44 @@ pub fn open(
     config: &SourceConfig,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Box<dyn FrameSource>, Delivery), Error> {
-    Ok(match config {
-        SourceConfig::File(file) | SourceConfig::Images(file) => {
-            let delivery = match file.pace {
-                Pace::Fast => Delivery::Lossless,
-                Pace::Realtime => Delivery::Newest,
-            };
-            (Box::new(Recorded::open(file, Arc::clone(clock))?), delivery)
-        }
-        SourceConfig::V4l2(device) => {
-            (Box::new(V4l2::open(device, Arc::clone(clock))?), Delivery::Newest)
-        }
+    Ok((open_until(config, clock, &|| false)?, delivery(config)))
+}
+
+/// Opens a source; a camera in the network is no longer waited for when `stop` says so, and may then
+/// not be there yet.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_until(
+    config: &SourceConfig,
+    clock: &Arc<dyn Clock>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Box<dyn FrameSource>, Error> {
+    match config {
+        SourceConfig::V4l2(device) => Ok(Box::new(V4l2::open(device, Arc::clone(clock))?)),
         #[cfg(feature = "rtsp")]
         SourceConfig::Rtsp(stream) => {
-            (Box::new(Rtsp::open(stream, Arc::clone(clock))?), Delivery::Newest)
+            Ok(Box::new(Rtsp::open_until(stream, Arc::clone(clock), stop)?))
         }
+        _ => later(config, clock),
+    }
+}
+
+/// A source whose camera may not be there yet: it is opened when its first frame is asked for, and
+/// waited for. A recording is opened now.
+///
+/// # Errors
+/// If a recording cannot be read, or this program reads no such sources.
+pub fn later(config: &SourceConfig, clock: &Arc<dyn Clock>) -> Result<Box<dyn FrameSource>, Error> {
+    Ok(match config {
+        SourceConfig::File(file) | SourceConfig::Images(file) => {
+            Box::new(Recorded::open(file, Arc::clone(clock))?)
+        }
+        SourceConfig::V4l2(device) => Box::new(V4l2::later(device, Arc::clone(clock))),
+        #[cfg(feature = "rtsp")]
+        SourceConfig::Rtsp(stream) => Box::new(Rtsp::later(stream, Arc::clone(clock))?),
         #[cfg(not(feature = "rtsp"))]
-        SourceConfig::Rtsp(stream) => return Err(Error::NoRtsp(stream.url.clone())),
+        SourceConfig::Rtsp(stream) => return Err(Error::NoRtsp(stream.shown())),
     })
 }
 

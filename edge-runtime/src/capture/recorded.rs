@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use video::{Frame, Reader};
 
-use super::{Error, FrameSource, Next, Stamp, sleep};
+use super::{Demand, Error, FrameSource, Next, Stamp, sleep};
 use crate::clock::Clock;
 use crate::config::{AtEnd, FileConfig, Pace};
 
@@ -18,8 +18,10 @@ pub struct Recorded {
     reader: Reader,
     rate: f64,
     clock: Arc<dyn Clock>,
-    /// Frames given since the source was opened.
-    given: u64,
+    /// Stream time at which the recording last started.
+    start: f64,
+    /// Stream time of the newest frame.
+    last: f64,
     /// Frames given since the recording last started.
     in_round: u64,
     /// Wall and monotonic time of frame 0.
@@ -40,7 +42,8 @@ impl Recorded {
             reader,
             rate,
             clock,
-            given: 0,
+            start: 0.0,
+            last: 0.0,
             in_round: 0,
             origin: None,
         })
@@ -52,7 +55,12 @@ impl FrameSource for Recorded {
         self.rate
     }
 
-    fn next(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
+    fn next(
+        &mut self,
+        frame: &mut Frame,
+        demand: &mut Demand,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Next, Error> {
         if stop() {
             return Ok(Next::End);
         }
@@ -62,9 +70,10 @@ impl FrameSource for Recorded {
             }
             self.reader = Reader::open(&self.config.path)?;
             self.in_round = 0;
+            self.start = self.last + 1.0 / self.rate;
             return Ok(Next::Gap(None));
         }
-        let stream = self.given as f64 / self.rate;
+        let stream = (self.start + self.reader.time()).max(self.last);
         let (wall_ms, start) =
             *self.origin.get_or_insert_with(|| (self.clock.wall_ms(), self.clock.monotonic()));
         let due = start + Duration::from_secs_f64(stream);
@@ -74,8 +83,11 @@ impl FrameSource for Recorded {
                 return Ok(Next::End);
             }
         }
-        self.given += 1;
+        self.last = stream;
         self.in_round += 1;
+        if !demand.takes(stream) {
+            return Ok(Next::Passed);
+        }
         Ok(Next::Frame(Stamp {
             stream,
             wall_ms: wall_ms + (stream * 1000.0).round() as u64,
@@ -112,12 +124,13 @@ mod tests {
         let mut source = open(dir.path(), AtEnd::Stop);
         let mut frame = Frame::default();
         for i in 0..3u64 {
-            let Next::Frame(stamp) = source.next(&mut frame, &|| false).unwrap() else { panic!() };
+            let next = source.next(&mut frame, &mut Demand::all(), &|| false).unwrap();
+            let Next::Frame(stamp) = next else { panic!() };
             assert!((stamp.stream - i as f64 / 10.0).abs() < 1e-9);
             assert_eq!((stamp.wall_ms, stamp.uptime_ms), (5000 + 100 * i, 100 * i));
             assert_eq!((frame.width(), frame.rgb()[0]), (32, 10 * i as u8));
         }
-        assert!(matches!(source.next(&mut frame, &|| false), Ok(Next::End)));
+        assert!(matches!(source.next(&mut frame, &mut Demand::all(), &|| false), Ok(Next::End)));
     }
 
     #[test]
@@ -127,15 +140,16 @@ mod tests {
         let mut frame = Frame::default();
         let mut seen = Vec::new();
         for _ in 0..6 {
-            seen.push(match source.next(&mut frame, &|| false).unwrap() {
+            seen.push(match source.next(&mut frame, &mut Demand::all(), &|| false).unwrap() {
                 Next::Frame(stamp) => format!("{:.1}", stamp.stream),
                 Next::Gap(_) => "gap".into(),
                 Next::Away(_) => "away".into(),
+                Next::Passed => "passed".into(),
                 Next::End => "end".into(),
             });
         }
         assert_eq!(seen, ["0.0", "0.1", "gap", "0.2", "0.3", "gap"]);
-        assert!(matches!(source.next(&mut frame, &|| true), Ok(Next::End)));
+        assert!(matches!(source.next(&mut frame, &mut Demand::all(), &|| true), Ok(Next::End)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, Timespec};
 use v4l::buffer::{Flags, Type};
 use v4l::capability::Flags as Capability;
+use v4l::format::{Colorspace, FieldOrder, Quantization};
 use v4l::io::traits::CaptureStream as _;
 use v4l::video::Capture as _;
 use v4l::video::capture::Parameters;
@@ -20,8 +21,8 @@ use video::Frame;
 
 use super::backoff::Backoff;
 use super::controls;
-use super::convert::{PixelFormat, is_bayer, to_rgb};
-use super::{Error, FrameSource, Next, Stamp};
+use super::convert::{Layout, Lines, PixelFormat, is_bayer, to_rgb};
+use super::{Demand, Error, FrameSource, Next, Stamp};
 use crate::clock::Clock;
 use crate::config::V4l2Config;
 
@@ -80,36 +81,25 @@ impl V4l2 {
         }
     }
 
-    /// One frame, or why the camera must be opened again. Without a buffer the frame is let go by
+    /// One frame, or why the camera must be opened again. A frame that is not wanted is let go by
     /// undecoded.
-    fn capture(&mut self, frame: Option<&mut Frame>) -> Result<Option<Stamp>, Error> {
+    fn capture(&mut self, frame: &mut Frame, demand: &mut Demand) -> Result<Option<Next>, Error> {
         let Some(camera) = self.camera.as_mut() else {
             return Ok(None);
         };
         let path = self.config.device.as_path();
         let timeout = self.config.timeout;
-        let (format, width, height, stride) =
-            (camera.format, camera.width, camera.height, camera.stride);
+        let layout = camera.layout;
+        let alternate = camera.alternate;
         let stream = camera.stream.as_mut().expect("the stream lives until the camera is dropped");
         let (bytes, meta) = stream.next().map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => device(path, &format_args!("no frame for {timeout} s")),
             _ => failure(path, &e),
         })?;
-        let used = (meta.bytesused as usize).min(bytes.len());
-        let damage = if meta.flags.contains(Flags::ERROR) {
-            Err("the driver marks the frame as damaged".to_owned())
-        } else {
-            frame.map_or(Ok(()), |f| to_rgb(format, &bytes[..used], width, height, stride, f))
-        };
-        if let Err(what) = damage {
-            self.damaged += 1;
-            log::debug!("{}: {what}; frame skipped", path.display());
-            if self.damaged >= MAX_DAMAGED {
-                return Err(device(path, &format_args!("{MAX_DAMAGED} damaged frames ({what})")));
-            }
+        // Where fields come one by one every second one is looked at, or the picture would jump.
+        if alternate && meta.field == FieldOrder::Bottom as u32 {
             return Ok(None);
         }
-        self.damaged = 0;
         let (now, wall_ms) = (self.clock.monotonic(), self.clock.wall_ms());
         let age = if meta.flags & Flags::TIMESTAMP_MASK == Flags::TIMESTAMP_MONOTONIC {
             let stamp = meta.timestamp;
@@ -119,18 +109,51 @@ impl V4l2 {
         };
         let taken = now.saturating_sub(age);
         let first = *self.first.get_or_insert(taken);
-        self.last = taken.saturating_sub(first).as_secs_f64().max(self.last);
-        Ok(Some(Stamp {
-            stream: self.last,
+        let time = taken.saturating_sub(first).as_secs_f64().max(self.last);
+        let used = (meta.bytesused as usize).min(bytes.len());
+        let damage = if meta.flags.contains(Flags::ERROR) {
+            Some("the driver marks the frame as damaged".to_owned())
+        } else if demand.takes(time) {
+            to_rgb(&layout, &bytes[..used], frame).err()
+        } else {
+            (self.damaged, self.last) = (0, time);
+            return Ok(Some(Next::Passed));
+        };
+        if let Some(what) = damage {
+            self.damaged += 1;
+            log::debug!("{}: {what}; frame skipped", path.display());
+            if self.damaged >= MAX_DAMAGED {
+                return Err(device(path, &format_args!("{MAX_DAMAGED} damaged frames ({what})")));
+            }
+            return Ok(None);
+        }
+        (self.damaged, self.last) = (0, time);
+        Ok(Some(Next::Frame(Stamp {
+            stream: time,
             wall_ms: wall_ms.saturating_sub(age.as_millis() as u64),
             uptime_ms: taken.as_millis() as u64,
-        }))
+        })))
+    }
+}
+
+/// How long ago a frame was taken that the driver stamped with its monotonic clock; zero if the
+/// stamp makes no sense.
+fn age(seconds: i64, microseconds: i64, now: Timespec) -> Duration {
+    let nanoseconds = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
+    let age = nanoseconds(now.tv_sec, now.tv_nsec)
+        - nanoseconds(seconds, microseconds.saturating_mul(1000));
+    u64::try_from(age).map(Duration::from_nanos).ok().filter(|a| *a <= MAX_AGE).unwrap_or_default()
+}
+
+impl FrameSource for V4l2 {
+    fn rate(&self) -> f64 {
+        self.rate
     }
 
-    /// The next frame, decoded only if there is a buffer for it.
-    fn advance(
+    fn next(
         &mut self,
-        mut frame: Option<&mut Frame>,
+        frame: &mut Frame,
+        demand: &mut Demand,
         stop: &dyn Fn() -> bool,
     ) -> Result<Next, Error> {
         while !stop() {
@@ -150,10 +173,10 @@ impl V4l2 {
                     }
                 }
             }
-            match self.capture(frame.as_deref_mut()) {
-                Ok(Some(stamp)) => {
+            match self.capture(frame, demand) {
+                Ok(Some(next)) => {
                     self.backoff.reset();
-                    return Ok(Next::Frame(stamp));
+                    return Ok(next);
                 }
                 Ok(None) => {}
                 Err(e) => {
@@ -172,37 +195,13 @@ impl V4l2 {
     }
 }
 
-/// How long ago a frame was taken that the driver stamped with its monotonic clock; zero if the
-/// stamp makes no sense.
-fn age(seconds: i64, microseconds: i64, now: Timespec) -> Duration {
-    let nanoseconds = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
-    let age = nanoseconds(now.tv_sec, now.tv_nsec)
-        - nanoseconds(seconds, microseconds.saturating_mul(1000));
-    u64::try_from(age).map(Duration::from_nanos).ok().filter(|a| *a <= MAX_AGE).unwrap_or_default()
-}
-
-impl FrameSource for V4l2 {
-    fn rate(&self) -> f64 {
-        self.rate
-    }
-
-    fn next(&mut self, frame: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
-        self.advance(Some(frame), stop)
-    }
-
-    fn discard(&mut self, _: &mut Frame, stop: &dyn Fn() -> bool) -> Result<Next, Error> {
-        self.advance(None, stop)
-    }
-}
-
 /// An open device.
 struct Camera {
     /// Taken out only to be dropped.
     stream: Option<v4l::io::mmap::Stream<'static>>,
-    format: PixelFormat,
-    width: usize,
-    height: usize,
-    stride: usize,
+    layout: Layout,
+    /// Whether a buffer holds the upper or the lower field in turn.
+    alternate: bool,
     rate: f64,
 }
 
@@ -230,20 +229,24 @@ impl Camera {
         let mut stream = v4l::io::mmap::Stream::with_buffers(&camera, Type::VideoCapture, BUFFERS)
             .map_err(fail)?;
         stream.set_timeout(Duration::from_secs_f64(config.timeout));
+        let layout = layout(format, &chosen);
+        if layout.lines != Lines::All || is_interlaced(chosen.field_order) {
+            let order = chosen.field_order;
+            log::warn!("{}: the picture is made of two fields ({order})", path.display());
+        }
         Ok(Self {
             stream: Some(stream),
-            format,
-            width: chosen.width as usize,
-            height: chosen.height as usize,
-            stride: chosen.stride as usize,
+            layout,
+            alternate: matches!(chosen.field_order, FieldOrder::Alternate),
             rate,
         })
     }
 
     fn describe(&self) -> String {
-        let code = self.format.code();
+        let Layout { format, width, height, .. } = self.layout;
+        let code = format.code();
         let code = String::from_utf8_lossy(&code);
-        format!("{}x{} {code} at {:.1} frames per second", self.width, self.height, self.rate)
+        format!("{width}x{height} {code} at {:.1} frames per second", self.rate)
     }
 }
 
@@ -327,6 +330,34 @@ fn apply(camera: &Device, config: &V4l2Config, format: PixelFormat) -> io::Resul
     Ok((set, rate))
 }
 
+/// Whether both fields are in one picture, line by line: things that move have combs.
+fn is_interlaced(order: FieldOrder) -> bool {
+    matches!(order, FieldOrder::Interlaced | FieldOrder::InterlacedTB | FieldOrder::InterlacedBT)
+}
+
+/// What the driver says of its buffers. What it leaves open is as the kernel's rules have it: full range
+/// for the colours of JPEG only, BT.709 for those of high definition.
+fn layout(format: PixelFormat, set: &Format) -> Layout {
+    Layout {
+        format,
+        width: set.width as usize,
+        height: set.height as usize,
+        stride: set.stride as usize,
+        lines: match set.field_order {
+            FieldOrder::SequentialTB => Lines::Parts(true),
+            FieldOrder::SequentialBT => Lines::Parts(false),
+            FieldOrder::Top | FieldOrder::Bottom | FieldOrder::Alternate => Lines::Half,
+            _ => Lines::All,
+        },
+        full_range: match set.quantization {
+            Quantization::FullRange => true,
+            Quantization::LimitedRange => false,
+            Quantization::Default => matches!(set.colorspace, Colorspace::JPEG),
+        },
+        bt709: matches!(set.colorspace, Colorspace::Rec709 | Colorspace::DCIP3),
+    }
+}
+
 fn device(path: &Path, what: &dyn std::fmt::Display) -> Error {
     Error::Device { path: path.into(), what: what.to_string() }
 }
@@ -374,14 +405,17 @@ mod tests {
     #[test]
     fn waiting_for_a_camera_says_so_and_ends_with_the_program() {
         let mut source = V4l2::later(&config("/dev/video-none"), Arc::new(ManualClock::new(0)));
-        let next = source.next(&mut Frame::default(), &|| false);
+        let next = source.next(&mut Frame::default(), &mut Demand::all(), &|| false);
         assert!(matches!(next, Ok(Next::Away(Error::Missing(_)))), "{next:?}");
         let asked = std::cell::Cell::new(0);
         let stop = || {
             asked.set(asked.get() + 1);
             asked.get() > 3
         };
-        assert!(matches!(source.next(&mut Frame::default(), &stop), Ok(Next::End)));
+        assert!(matches!(
+            source.next(&mut Frame::default(), &mut Demand::all(), &stop),
+            Ok(Next::End)
+        ));
     }
 
     #[test]
@@ -398,6 +432,27 @@ mod tests {
         let one = say(&[b"YUYV"], &[PixelFormat::Nv12]);
         assert!(one.contains("none of NV12; change `cameras.source.pixel_format`"), "{one}");
         assert!(say(&[], &PixelFormat::ALL).contains("offers no format"));
+    }
+
+    #[test]
+    fn what_a_driver_says_of_fields_and_colours() {
+        let set = |change: fn(&mut Format)| {
+            let mut format = Format::new(640, 480, FourCC::new(b"YUYV"));
+            change(&mut format);
+            layout(PixelFormat::Yuyv, &format)
+        };
+        let usual = set(|_| {});
+        assert_eq!((usual.lines, usual.full_range, usual.bt709), (Lines::All, false, false));
+        assert_eq!(set(|f| f.field_order = FieldOrder::SequentialBT).lines, Lines::Parts(false));
+        assert_eq!(set(|f| f.field_order = FieldOrder::Alternate).lines, Lines::Half);
+        assert_eq!(set(|f| f.field_order = FieldOrder::Interlaced).lines, Lines::All);
+        assert!(set(|f| f.quantization = Quantization::FullRange).full_range);
+        assert!(set(|f| f.colorspace = Colorspace::JPEG).full_range);
+        let limited = |f: &mut Format| {
+            (f.colorspace, f.quantization) = (Colorspace::JPEG, Quantization::LimitedRange);
+        };
+        assert!(!set(limited).full_range);
+        assert!(set(|f| f.colorspace = Colorspace::Rec709).bt709);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use edge_runtime::Error;
-use edge_runtime::capture::{PixelFormat, Stamp, to_rgb};
+use edge_runtime::capture::{Layout, PixelFormat, Stamp, to_rgb};
 use edge_runtime::clock::ManualClock;
 use edge_runtime::config::{BackendName, ModelConfig, MqttConfig, Protocol, ProviderName};
 use edge_runtime::detection::{IncidentIds, LONGEST, Rules};
@@ -353,7 +353,8 @@ impl Source {
 
     fn convert(&self, frame: &mut Frame) -> Result<(), Error> {
         let Self { width, height, stride, yuyv, .. } = self;
-        to_rgb(PixelFormat::Yuyv, yuyv, *width, *height, *stride, frame).map_err(Error::Failed)
+        let layout = Layout::plain(PixelFormat::Yuyv, *width, *height, *stride);
+        to_rgb(&layout, yuyv, frame).map_err(Error::Failed)
     }
 }
 

@@ -113,9 +113,10 @@ fn examine(config: &Config, findings: &mut Findings) {
         None => findings.warn("broker", "none is configured; events stay on the device"),
         Some(mqtt) => {
             let address = format!("{}:{}", mqtt.host, mqtt.port);
-            let reached = publish::probe(mqtt)
-                .map(|()| address)
-                .map_err(|e| Error::Unavailable(format!("{e}; {}", advice(&e.to_string()))));
+            let reached = publish::probe(mqtt).map(|()| address).map_err(|e| match e.to_string() {
+                message if e.has_remedy() => Error::Unavailable(message),
+                message => Error::Unavailable(format!("{message}; {}", advice(&message))),
+            });
             findings.add("broker", reached);
             if mqtt.tls.is_none() && !matches!(&*mqtt.host, "localhost" | "127.0.0.1" | "::1") {
                 findings.warn("broker link", "is not encrypted; set `mqtt.tls`");

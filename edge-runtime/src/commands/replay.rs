@@ -270,12 +270,10 @@ fn map_file(path: &Path, model: &Model) -> Result<MapFile, Error> {
     MapFile::create(path, cells(detectors.input.width), cells(detectors.input.height))
 }
 
-/// A clip's name as a camera id: other characters than `[a-zA-Z0-9_-]` become `_`.
+/// A clip's name as the camera of its events: as it is. One that is too long for a message ends with a
+/// number made of the whole, so that no two clips have the same.
 fn camera_id(name: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let id: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
-    let id: String = id.chars().take(alert_wire::MAX_ID).collect();
-    if id.is_empty() { "clip".into() } else { id }
+    video::event_name(name)
 }
 
 #[cfg(test)]
@@ -283,9 +281,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clip_names_become_camera_ids() {
-        assert_eq!(camera_id("Test 01.b"), "Test_01_b");
-        assert_eq!(camera_id(""), "clip");
-        assert_eq!(camera_id(&"ö".repeat(100)).len(), alert_wire::MAX_ID);
+    fn clip_names_stay_as_they_are_and_are_never_two_clips() {
+        for name in ["Test 01.b", "Tür 1 run", "Tör 1 run"] {
+            assert_eq!(camera_id(name), name);
+        }
+        let long = ["ö".repeat(100), "ö".repeat(101)].map(|name| camera_id(&name));
+        assert!(long.iter().all(|id| id.len() <= alert_wire::MAX_ID), "{long:?}");
+        assert_ne!(long[0], long[1]);
     }
 }

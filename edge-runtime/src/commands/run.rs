@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use boards::profile::Profile;
@@ -43,7 +43,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[derive(clap::Args)]
 #[command(after_help = "\
 A broker that is away is waited for: events stay in the spool. A camera that is away is waited for
-too, unless none can be opened at the start (exit code 4).
+too, from the start on; with --require-camera none that can be opened is exit code 4.
 
 Examples:
   edge-runtime run --config /etc/pavad/edge.toml
@@ -55,15 +55,26 @@ pub struct Arguments {
     /// End with exit code 4 if the broker cannot be reached at the start.
     #[arg(long)]
     require_broker: bool,
+    /// End with exit code 4 if no camera can be opened at the start.
+    #[arg(long)]
+    require_camera: bool,
+}
+
+/// What must be there at the start.
+#[derive(Clone, Copy)]
+struct Required {
+    broker: bool,
+    camera: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let path = &arguments.config.config;
     let mut config = Config::load(path).map_err(Error::from)?;
     let signals = Signals::watch(path).context("signal handler")?;
-    let mut require_broker = arguments.require_broker;
+    let mut required =
+        Required { broker: arguments.require_broker, camera: arguments.require_camera };
     loop {
-        let report = run_once(&config, require_broker, &signals)?;
+        let report = run_once(&config, required, &signals)?;
         match signals.take_reloaded() {
             Some(new) => {
                 // Cameras end with this configuration whatever became of them.
@@ -74,7 +85,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                     publisher.close(GOODBYE);
                 }
                 log::info!("{}: read again", path.display());
-                (config, require_broker) = (new, false);
+                (config, required) = (new, Required { broker: false, camera: false });
             }
             None => return Ok(finish(report, &config)?),
         }
@@ -82,7 +93,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// Runs with one configuration until its cameras end, or a signal comes.
-fn run_once(config: &Config, require_broker: bool, signals: &Signals) -> anyhow::Result<Report> {
+fn run_once(config: &Config, required: Required, signals: &Signals) -> anyhow::Result<Report> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let root = Path::new("/");
     let (profile, origin) = board::profile(&config.board, root)?;
@@ -92,14 +103,15 @@ fn run_once(config: &Config, require_broker: bool, signals: &Signals) -> anyhow:
     let config = &config;
     let (mut model, slot) = load(config, &profile)?;
     warn_of_origin(&model, "name the key in `model.public_keys`");
-    let cameras = cameras(config, &model, &clock)?;
-    let deliveries: Vec<Delivery> = cameras.iter().map(|c| c.delivery).collect();
+    let deliveries: Vec<Delivery> =
+        config.cameras.iter().map(|camera| capture::delivery(&camera.source)).collect();
     let hub = Arc::new(Hub::new(&deliveries));
     signals.stops(&hub);
+    let cameras = cameras(config, &model, &clock, required.camera, &hub)?;
     let remote = remote(config);
     let (sender, receiver) = Watch::commands();
     let update_sender = config.updates.is_some().then(|| sender.clone());
-    let mut outputs = outputs(config, &profile, require_broker, &remote, &hub, update_sender)?;
+    let mut outputs = outputs(config, &profile, required.broker, &remote, &hub, update_sender)?;
     let web = config.web.as_ref().map(|c| web(config, c, &hub, &remote)).transpose()?;
     outputs.live = web.as_ref().map(|(_, live)| Arc::clone(live));
     let setup = Setup {
@@ -226,52 +238,74 @@ fn watch(
     Watch::start(setup, sender)
 }
 
-/// Opens the cameras. Devices that are away are waited for, if at least one source is there.
+/// The cameras. Each is opened by its own thread when its first frame is asked for, side by side with
+/// the others, and waited for. With `require` they are opened now, and at least one must be there.
 fn cameras(
     config: &Config,
     model: &Model,
     clock: &Arc<dyn Clock>,
+    require: bool,
+    hub: &Hub,
 ) -> Result<Vec<CameraSetup>, Error> {
-    let mut setups = Vec::new();
-    let mut away: Option<capture::Error> = None;
-    let mut there = 0;
-    for camera in &config.cameras {
-        let rules =
-            config.rules(&model.bundle.manifest().detectors, camera).map_err(Error::Usage)?;
-        let (source, delivery): (Box<dyn FrameSource>, Delivery) =
-            match (capture::open(&camera.source, clock), &camera.source) {
-                (Ok(opened), _) => {
-                    there += 1;
-                    opened
-                }
-                (Err(e), SourceConfig::V4l2(device)) => {
-                    log::warn!("camera {}: {e}; it is waited for", camera.id);
-                    away.get_or_insert(e);
-                    let later = capture::V4l2::later(device, Arc::clone(clock));
-                    (Box::new(later), Delivery::Newest)
-                }
-                #[cfg(feature = "rtsp")]
-                (Err(e), SourceConfig::Rtsp(stream)) => {
-                    log::warn!("camera {}: {e}; it is waited for", camera.id);
-                    away.get_or_insert(e);
-                    let later = capture::Rtsp::later(stream, Arc::clone(clock))?;
-                    (Box::new(later), Delivery::Newest)
-                }
-                (Err(e), _) => return Err(e.into()),
-            };
-        setups.push(CameraSetup {
+    let sources = if require {
+        opened(config, clock, hub)?
+    } else {
+        let later = |camera: &CameraConfig| capture::later(&camera.source, clock);
+        config.cameras.iter().map(later).collect::<Result<_, _>>()?
+    };
+    let setup = |(camera, source): (&CameraConfig, Box<dyn FrameSource>)| {
+        let detectors = &model.bundle.manifest().detectors;
+        Ok(CameraSetup {
             id: camera.id.clone(),
             source,
-            delivery,
-            rules,
+            delivery: capture::delivery(&camera.source),
+            rules: config.rules(detectors, camera).map_err(Error::Usage)?,
             scores: scores(config, camera)?,
             scene: Some(config.scene),
             zones: camera.zones.clone(),
+        })
+    };
+    config.cameras.iter().zip(sources).map(setup).collect()
+}
+
+/// Opens all sources side by side. Cameras that are away are waited for, if at least one source is
+/// there.
+fn opened(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    hub: &Hub,
+) -> Result<Vec<Box<dyn FrameSource>>, Error> {
+    let stop = || hub.is_stopped();
+    let attempts: Vec<_> = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for camera in &config.cameras {
+            threads.push(scope.spawn(|| capture::open_until(&camera.source, clock, &stop)));
+        }
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let (mut sources, mut away, mut there) = (Vec::new(), None, false);
+    for (camera, attempt) in config.cameras.iter().zip(attempts) {
+        let attempt = attempt.unwrap_or_else(|_| {
+            let what = "the source failed in an unforeseen way".into();
+            Err(capture::Error::Device { path: camera.source.name().into(), what })
+        });
+        let live = matches!(camera.source, SourceConfig::V4l2(_) | SourceConfig::Rtsp(_));
+        sources.push(match attempt {
+            Ok(source) => {
+                there = true;
+                source
+            }
+            Err(e) if live => {
+                log::warn!("camera {}: {e}; it is waited for", camera.id);
+                away.get_or_insert(e);
+                capture::later(&camera.source, clock)?
+            }
+            Err(e) => return Err(e.into()),
         });
     }
     match away {
-        Some(e) if there == 0 => Err(e.into()),
-        _ => Ok(setups),
+        Some(e) if !there => Err(e.into()),
+        _ => Ok(sources),
     }
 }
 
@@ -347,6 +381,18 @@ fn listener(
     (filters, Box::new(listener))
 }
 
+/// Waits for the broker; not on after a stop, when nobody asks any more.
+fn connected(publisher: &Publisher, hub: &Hub) -> bool {
+    const STEP: Duration = Duration::from_millis(100);
+    let until = Instant::now() + BROKER_WAIT;
+    while !hub.is_stopped() && Instant::now() < until {
+        if publisher.wait_connected(STEP) {
+            return true;
+        }
+    }
+    hub.is_stopped()
+}
+
 fn outputs(
     config: &Config,
     profile: &Profile,
@@ -369,7 +415,7 @@ fn outputs(
             }
             let (filters, listener) = listener(config, mqtt, remote, hub, updates);
             let publisher = Publisher::listening(mqtt.clone(), spool, filters, listener);
-            if require_broker && !publisher.wait_connected(BROKER_WAIT) {
+            if require_broker && !connected(&publisher, hub) {
                 return Err(Error::Unavailable(format!(
                     "broker {}:{}: no connection in {} s; start it, or check `mqtt` with \
                      `edge-runtime doctor`",

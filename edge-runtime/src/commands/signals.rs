@@ -3,11 +3,15 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use edge_runtime::config::Config;
 use edge_runtime::engine::Hub;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// A start that was told to end is given so long to come to where it can end in order.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 #[derive(Default)]
 struct State {
@@ -46,10 +50,14 @@ impl Signals {
                     None
                 };
                 let mut state = lock(&own);
-                state.ended |= reloaded.is_none();
+                let ends = reloaded.is_none();
+                state.ended |= ends;
                 state.reloaded = reloaded;
                 if let Some(hub) = &state.hub {
                     hub.stop();
+                } else if ends {
+                    drop(state);
+                    give_up_starting(&own);
                 }
             }
         })?;
@@ -70,6 +78,22 @@ impl Signals {
         let mut state = lock(&self.state);
         let ended = state.ended;
         state.reloaded.take().filter(|_| !ended)
+    }
+}
+
+/// Ends a start that is still loading its model when it has been waited for: nothing runs yet that
+/// would have to come to an end.
+fn give_up_starting(state: &Arc<Mutex<State>>) {
+    let state = Arc::clone(state);
+    let wait = move || {
+        std::thread::sleep(PATIENCE);
+        if lock(&state).hub.is_none() {
+            log::info!("told to end while starting");
+            std::process::exit(0);
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name("patience".into()).spawn(wait) {
+        log::warn!("no thread to wait for the start: {e}");
     }
 }
 

@@ -316,7 +316,7 @@ impl SourceConfig {
         match self {
             Self::File(file) | Self::Images(file) => file.path.display().to_string(),
             Self::V4l2(device) => device.device.display().to_string(),
-            Self::Rtsp(stream) => stream.url.clone(),
+            Self::Rtsp(stream) => stream.shown(),
         }
     }
 }
@@ -391,6 +391,17 @@ pub struct RtspConfig {
     /// Seconds for connecting, and without a frame, after which the connection is made anew, 0.5 to
     /// 60. Default 5.
     pub timeout: f64,
+}
+
+impl RtspConfig {
+    /// The address for messages: the host and port only. Path and query of many cameras hold a
+    /// password.
+    pub fn shown(&self) -> String {
+        let rest = self.url.strip_prefix("rtsp://").unwrap_or_default();
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let more = if rest.len() > end + 1 { "/..." } else { "" };
+        format!("rtsp://{}{more}", &rest[..end])
+    }
 }
 
 /// How an RTSP camera sends its pictures.

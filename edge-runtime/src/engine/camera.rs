@@ -105,7 +105,7 @@ impl<S: Scorer> Camera<S> {
         score_file: Option<ScoreFile>,
         scorer: &S,
     ) -> Self {
-        let lag = scorer.lag(rate);
+        let lag = scorer.lag();
         Self {
             number,
             id: id.to_owned(),
@@ -144,9 +144,8 @@ impl<S: Scorer> Camera<S> {
 
     /// Seconds after which an incident is announced at the latest: scores come late, and must hold.
     pub fn delay(&self, scorer: &S) -> f64 {
-        scorer.lag(self.rate) as f64 / self.rate.max(1.0)
-            + self.detection.rules().min_duration
-            + 1.0
+        let rate = inference::sampled_rate(scorer.rate(), self.rate);
+        scorer.lag() as f64 / rate.max(1.0) + self.detection.rules().min_duration + 1.0
     }
 
     /// What is the matter with the picture.
@@ -211,7 +210,7 @@ impl<S: Scorer> Camera<S> {
 
     /// Goes on with another model and its event rules, after [`Camera::gap`] has ended the stream.
     pub fn renew(&mut self, rules: Rules, scorer: &S) {
-        let lag = scorer.lag(self.rate);
+        let lag = scorer.lag();
         self.detection.renew(rules);
         if self.ring.is_some() {
             self.ring = Some(Ring::new(lag));
@@ -245,9 +244,6 @@ impl<S: Scorer> Camera<S> {
         if let Some(scene) = &mut self.scene {
             scene.push(frame, stamp.stream);
         }
-        if let Some(ring) = &mut self.ring {
-            ring.push(number, frame).map_err(Error::Input)?;
-        }
         if let Some(clips) = &mut self.clips {
             clips.push(frame, stamp.stream).map_err(Error::Input)?;
         }
@@ -260,9 +256,15 @@ impl<S: Scorer> Camera<S> {
         });
         self.scores.clear();
         let scores = &mut self.scores;
-        let pushed = scorer.push(stream, frame, &mut |score| scores.push(*score));
+        let pushed = scorer.push(stream, frame, stamp.stream, &mut |score| scores.push(*score));
+        // Only what the model looks at can be the picture of a peak.
+        if let (Some(ring), Ok(true)) = (&mut self.ring, &pushed) {
+            ring.push(number, frame).map_err(Error::Input)?;
+        }
         self.take_scores(scorer, context)?;
-        pushed.map_err(|e| Error::Failed(format!("camera {}: frame {number}: {e}", self.id)))
+        pushed
+            .map(drop)
+            .map_err(|e| Error::Failed(format!("camera {}: frame {number}: {e}", self.id)))
     }
 
     /// Ends the scorer's stream and a running incident: at a gap, and at the end. Frames after it

@@ -35,6 +35,8 @@ pub enum Item {
     Frame(Frame, Stamp),
     /// The picture does not go on; the frame rate from here on.
     Gap(Option<capture::Error>, f64),
+    /// The frame rate, which was not known or was another; the picture goes on.
+    Rate(f64),
     /// The camera, lost before, still cannot be opened.
     Away(capture::Error),
     /// The source has ended, well or with an error.
@@ -211,6 +213,7 @@ mod tests {
             let what = match item {
                 Item::Frame(f, _) => f.rgb()[0].to_string(),
                 Item::Gap(..) => "gap".into(),
+                Item::Rate(_) => "rate".into(),
                 Item::Away(_) => "away".into(),
                 Item::End(_) => "end".into(),
             };

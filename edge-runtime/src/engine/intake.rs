@@ -3,42 +3,42 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::hub::{Hub, Item};
-use crate::capture::{self, FrameSource, Next};
+use crate::capture::{self, Demand, FrameSource, Next};
 
 /// The body of a capture thread.
 pub(super) fn capture(hub: &Hub, number: usize, mut source: Box<dyn FrameSource>) {
     let stop = || hub.is_stopped();
     let run = catch_unwind(AssertUnwindSafe(|| {
-        let (mut every, mut count) = (1, 0);
-        hub.flow().set_rate(number, source.rate());
+        let mut demand = Demand::all();
+        let mut rate = source.rate();
+        hub.flow().set_rate(number, rate);
         loop {
             let wanted = hub.flow().wanted(number);
-            if wanted != every {
-                (every, count) = (wanted, 0);
-                hub.push(number, Item::Gap(None, thinned(source.rate(), every)));
+            if wanted != demand.rate() {
+                demand = Demand::of(wanted);
+                hub.push(number, Item::Gap(None, demand.left_of(rate)));
             }
             let mut frame = hub.spare(number);
-            let keep = every > 0 && count % every == 0;
-            let next = if keep {
-                source.next(&mut frame, &stop)
-            } else {
-                source.discard(&mut frame, &stop)
-            };
+            let next = source.next(&mut frame, &mut demand, &stop);
+            if source.rate() != rate {
+                rate = source.rate();
+                hub.flow().set_rate(number, rate);
+                hub.push(number, Item::Rate(demand.left_of(rate)));
+            }
             match next {
                 Ok(Next::Frame(stamp)) => {
                     hub.flow().saw(number);
-                    count = count.wrapping_add(1);
-                    if keep {
-                        hub.push(number, Item::Frame(frame, stamp));
-                    } else {
-                        hub.give_back(number, frame);
-                    }
+                    hub.push(number, Item::Frame(frame, stamp));
+                }
+                Ok(Next::Passed) => {
+                    hub.flow().saw(number);
+                    hub.give_back(number, frame);
                 }
                 Ok(Next::Gap(why)) => {
-                    count = 0;
-                    hub.flow().set_rate(number, source.rate());
+                    // Times begin anew where a recording does.
+                    demand = Demand::of(wanted);
                     hub.give_back(number, frame);
-                    hub.push(number, Item::Gap(why, thinned(source.rate(), every)));
+                    hub.push(number, Item::Gap(why, demand.left_of(rate)));
                 }
                 Ok(Next::Away(why)) => {
                     hub.give_back(number, frame);
@@ -56,9 +56,4 @@ pub(super) fn capture(hub: &Hub, number: usize, mut source: Box<dyn FrameSource>
         })
     });
     hub.push(number, Item::End(error));
-}
-
-/// The rate of what is left of a source when one of every `every` frames is kept.
-fn thinned(rate: f64, every: u32) -> f64 {
-    rate / f64::from(every.max(1))
 }

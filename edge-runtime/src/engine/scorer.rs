@@ -1,6 +1,6 @@
 //! The seam between the loop and the model.
 
-use inference::{Engine, Error, FrameScore, Stream, thinning};
+use inference::{Engine, Error, FrameScore, Stream};
 use video::Frame;
 
 use crate::zones::Zones;
@@ -10,23 +10,24 @@ pub trait Scorer {
     /// What is remembered of one stream.
     type Stream;
 
-    /// Begins a stream of `rate` frames per second.
+    /// Begins a stream of `rate` frames per second; 0 if that is not known.
     fn stream(&self, rate: f64) -> Self::Stream;
 
     /// Lets a stream that has just begun look only at some places. False if it cannot: the places
     /// hold nothing that the model looks at.
     fn look_only_at(&self, stream: &mut Self::Stream, zones: &Zones) -> bool;
 
-    /// Most source frames from a frame's arrival to its score, at this rate.
-    fn lag(&self, rate: f64) -> u64;
+    /// Most frames that the model looks at from a frame's arrival to its score.
+    fn lag(&self) -> u64;
 
-    /// How many source frames there are, at this rate, for each one that the model looks at.
-    fn thinning(&self, rate: f64) -> u32;
+    /// Frames a second that the model looks at, of a source that has so many.
+    fn rate(&self) -> f64;
 
     /// Names of the kinds of anomaly that [`FrameScore::kind`] counts.
     fn kinds(&self) -> &[String];
 
-    /// Takes the next frame; `emit` gets each frame once and in order when its score is known.
+    /// Takes the next frame, at `time` in seconds of its camera's stream; `emit` gets each frame once
+    /// and in order when its score is known. Whether the model looks at this one.
     ///
     /// # Errors
     /// If the model cannot be run; the stream cannot go on.
@@ -34,8 +35,9 @@ pub trait Scorer {
         &mut self,
         stream: &mut Self::Stream,
         frame: &Frame,
+        time: f64,
         emit: &mut dyn FnMut(&FrameScore),
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
 
     /// Ends a stream: `emit` gets the frames whose scores are still owed.
     ///
@@ -60,12 +62,12 @@ impl Scorer for Engine {
         stream.look_only_at(&zones.raster(input.width as usize, input.height as usize))
     }
 
-    fn lag(&self, rate: f64) -> u64 {
-        (self.latency() + 1) * thinning(rate, self.detectors().input.frame_rate)
+    fn lag(&self) -> u64 {
+        self.latency() + 1
     }
 
-    fn thinning(&self, rate: f64) -> u32 {
-        u32::try_from(thinning(rate, self.detectors().input.frame_rate)).unwrap_or(u32::MAX)
+    fn rate(&self) -> f64 {
+        self.detectors().input.frame_rate
     }
 
     fn kinds(&self) -> &[String] {
@@ -76,9 +78,11 @@ impl Scorer for Engine {
         &mut self,
         stream: &mut Stream,
         frame: &Frame,
+        time: f64,
         emit: &mut dyn FnMut(&FrameScore),
-    ) -> Result<(), Error> {
-        Engine::push(self, stream, frame, emit)
+    ) -> Result<bool, Error> {
+        Engine::push(self, stream.at(time), frame, emit)?;
+        Ok(stream.looked())
     }
 
     fn finish(

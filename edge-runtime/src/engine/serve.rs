@@ -122,6 +122,7 @@ impl<S: Scorer> Inference<'_, S> {
             Item::Gap(why, rate) => {
                 if let Some(e) = why {
                     let state = &mut self.states[number];
+                    state.away = Some(self.setup.clock.monotonic());
                     log::warn!("camera {}: {e}; it is opened again", state.camera.id());
                     state.status.lost(e.to_string());
                 }
@@ -129,10 +130,22 @@ impl<S: Scorer> Inference<'_, S> {
                 self.gap(scorer, number, rate);
                 self.publish_status("running", true);
             }
+            Item::Rate(rate) => {
+                let state = &mut self.states[number];
+                log::info!("camera {}: {rate:.2} frames per second", state.camera.id());
+                state.status.rate = rate;
+            }
             Item::Away(why) => {
                 let state = &mut self.states[number];
                 state.away = Some(self.setup.clock.monotonic());
+                let known = state.status.state == "lost";
+                if !known {
+                    log::warn!("camera {}: {why}; it is waited for", state.camera.id());
+                }
                 state.status.lost(why.to_string());
+                if !known {
+                    self.publish_status("running", true);
+                }
             }
             Item::End(error) => {
                 let rate = self.states[number].status.rate;

@@ -7,7 +7,7 @@ use inference::FrameScore;
 use video::Frame;
 
 use super::*;
-use crate::capture::{self, Next, Stamp};
+use crate::capture::{self, Demand, Next, Stamp};
 use crate::clock::ManualClock;
 use crate::update::Offer;
 
@@ -51,12 +51,12 @@ impl Scorer for Fake {
         true
     }
 
-    fn lag(&self, _: f64) -> u64 {
+    fn lag(&self) -> u64 {
         2
     }
 
-    fn thinning(&self, rate: f64) -> u32 {
-        (rate / 5.0).round() as u32
+    fn rate(&self) -> f64 {
+        5.0
     }
 
     fn kinds(&self) -> &[String] {
@@ -68,8 +68,9 @@ impl Scorer for Fake {
         &mut self,
         stream: &mut FakeStream,
         frame: &Frame,
+        _: f64,
         emit: &mut dyn FnMut(&FrameScore),
-    ) -> Result<(), inference::Error> {
+    ) -> Result<bool, inference::Error> {
         let level = frame.rgb()[0];
         if level == BROKEN {
             return Err(inference::Error::Run { graph: "local".into(), reason: "broken".into() });
@@ -78,7 +79,7 @@ impl Scorer for Fake {
         if stream.waiting.len() > 2 {
             stream.emit(emit);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn finish(
@@ -104,7 +105,12 @@ impl FrameSource for Script {
         10.0
     }
 
-    fn next(&mut self, frame: &mut Frame, _: &dyn Fn() -> bool) -> Result<Next, capture::Error> {
+    fn next(
+        &mut self,
+        frame: &mut Frame,
+        _: &mut Demand,
+        _: &dyn Fn() -> bool,
+    ) -> Result<Next, capture::Error> {
         Ok(match self.levels.next() {
             None => Next::End,
             Some(None) => {
@@ -347,23 +353,23 @@ impl FrameSource for Live {
         10.0
     }
 
-    fn next(&mut self, frame: &mut Frame, _: &dyn Fn() -> bool) -> Result<Next, capture::Error> {
+    fn next(
+        &mut self,
+        frame: &mut Frame,
+        demand: &mut Demand,
+        _: &dyn Fn() -> bool,
+    ) -> Result<Next, capture::Error> {
         if self.left == 0 {
             return Ok(Next::End);
         }
         self.left -= 1;
         std::thread::sleep(Duration::from_millis(5));
+        if !demand.takes(0.1 * f64::from(300 - self.left)) {
+            self.spared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            return Ok(Next::Passed);
+        }
         frame.reshape(16, 8);
         Ok(Next::Frame(Stamp::default()))
-    }
-
-    fn discard(
-        &mut self,
-        frame: &mut Frame,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Next, capture::Error> {
-        self.spared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.next(frame, stop)
     }
 }
 

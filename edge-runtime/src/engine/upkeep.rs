@@ -13,6 +13,9 @@ use crate::vitals::resident_memory;
 
 /// Time between two looks at the memory.
 const MEMORY_EVERY: Duration = Duration::from_secs(10);
+/// Longest time from one word of a camera that is away to the next: for connecting, without a frame,
+/// and between two attempts.
+const ATTEMPT: Duration = Duration::from_secs(60 + 60 + 10);
 
 impl<S: Scorer> Inference<'_, S> {
     /// Looks after the board; to be called after every frame and at least twice a second.
@@ -64,25 +67,31 @@ impl<S: Scorer> Inference<'_, S> {
         }
         let silence = self.hub.flow().silence(number).unwrap_or_default();
         let now = self.setup.clock.monotonic();
-        state.away.map_or(silence, |away| silence.min(now.saturating_sub(away)))
+        let since = |away| silence.min(now.saturating_sub(away));
+        match state.away {
+            // As long as it is away an attempt follows the other, and each is heard of.
+            Some(away) if state.status.state == "lost" => since(away).saturating_sub(ATTEMPT),
+            Some(away) => since(away),
+            None => silence,
+        }
     }
 
-    /// Takes a rung of the ladder: how many frames each live camera is asked for.
+    /// Takes a rung of the ladder: how many frames a second each live camera is asked for.
     fn degrade(&mut self, scorer: &S, rung: Rung) {
         let first = self.states.iter().position(|state| state.live && !state.ended);
+        let model = scorer.rate();
         for (number, state) in self.states.iter().enumerate() {
             if !state.live {
                 continue;
             }
-            let step = scorer.thinning(self.hub.flow().rate(number));
-            let every = match rung {
-                Rung::Full => 1,
-                Rung::FrameRate => step,
-                Rung::InputSkip => step.saturating_mul(2),
-                Rung::OneCamera if first == Some(number) => step.saturating_mul(2),
-                Rung::OneCamera | Rung::Paused => 0,
+            let wanted = match rung {
+                Rung::Full => f64::INFINITY,
+                Rung::FrameRate => model,
+                Rung::InputSkip => model / 2.0,
+                Rung::OneCamera if first == Some(number) => model / 2.0,
+                Rung::OneCamera | Rung::Paused => 0.0,
             };
-            self.hub.flow().want(number, every);
+            self.hub.flow().want(number, wanted);
         }
     }
 

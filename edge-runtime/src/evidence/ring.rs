@@ -17,6 +17,8 @@ pub struct Ring {
     slots: Vec<(u64, Frame)>,
     next: usize,
     every: u64,
+    /// Frames that were handed in.
+    count: u64,
     resizer: Resizer,
 }
 
@@ -27,16 +29,19 @@ impl Ring {
             slots: Vec::with_capacity(SLOTS),
             next: 0,
             every: (lag + 1).div_ceil(SLOTS as u64 - 1).max(1),
+            count: 0,
             resizer: Resizer::new(),
         }
     }
 
-    /// Remembers a frame; allocates nothing once the ring is full.
+    /// Remembers frame `number`; numbers may leave some out. Allocates nothing once the ring is full.
     ///
     /// # Errors
     /// If the frame has no pixels.
     pub fn push(&mut self, number: u64, frame: &Frame) -> Result<(), video::Error> {
-        if !number.is_multiple_of(self.every) {
+        let kept = self.count.is_multiple_of(self.every);
+        self.count += 1;
+        if !kept {
             return Ok(());
         }
         if self.slots.len() < SLOTS {

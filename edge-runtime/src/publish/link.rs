@@ -4,10 +4,12 @@
 //! acknowledged is sent again from the spool over the next link, so that the spool is the only
 //! memory of what is still owed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rumqttc::{Outgoing, QoS, TlsConfiguration, Transport, v5};
 
+use super::machine::{EndKind, Refusal, Terms};
 use crate::config::{MqttConfig, Protocol, TlsConfig};
 use alert_wire::Availability;
 
@@ -36,51 +38,92 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The broker sent a packet larger than is ever taken; the link has ended.
-    #[error("broker {host}:{port}: sent a message of more than 64 KiB")]
-    Oversized {
-        /// The broker.
-        host: String,
-        /// Its port.
-        port: u16,
-    },
-    /// A message was larger than the broker takes; the link has ended.
-    #[error("broker {host}:{port}: takes no message of more than {limit} bytes")]
-    BrokerLimit {
-        /// The broker.
-        host: String,
-        /// Its port.
-        port: u16,
-        /// Its limit.
-        limit: usize,
-    },
-    /// The broker cannot be reached, refuses, or the connection broke.
-    #[error("broker {host}:{port}: {message}")]
-    Connection {
+    /// The link cannot be made, or has ended.
+    #[error("broker {host}:{port}: {fault}")]
+    Broker {
         /// The broker.
         host: String,
         /// Its port.
         port: u16,
         /// What happened.
-        message: String,
+        fault: Fault,
     },
+}
+
+/// What is the matter with a broker, or with the way to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It sent a packet larger than is ever taken; the link has ended.
+    #[error("sent a message of more than 64 KiB")]
+    Oversized,
+    /// It speaks MQTT 3.1.1, and does not answer to MQTT 5.
+    #[error("speaks MQTT 3.1.1 and not MQTT 5; set `mqtt.protocol = \"3.1.1\"`")]
+    OnlyVersion311,
+    /// It does not speak MQTT 3.1.1.
+    #[error("does not speak MQTT 3.1.1; set `mqtt.protocol = \"5\"`")]
+    NotVersion311,
+    /// It has refused the connection.
+    #[error("refuses the connection: {0}")]
+    Refused(String),
+    /// Another client has connected with our id.
+    #[error("another client has connected with the id `{0}`; give each its own `mqtt.client_id`")]
+    TakenOver(String),
+    /// It has ended the link because of a message.
+    #[error("ended the link because of a message: {1}")]
+    Blamed(Refusal, String),
+    /// It cannot be reached, or the connection broke.
+    #[error("{0}")]
+    Lost(String),
+    /// It was reached and has not answered as a broker does: closed, silent, or gibberish.
+    #[error("{0}")]
+    NoAnswer(String),
+}
+
+impl Error {
+    /// What kind of end it is; `accepted` if the broker had accepted the connection.
+    pub fn kind(&self, accepted: bool) -> EndKind {
+        let Self::Broker { fault, .. } = self else { return EndKind::Unreachable };
+        match fault {
+            Fault::Oversized => EndKind::Oversized,
+            Fault::OnlyVersion311 | Fault::NotVersion311 | Fault::Refused(_) => EndKind::Refused,
+            Fault::TakenOver(_) => EndKind::TakenOver,
+            Fault::Blamed(refusal, _) => EndKind::Blamed(*refusal),
+            Fault::Lost(_) | Fault::NoAnswer(_) if accepted => EndKind::Lost,
+            Fault::Lost(_) | Fault::NoAnswer(_) => EndKind::Unreachable,
+        }
+    }
+
+    /// Whether the message says what to do about it.
+    pub fn has_remedy(&self) -> bool {
+        let Self::Broker { fault, .. } = self else { return true };
+        matches!(fault, Fault::OnlyVersion311 | Fault::NotVersion311 | Fault::TakenOver(_))
+    }
+
+    /// Whether the broker may be one of another version of MQTT.
+    pub fn is_no_answer(&self) -> bool {
+        matches!(self, Self::Broker { fault: Fault::NoAnswer(_), .. })
+    }
 }
 
 /// What happened on a link.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// The broker has accepted the connection.
-    Connected,
+    Connected(Terms),
     /// The oldest message not yet on the wire has been sent with this packet id.
     Sent(u16),
     /// The broker has taken the message with this packet id.
     Acknowledged(u16),
-    /// The broker has refused the message with this packet id.
-    Refused(u16, String),
+    /// The broker has refused the message with this packet id, for a reason in its words.
+    Refused(u16, Refusal, String),
+    /// The broker has answered a subscription: granted or not.
+    Subscribed(bool),
     /// A message has come on a topic that was subscribed to.
     Message(Incoming),
     /// A disconnect has been sent.
     Disconnecting,
+    /// Something else has come from the broker.
+    Heard,
     /// Nothing of interest.
     Other,
 }
@@ -100,57 +143,95 @@ pub struct Incoming {
 #[derive(Clone)]
 pub enum Sender {
     /// MQTT 3.1.1.
-    V311(rumqttc::Client),
+    V311(rumqttc::AsyncClient),
     /// MQTT 5.
-    V5(v5::Client),
+    V5(v5::AsyncClient),
 }
 
-/// The half that does the work: events come only while [`Link::next`] is called.
-pub enum Link {
-    /// MQTT 3.1.1.
-    V311(Box<rumqttc::Connection>, Address),
-    /// MQTT 5.
-    V5(Box<v5::Connection>, Address),
+/// The half that does the work: events come only while [`Link::next`] is awaited.
+pub struct Link {
+    events: Events,
+    address: Address,
+    /// What had come before the end, still to be told.
+    left: VecDeque<Event>,
+    end: Option<Error>,
+}
+
+enum Events {
+    V311(Box<rumqttc::EventLoop>),
+    V5(Box<v5::EventLoop>),
 }
 
 /// For messages.
 #[derive(Debug, Clone)]
-pub struct Address {
+struct Address {
     host: String,
     port: u16,
+    client_id: String,
 }
 
 impl Address {
-    fn error(&self, message: String) -> Error {
-        Error::Connection { host: self.host.clone(), port: self.port, message }
-    }
-
-    fn oversized(&self) -> Error {
-        Error::Oversized { host: self.host.clone(), port: self.port }
+    fn error(&self, fault: Fault) -> Error {
+        Error::Broker { host: self.host.clone(), port: self.port, fault }
     }
 
     fn error_v311(&self, error: &rumqttc::ConnectionError) -> Error {
-        use rumqttc::{ConnectionError, StateError, mqttbytes};
-        match error {
+        use rumqttc::{ConnectReturnCode as Code, ConnectionError, StateError, mqttbytes};
+        self.error(match error {
             ConnectionError::MqttState(StateError::Deserialization(
                 mqttbytes::Error::PayloadSizeLimitExceeded(_),
-            )) => self.oversized(),
-            other => self.error(other.to_string()),
-        }
+            )) => Fault::Oversized,
+            ConnectionError::ConnectionRefused(Code::RefusedProtocolVersion) => {
+                Fault::NotVersion311
+            }
+            ConnectionError::ConnectionRefused(code) => Fault::Refused(format!("{code:?}")),
+            ConnectionError::NetworkTimeout
+            | ConnectionError::NotConnAck(_)
+            | ConnectionError::MqttState(_) => Fault::NoAnswer(error.to_string()),
+            other => Fault::Lost(other.to_string()),
+        })
     }
 
     fn error_v5(&self, error: &v5::ConnectionError) -> Error {
+        use v5::mqttbytes::v5::{ConnectReturnCode as Code, DisconnectReasonCode as Reason};
         use v5::{ConnectionError, StateError, mqttbytes};
-        match error {
+        self.error(match error {
             ConnectionError::MqttState(StateError::Deserialization(
                 mqttbytes::Error::PayloadSizeLimitExceeded { .. },
-            )) => self.oversized(),
-            ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { max, .. }) => {
-                let limit = *max as usize;
-                Error::BrokerLimit { host: self.host.clone(), port: self.port, limit }
+            )) => Fault::Oversized,
+            ConnectionError::MqttState(
+                StateError::OutgoingPacketTooLarge { .. }
+                | StateError::Deserialization(mqttbytes::Error::OutgoingPacketTooLarge { .. }),
+            ) => Fault::Blamed(Refusal::TooLarge, error.to_string()),
+            ConnectionError::MqttState(StateError::ServerDisconnect {
+                reason_code,
+                reason_string,
+            }) => {
+                let said = reason_string.as_ref().map(|text| format!(": {text}"));
+                let said = format!("{reason_code:?}{}", said.unwrap_or_default());
+                match reason_code {
+                    Reason::SessionTakenOver => Fault::TakenOver(self.client_id.clone()),
+                    Reason::NotAuthorized
+                    | Reason::TopicNameInvalid
+                    | Reason::TopicFilterInvalid
+                    | Reason::PayloadFormatInvalid
+                    | Reason::RetainNotSupported => Fault::Blamed(Refusal::Denied, said),
+                    Reason::PacketTooLarge => Fault::Blamed(Refusal::TooLarge, said),
+                    Reason::QuotaExceeded | Reason::MessageRateTooHigh => {
+                        Fault::Blamed(Refusal::Quota, said)
+                    }
+                    _ => Fault::Lost(format!("ended the link: {said}")),
+                }
             }
-            other => self.error(other.to_string()),
-        }
+            ConnectionError::ConnectionRefused(
+                Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion,
+            ) => Fault::OnlyVersion311,
+            ConnectionError::ConnectionRefused(code) => Fault::Refused(format!("{code:?}")),
+            ConnectionError::Timeout(_)
+            | ConnectionError::NotConnAck(_)
+            | ConnectionError::MqttState(_) => Fault::NoAnswer(error.to_string()),
+            other => Fault::Lost(other.to_string()),
+        })
     }
 }
 
@@ -159,7 +240,11 @@ impl Address {
 /// # Errors
 /// If a file named in the configuration cannot be read.
 pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
-    let address = Address { host: config.host.clone(), port: config.port };
+    let address = Address {
+        host: config.host.clone(),
+        port: config.port,
+        client_id: config.client_id.clone(),
+    };
     let transport = config.tls.as_ref().map(transport).transpose()?;
     let login = match (&config.username, &config.password_file) {
         (Some(user), Some(path)) => {
@@ -192,12 +277,12 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
             if let Some(transport) = transport {
                 options.set_transport(transport);
             }
-            let (client, mut connection) = rumqttc::Client::new(options, QUEUE);
+            let (client, mut events) = rumqttc::AsyncClient::new(options, QUEUE);
             let mut network = rumqttc::NetworkOptions::new();
             network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
             network.set_tcp_nodelay(NO_DELAY);
-            connection.eventloop.set_network_options(network);
-            (Sender::V311(client), Link::V311(Box::new(connection), address))
+            events.set_network_options(network);
+            (Sender::V311(client), Link::new(Events::V311(Box::new(events)), address))
         }
         Protocol::V5 => {
             let mut options = v5::MqttOptions::new(&config.client_id, &config.host, config.port);
@@ -222,8 +307,8 @@ pub fn open(config: &MqttConfig) -> Result<(Sender, Link), Error> {
             let mut network = options.network_options();
             network.set_tcp_nodelay(NO_DELAY);
             options.set_network_options(network);
-            let (client, connection) = v5::Client::new(options, QUEUE);
-            (Sender::V5(client), Link::V5(Box::new(connection), address))
+            let (client, events) = v5::AsyncClient::new(options, QUEUE);
+            (Sender::V5(client), Link::new(Events::V5(Box::new(events)), address))
         }
     })
 }
@@ -281,36 +366,71 @@ impl Sender {
 }
 
 impl Link {
-    /// The error for a message that the broker has refused.
-    pub fn refused(&self, reason: &str) -> Error {
-        let (Self::V311(_, address) | Self::V5(_, address)) = self;
-        address.error(format!("message refused: {reason}; check the broker's access rules"))
+    fn new(events: Events, address: Address) -> Self {
+        Self { events, address, left: VecDeque::new(), end: None }
     }
 
-    /// The end of a link that was closed from this side.
-    pub fn closed(&self) -> Error {
-        let (Self::V311(_, address) | Self::V5(_, address)) = self;
-        address.error("closed".into())
-    }
-
-    /// Waits for what happens next.
+    /// Waits for what happens next. Once begun it must be awaited to its end, or the link be dropped:
+    /// given up half way, a message may be lost between the program and the network.
     ///
     /// # Errors
     /// If the connection failed or broke: the link has ended.
-    pub fn next(&mut self) -> Result<Event, Error> {
-        match self {
-            Self::V311(connection, address) => match connection.recv() {
-                Ok(Ok(event)) => Ok(event_v311(&event)),
-                Ok(Err(e)) => Err(address.error_v311(&e)),
-                Err(_) => Err(address.error("closed".into())),
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        if let Some(event) = self.left.pop_front() {
+            return Ok(event);
+        }
+        if let Some(end) = self.end.take() {
+            return Err(end);
+        }
+        // What the broker had acknowledged or refused before it ended the link is told first.
+        match &mut self.events {
+            Events::V311(events) => match events.poll().await {
+                Ok(event) => return Ok(event_v311(&event)),
+                Err(e) => {
+                    self.left = events.state.events.drain(..).map(|e| event_v311(&e)).collect();
+                    self.end = Some(self.address.error_v311(&e));
+                }
             },
-            Self::V5(connection, address) => match connection.recv() {
-                Ok(Ok(event)) => Ok(event_v5(&event)),
-                Ok(Err(e)) => Err(address.error_v5(&e)),
-                Err(_) => Err(address.error("closed".into())),
+            Events::V5(events) => match events.poll().await {
+                Ok(event) => return Ok(event_v5(&event)),
+                Err(e) => {
+                    self.left = events.state.events.drain(..).map(|e| event_v5(&e)).collect();
+                    self.end = Some(self.address.error_v5(&e));
+                }
             },
         }
+        match self.left.pop_front() {
+            Some(event) => Ok(event),
+            None => Err(self.end.take().expect("set a few lines above")),
+        }
     }
+}
+
+/// Whether the broker answers to MQTT 3.1.1: asked when it does not to MQTT 5.
+pub async fn speaks_v311(config: &MqttConfig) -> bool {
+    let config = MqttConfig { protocol: Protocol::V311, ..probing(config) };
+    let Ok((sender, mut link)) = open(&config) else { return false };
+    match link.next().await {
+        Ok(Event::Connected(_)) => {
+            sender.disconnect();
+            let goodbye =
+                async { while link.next().await.is_ok_and(|e| e != Event::Disconnecting) {} };
+            let _ = tokio::time::timeout(CONNECT_TIMEOUT, goodbye).await;
+            true
+        }
+        // It refuses us, but in that language.
+        Err(Error::Broker { fault: Fault::Refused(_), .. }) => true,
+        _ => false,
+    }
+}
+
+/// The way to the broker for one that only looks. A second client with the id of a running one would
+/// throw that one out, and its last will would say that the device is offline.
+pub fn probing(config: &MqttConfig) -> MqttConfig {
+    let mut config = config.clone();
+    config.client_id.push_str("-probe");
+    config.root.push_str("/probe");
+    config
 }
 
 fn outgoing(event: &Outgoing) -> Event {
@@ -322,35 +442,60 @@ fn outgoing(event: &Outgoing) -> Event {
 }
 
 fn event_v311(event: &rumqttc::Event) -> Event {
+    use rumqttc::{Event as From, Packet, SubscribeReasonCode as Code};
     match event {
-        rumqttc::Event::Incoming(rumqttc::Packet::ConnAck(_)) => Event::Connected,
-        rumqttc::Event::Incoming(rumqttc::Packet::PubAck(ack)) => Event::Acknowledged(ack.pkid),
-        rumqttc::Event::Incoming(rumqttc::Packet::Publish(message)) => Event::Message(Incoming {
+        From::Incoming(Packet::ConnAck(_)) => Event::Connected(Terms::default()),
+        From::Incoming(Packet::PubAck(ack)) => Event::Acknowledged(ack.pkid),
+        From::Incoming(Packet::SubAck(ack)) => {
+            Event::Subscribed(ack.return_codes.iter().all(|code| *code != Code::Failure))
+        }
+        From::Incoming(Packet::Publish(message)) => Event::Message(Incoming {
             topic: message.topic.clone(),
             payload: message.payload.to_vec(),
             retained: message.retain,
         }),
-        rumqttc::Event::Outgoing(o) => outgoing(o),
-        rumqttc::Event::Incoming(_) => Event::Other,
+        From::Outgoing(o) => outgoing(o),
+        From::Incoming(_) => Event::Heard,
     }
 }
 
 fn event_v5(event: &v5::Event) -> Event {
-    use v5::mqttbytes::v5::{Packet, PubAckReason};
+    use v5::Event as From;
+    use v5::mqttbytes::v5::{Packet, PubAckReason as Reason, SubscribeReasonCode as Code};
     match event {
-        v5::Event::Incoming(Packet::ConnAck(_)) => Event::Connected,
-        v5::Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
-            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
-                Event::Acknowledged(ack.pkid)
-            }
-            reason => Event::Refused(ack.pkid, format!("{reason:?}")),
-        },
-        v5::Event::Incoming(Packet::Publish(message)) => Event::Message(Incoming {
+        From::Incoming(Packet::ConnAck(ack)) => Event::Connected(terms(ack)),
+        From::Incoming(Packet::PubAck(ack)) => {
+            let refusal = match ack.reason {
+                Reason::Success | Reason::NoMatchingSubscribers => {
+                    return Event::Acknowledged(ack.pkid);
+                }
+                Reason::NotAuthorized | Reason::TopicNameInvalid | Reason::PayloadFormatInvalid => {
+                    Refusal::Denied
+                }
+                Reason::QuotaExceeded => Refusal::Quota,
+                _ => Refusal::Unspecified,
+            };
+            Event::Refused(ack.pkid, refusal, format!("{:?}", ack.reason))
+        }
+        From::Incoming(Packet::SubAck(ack)) => {
+            let mut codes = ack.return_codes.iter();
+            Event::Subscribed(codes.all(|code| matches!(code, Code::Success(_))))
+        }
+        From::Incoming(Packet::Publish(message)) => Event::Message(Incoming {
             topic: String::from_utf8_lossy(&message.topic).into_owned(),
             payload: message.payload.to_vec(),
             retained: message.retain,
         }),
-        v5::Event::Outgoing(o) => outgoing(o),
-        v5::Event::Incoming(_) => Event::Other,
+        From::Outgoing(o) => outgoing(o),
+        From::Incoming(_) => Event::Heard,
+    }
+}
+
+fn terms(ack: &v5::mqttbytes::v5::ConnAck) -> Terms {
+    let Some(said) = &ack.properties else { return Terms::default() };
+    Terms {
+        max_packet: said.max_packet_size.map(|size| size as usize),
+        receive_max: said.receive_max,
+        retain: said.retain_available != Some(0),
     }
 }

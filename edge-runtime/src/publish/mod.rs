@@ -1,35 +1,42 @@
 //! Events to the broker: stored, sent in order, forgotten only when acknowledged.
 //!
 //! ```text
-//! submit ─► spool (disk) ─► in flight (at most 16 messages) ─► PUBACK ─► removed
+//! submit ─► spool (disk) ─► under way (one event of each camera) ─► PUBACK ─► removed
 //!             ▲                              │
-//!             └──── link broke: again from the oldest not acknowledged
+//!             └──── link ended: again from the oldest not acknowledged
 //! ```
 //!
-//! Each event is published twice, as JSON and as postcard, and removed when both are acknowledged.
-//! All messages go over one connection at a time, so the broker receives them in the order in which
-//! they were submitted.
+//! Each event is published twice, as JSON and as postcard, and removed when both are acknowledged,
+//! or one of them if the broker does not take the other. What is decided, [`machine`] decides; the
+//! threads that carry it out are in `driver`.
 //!
 //! Availability: the last will is `offline`, `online` follows every accepted connection, `stopped`
 //! a clean end; all three retained.
 
+mod driver;
 pub mod home_assistant;
 mod link;
+pub mod machine;
 mod spool;
-mod worker;
 
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use alert_wire::{Alert, MAX_POSTCARD};
+use alert_wire::Alert;
 
-use crate::config::MqttConfig;
+use crate::config::{MqttConfig, Protocol};
 
-pub use link::{Error as LinkError, Incoming};
-pub use spool::{Counters, Error as SpoolError, MAX_IN_MEMORY, Spool};
+pub use driver::MAX_UNSTORED;
+pub use link::{Error as LinkError, Fault, Incoming};
+pub use spool::{
+    Appended, Counters, Error as SpoolError, Loaded, MAX_IN_MEMORY, Spool, SpooledEvent,
+};
 
-use worker::Shared;
+use driver::Shared;
+
+/// Longest wait for the disk when a publisher is dropped.
+const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the publisher is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,16 +55,22 @@ pub struct Report {
     pub counters: Counters,
     /// Messages from the broker that were too large to be taken.
     pub oversized: u64,
+    /// Messages that the broker has refused, by an answer or by ending the link.
+    pub refused: u64,
+    /// Topics that the broker does not take at this time.
+    pub held: usize,
+    /// Links that another client with our id has ended.
+    pub taken_over: u64,
 }
 
 /// Is called with every message that comes on one of the topics subscribed to. It must be quick:
 /// nothing is sent or received meanwhile.
 pub type Listener = Box<dyn Fn(&Incoming) + Send>;
 
-/// Publishes events from a thread of its own.
+/// Publishes events from threads of its own: one for the disk, one for the link.
 pub struct Publisher {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Publisher {
@@ -74,25 +87,33 @@ impl Publisher {
         filters: Vec<String>,
         listener: Listener,
     ) -> Self {
-        let topics = config.topics();
-        let shared = Arc::new(Shared::new(spool, topics, filters));
-        let thread = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("mqtt".into())
-                .spawn(move || worker::run(&shared, &config, &listener))
-                .map_err(|e| log::error!("no thread for the broker link: {e}; events stay spooled"))
-                .ok()
+        let shared = Arc::new(Shared::new(&config, &spool, filters));
+        let mut threads = Vec::new();
+        let mut start =
+            |name: &str, body: Box<dyn FnOnce() + Send>| match std::thread::Builder::new()
+                .name(name.into())
+                .spawn(body)
+            {
+                Ok(thread) => threads.push(thread),
+                Err(e) => log::error!("no thread `{name}`: {e}; events do not reach the broker"),
+            };
+        let own = Arc::clone(&shared);
+        start("spool", Box::new(move || driver::run_disk(&own, spool)));
+        let own = Arc::clone(&shared);
+        let link = move || match runtime() {
+            Ok(runtime) => runtime.block_on(driver::run_link(&own, &config, &listener)),
+            Err(e) => log::error!("no broker link: {e}; events stay spooled"),
         };
-        Self { shared, thread }
+        start("mqtt", Box::new(link));
+        Self { shared, threads }
     }
 
     /// Stores an event, then publishes it when the broker is there. When this returns, the event
-    /// survives a power cut.
+    /// survives a power cut, unless the disk does not answer within half a second: that is logged,
+    /// and the event waits in memory for the disk.
     pub fn submit(&self, alert: &Alert) {
-        let mut buffer = [0; MAX_POSTCARD];
-        match alert.to_postcard(&mut buffer) {
-            Ok(bytes) => self.shared.submit(bytes),
+        match SpooledEvent::of(alert) {
+            Ok(event) => self.shared.submit(event),
             Err(e) => log::error!("an event cannot be published: {e}"),
         }
     }
@@ -126,11 +147,14 @@ impl Publisher {
     /// Publishes `stopped` and closes the connection, within `timeout`. Events that are still in
     /// the spool are sent at the next start. Returns how things stood.
     pub fn close(mut self, timeout: Duration) -> Report {
-        self.shared.stop(Instant::now() + timeout);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the broker thread has panicked; events stay spooled");
+        if self.shared.stop(Instant::now() + timeout) {
+            for thread in self.threads.drain(..) {
+                if thread.join().is_err() {
+                    log::error!("a thread of the publisher has panicked; events stay spooled");
+                }
+            }
+        } else {
+            log::error!("the spool's disk does not answer; events that it has not taken are lost");
         }
         self.shared.report()
     }
@@ -151,8 +175,10 @@ impl Outbox {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        // Without `close` the broker is to announce the last will: just let the thread end.
-        self.shared.abandon();
+        // Without `close` the broker is to announce the last will: just let the threads end.
+        if !self.threads.is_empty() {
+            self.shared.abandon(DROP_PATIENCE);
+        }
     }
 }
 
@@ -161,17 +187,30 @@ impl Drop for Publisher {
 /// # Errors
 /// Says what is in the way.
 pub fn probe(config: &MqttConfig) -> Result<(), LinkError> {
-    let mut config = config.clone();
-    // A second client with the id of a running one would throw that one out, and its last will
-    // would say that the device is offline.
-    config.client_id.push_str("-probe");
-    config.root.push_str("/probe");
-    let (sender, mut link) = link::open(&config)?;
+    let broker = |fault| LinkError::Broker { host: config.host.clone(), port: config.port, fault };
+    let runtime = runtime().map_err(|e| broker(Fault::Lost(e.to_string())))?;
+    runtime.block_on(async {
+        match look(config).await {
+            Err(e) if config.protocol == Protocol::V5 && e.is_no_answer() => {
+                Err(if link::speaks_v311(config).await { broker(Fault::OnlyVersion311) } else { e })
+            }
+            other => other,
+        }
+    })
+}
+
+async fn look(config: &MqttConfig) -> Result<(), LinkError> {
+    let (sender, mut link) = link::open(&link::probing(config))?;
     loop {
-        match link.next()? {
-            link::Event::Connected => sender.disconnect(),
+        match link.next().await? {
+            link::Event::Connected(_) => sender.disconnect(),
             link::Event::Disconnecting => return Ok(()),
             _ => {}
         }
     }
+}
+
+/// What the link's code waits with, in the thread that asks.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -126,7 +126,7 @@ impl Broker {
             &config,
             format!(
                 "listener {port} 127.0.0.1\n{listener}persistence true\n\
-                 persistence_location {}/\nautosave_interval 1\nmax_queued_messages 0\nuser root\n",
+                 persistence_location {}/\nautosave_interval 1\nmax_queued_messages 100000\nuser root\n",
                 dir.display()
             ),
         )

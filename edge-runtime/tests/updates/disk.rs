@@ -139,4 +139,16 @@ impl Files for MemoryDisk {
         disk.synced_names = disk.names.clone();
         Ok(())
     }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        Self::step(&mut disk)?;
+        disk.names.remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let disk = self.0.lock().unwrap();
+        let inside = disk.names.iter().filter(|(path, _)| path.parent() == Some(folder));
+        Ok(inside.map(|(path, &i)| (path.clone(), disk.inodes[i].content.len() as u64)).collect())
+    }
 }

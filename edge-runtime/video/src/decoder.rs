@@ -49,7 +49,7 @@ impl LiveDecoder {
         let mut context = codec::Context::new_with_codec(found);
         // More threads would hold back as many frames.
         context.set_threading(ffmpeg::threading::Config::count(1));
-        context.set_flags(codec::Flags::LOW_DELAY);
+        context.set_flags(codec::Flags::LOW_DELAY | codec::Flags::BITEXACT);
         let mut options = Dictionary::new();
         options.set("err_detect", "explode");
         let decoder = context
@@ -60,18 +60,13 @@ impl LiveDecoder {
         Ok(Self { decoder, decoded: Video::empty(), rgb: Video::empty(), scaler: Scaler::new() })
     }
 
-    /// Takes the next access unit, whose picture is to be shown at `time`. If a picture is complete it
-    /// is written to `frame`, which takes its size, and its own time comes back.
+    /// Takes the next access unit, whose picture is to be shown at `time`. If a picture is complete its
+    /// own time comes back, and [`LiveDecoder::picture`] has it until the next call.
     ///
     /// # Errors
     /// What is wrong with it, for the log; decoding may go on with a key frame, after
     /// [`LiveDecoder::flush`].
-    pub fn decode(
-        &mut self,
-        access_unit: &[u8],
-        time: i64,
-        frame: &mut Frame,
-    ) -> Result<Option<i64>, String> {
+    pub fn decode(&mut self, access_unit: &[u8], time: i64) -> Result<Option<i64>, String> {
         let mut packet = Packet::copy(access_unit);
         packet.set_pts(Some(time));
         self.decoder.send_packet(&packet).map_err(|e| e.to_string())?;
@@ -87,6 +82,18 @@ impl LiveDecoder {
         if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
             return Err(format!("a picture of {width}x{height} pixels"));
         }
+        Ok(Some(self.decoded.pts().unwrap_or(time)))
+    }
+
+    /// Writes the picture that was completed last to `frame`, which takes its size.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be converted.
+    pub fn picture(&mut self, frame: &mut Frame) -> Result<(), String> {
+        let (width, height) = (self.decoded.width(), self.decoded.height());
+        if width == 0 || height == 0 {
+            return Err("no picture".into());
+        }
         if (self.rgb.width(), self.rgb.height()) != (width, height) {
             self.rgb = Video::new(Pixel::RGB24, width, height);
         }
@@ -97,7 +104,7 @@ impl LiveDecoder {
         for (out, source) in frame.rgb_mut().chunks_exact_mut(row).zip(rows) {
             out.copy_from_slice(&source[..row]);
         }
-        Ok(Some(self.decoded.pts().unwrap_or(time)))
+        Ok(())
     }
 
     /// Forgets what has been decoded; the next access unit must be of a key frame.

@@ -84,7 +84,7 @@ pub enum Error {
         expected_height: usize,
     },
     /// A folder without anything that could be read.
-    #[error("{}: no video files and no png, jpg, bmp, tif or pnm images here", path.display())]
+    #[error("{}: no video files (mp4, mkv, avi, ts, flv, h264, dav, ...) and no png, jpg, bmp, tif or pnm images here", path.display())]
     Empty {
         /// The folder.
         path: PathBuf,

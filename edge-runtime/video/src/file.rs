@@ -4,6 +4,16 @@
 //! silently count as read. So errors the decoder would conceal are errors here (`err_detect
 //! explode`), a packet that is shorter than its index says is one, and at the end of the file the
 //! packets read are compared with what the container declares.
+//!
+//! One thing is no damage: a recording that was cut or joined without being coded anew begins, or goes
+//! on, with pictures that refer to some that are not there. They are left out, with a word.
+
+mod account;
+mod open;
+mod rate;
+mod recovery;
+mod time;
+mod turn;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -17,10 +27,11 @@ use ffmpeg::{Dictionary, Packet, Rational, decoder, media};
 
 use crate::scaler::Scaler;
 use crate::{Error, Frame, VideoInfo};
-
-/// Seconds by which a Matroska file's packets may end before its declared duration. Writers round
-/// it and count subtitles and the like; a cut recording lacks more than this.
-const DURATION_SLACK: f64 = 1.0;
+use account::{End, index_frames};
+pub(crate) use open::output;
+use recovery::Recovery;
+use time::Times;
+use turn::Turn;
 
 /// Silences FFmpeg, whose messages would otherwise go to stderr beside our own errors.
 pub(crate) fn quiet() {
@@ -44,41 +55,21 @@ pub(crate) struct File {
     rgb: Video,
     scaler: Scaler,
     end: End,
+    times: Times,
+    recovery: Recovery,
+    turn: Turn,
+    /// The first picture, which is decoded when the file is opened, since it says how it is turned.
+    first: Option<Result<bool, Error>>,
     /// Frames delivered so far, the number of the next one.
     next: u64,
     draining: bool,
-}
-
-/// What the container declares about its end, and how far the packets have come.
-struct End {
-    /// Packets of the video stream, where the container has an index or states a count.
-    declared: Option<u64>,
-    /// Packets of the video stream read so far.
-    packets: u64,
-    /// Frame number that the timestamps have reached: AVI states the number of frames but leaves
-    /// out the packets of repeated ones.
-    reached: u64,
-    /// Duration in seconds that the container declares, for containers without a count.
-    duration: Option<f64>,
-    /// End of the last packet of any stream, in seconds.
-    last: f64,
-}
-
-impl End {
-    fn is_early(&self) -> bool {
-        match (self.declared, self.duration) {
-            (Some(declared), _) => self.packets.max(self.reached) < declared,
-            (None, Some(duration)) => self.last < duration - DURATION_SLACK,
-            (None, None) => false,
-        }
-    }
 }
 
 impl File {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         quiet();
         let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
-        let input = ffmpeg::format::input(path).map_err(|e| {
+        let input = open::input(path).map_err(|e| {
             unreadable(format!("{e}; it may be cut off before its index, copy or convert it again"))
         })?;
         let stream = input
@@ -90,10 +81,8 @@ impl File {
             path: path.into(),
             codec: stream.parameters().id().name().into(),
         })?;
-        let frame_rate = [stream.avg_frame_rate(), stream.rate()]
-            .into_iter()
-            .map(f64::from)
-            .find(|rate| rate.is_finite() && *rate > 0.0)
+        let base = f64::from(stream.time_base());
+        let frame_rate = rate::rate(path, &stream)
             .ok_or_else(|| unreadable("it declares no frame rate; convert it again".into()))?;
         let indexed = index_frames(&input, index, stream.frames());
         let mut context = ffmpeg::codec::Context::from_parameters(stream.parameters())
@@ -101,6 +90,8 @@ impl File {
         // One thread: an error then belongs to the packet just sent, and clips are read in
         // parallel anyway.
         context.set_threading(ffmpeg::threading::Config::count(1));
+        // Without it MPEG-4's half pixels are rounded otherwise on some processors.
+        context.set_flags(ffmpeg::codec::Flags::BITEXACT);
         let mut options = Dictionary::new();
         options.set("err_detect", "explode");
         let decoder = context
@@ -112,15 +103,13 @@ impl File {
         if width == 0 || height == 0 {
             return Err(unreadable("it declares no picture size; convert it again".into()));
         }
-        let duration = (input.format().name().contains("matroska") && input.duration() > 0)
-            .then(|| input.duration() as f64 / ffmpeg::ffi::AV_TIME_BASE as f64);
         let info = VideoInfo {
             width: width as usize,
             height: height as usize,
             frame_rate,
             frames: indexed.map(|i| i.shown),
         };
-        Ok(Self {
+        let mut file = Self {
             path: path.into(),
             decoder,
             stream: index,
@@ -128,39 +117,82 @@ impl File {
             decoded: Video::empty(),
             rgb: Video::new(Pixel::RGB24, width, height),
             scaler: Scaler::new(),
-            end: End {
-                declared: indexed.map(|i| i.packets),
-                packets: 0,
-                reached: 0,
-                duration,
-                last: 0.0,
-            },
+            end: End::new(&input, indexed),
+            times: Times::new(base, frame_rate),
+            recovery: Recovery::new(base),
+            turn: Turn::NONE,
+            first: None,
             next: 0,
             draining: false,
             input,
-        })
+        };
+        let first = file.decode();
+        if let Ok(true) = first {
+            file.turn = Turn::of(&file.decoded, path);
+            (file.info.width, file.info.height) = file.turn.size(file.info.width, file.info.height);
+        }
+        file.first = Some(first);
+        Ok(file)
     }
 
     pub(crate) fn info(&self) -> &VideoInfo {
         &self.info
     }
 
+    /// Seconds from the first frame to the one read last.
+    pub(crate) fn time(&self) -> f64 {
+        self.times.last()
+    }
+
     pub(crate) fn read(&mut self, frame: &mut Frame) -> Result<bool, Error> {
+        let first = self.first.take();
+        let there = first.unwrap_or_else(|| self.decode())?;
+        if there {
+            self.deliver(frame)?;
+        }
+        Ok(there)
+    }
+
+    /// Decodes the next picture; false at the clean end of the file.
+    fn decode(&mut self) -> Result<bool, Error> {
         loop {
             match self.decoder.receive_frame(&mut self.decoded) {
                 Ok(()) => {
-                    self.deliver(frame)?;
-                    return Ok(true);
+                    let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
+                    if !damaged {
+                        return Ok(true);
+                    }
+                    if !self.recovery.excuses_picture(self.decoded.pts()) {
+                        return Err(self.corrupt(&ffmpeg::Error::InvalidData));
+                    }
                 }
-                Err(ffmpeg::Error::Eof) => {
-                    return if self.end.is_early() { Err(self.truncated()) } else { Ok(false) };
-                }
+                Err(ffmpeg::Error::Eof) => return self.finish(),
                 Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) if !self.draining => {
                     self.feed()?;
                 }
+                Err(_) if self.recovery.excuses_packet() => {}
                 Err(error) => return Err(self.corrupt(&error)),
             }
         }
+    }
+
+    /// What the end of the file means.
+    fn finish(&mut self) -> Result<bool, Error> {
+        if self.end.is_early() {
+            return Err(self.truncated());
+        }
+        let left_out = self.recovery.take_left_out();
+        if left_out > 0 && self.next == 0 {
+            let reason = "it has no picture that needs no other (no key frame); record it again";
+            return Err(Error::Unreadable { path: self.path.clone(), reason: reason.into() });
+        }
+        if left_out > 0 {
+            log::warn!(
+                "{}: {left_out} pictures that need others which were cut off are left out",
+                self.path.display()
+            );
+        }
+        Ok(false)
     }
 
     /// Sends the decoder its next packet, or the end.
@@ -174,7 +206,7 @@ impl File {
             }
             Err(error) => return Err(self.corrupt(&error)),
         }
-        self.note_time(&packet);
+        self.end.note(&self.input, &packet, self.stream, self.info.frame_rate);
         if packet.stream() != self.stream {
             return Ok(());
         }
@@ -183,43 +215,22 @@ impl File {
             return Err(self.truncated());
         }
         self.end.packets += 1;
-        self.decoder.send_packet(&packet).map_err(|e| self.corrupt(&e))
-    }
-
-    /// Keeps account of how far the packets have come in time.
-    fn note_time(&mut self, packet: &Packet) {
-        let Some(stream) = self.input.stream(packet.stream()) else {
-            return;
-        };
-        let Some(time) = packet.dts().or(packet.pts()) else {
-            return;
-        };
-        let start = match stream.start_time() {
-            ffmpeg::ffi::AV_NOPTS_VALUE => 0,
-            start => start,
-        };
-        let base = f64::from(stream.time_base());
-        self.end.last = self.end.last.max((time + packet.duration()) as f64 * base);
-        if packet.stream() == self.stream && time >= start {
-            let frames = (time - start) as f64 * base * self.info.frame_rate;
-            self.end.reached = self.end.reached.max(frames.round() as u64 + 1);
+        if !self.recovery.takes(&packet) {
+            return Ok(());
+        }
+        match self.decoder.send_packet(&packet) {
+            Err(_) if self.recovery.excuses_packet() => Ok(()),
+            sent => sent.map_err(|e| self.corrupt(&e)),
         }
     }
 
     /// Converts the decoded picture into `frame`.
     fn deliver(&mut self, frame: &mut Frame) -> Result<(), Error> {
-        if self.decoded.is_corrupt() || self.decoded.has_decode_errors() {
-            return Err(self.corrupt(&ffmpeg::Error::InvalidData));
-        }
         // A picture of another size than the first is scaled to it, so that a clip has one size.
         self.scaler.convert(&self.decoded, &mut self.rgb).map_err(|e| self.corrupt(&e))?;
-        let (width, height) = (self.info.width, self.info.height);
-        frame.reshape(width, height);
-        let stride = self.rgb.stride(0);
-        let rows = self.rgb.data(0).chunks(stride);
-        for (out, row) in frame.rgb_mut().chunks_exact_mut(width * 3).zip(rows) {
-            out.copy_from_slice(&row[..width * 3]);
-        }
+        let stamp = self.decoded.timestamp().or(self.decoded.pts());
+        self.times.next(stamp, &self.path, self.next);
+        self.turn.copy(&self.rgb, frame);
         self.next += 1;
         Ok(())
     }
@@ -232,41 +243,6 @@ impl File {
         let (path, frame) = (self.path.clone(), self.next);
         Error::Truncated { path, frame, expected: self.info.frames }
     }
-}
-
-/// What a container declares about its video stream.
-#[derive(Clone, Copy)]
-struct Indexed {
-    /// Packets that reading will give.
-    packets: u64,
-    /// Frames that decoding them will show.
-    shown: u64,
-}
-
-/// Counts the frames of a stream: by the index for MP4, whose edit list may show fewer than the
-/// file holds; by the declared count otherwise; `None` if nothing is declared.
-fn index_frames(input: &Input, stream: usize, declared: i64) -> Option<Indexed> {
-    let declared = u64::try_from(declared).ok().filter(|&n| n > 0)?;
-    let plain = Some(Indexed { packets: declared, shown: declared });
-    if !input.format().name().contains("mp4") {
-        return plain;
-    }
-    // SAFETY: the format context is open, `stream` is one of its streams, and the index entries
-    // belong to it and are only read before anything else touches it. FFmpeg's index getters take
-    // a mutable stream only because one of them may build the index lazily.
-    let (entries, shown) = unsafe {
-        let pointer = *(*input.as_ptr()).streams.add(stream);
-        let count = ffmpeg::ffi::avformat_index_get_entries_count(pointer);
-        let shown = (0..count)
-            .filter(|&i| {
-                let entry = ffmpeg::ffi::avformat_index_get_entry(pointer, i);
-                !entry.is_null() && (*entry).flags() & ffmpeg::ffi::AVINDEX_DISCARD_FRAME == 0
-            })
-            .count();
-        (u64::try_from(count).unwrap_or(0), shown as u64)
-    };
-    // A fragmented file's index grows as it is read; its header count is of the first fragment.
-    if entries == 0 { plain } else { Some(Indexed { packets: entries, shown }) }
 }
 
 /// A frame rate as a fraction, to a thousandth of a frame.

@@ -1,7 +1,12 @@
 //! A folder of images as a clip.
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
+
+use crate::jpeg::decode_jpeg;
 use crate::order::natural;
 use crate::{Error, Frame, VideoInfo};
 
@@ -38,7 +43,7 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// The last component of a path.
 pub(crate) fn name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name().map(crate::clips::text).unwrap_or_default()
 }
 
 /// Reads one image file (PNG, JPEG, BMP, TIFF or PNM) as RGB; a grey image becomes R = G = B, alpha is
@@ -56,12 +61,33 @@ pub fn read_image(path: &Path) -> Result<Frame, Error> {
         std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
         _ => Error::Io { path: path.into(), source },
     })?;
-    let picture = image::load_from_memory(&bytes)
-        .map_err(|e| unreadable(format!("{e}; copy the file again")))?
-        .into_rgb8();
+    let again = |what: String| unreadable(format!("{what}; copy the file again"));
+    let picture = decode(&bytes).map_err(again)?;
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     Frame::from_rgb(width, height, picture.into_raw())
         .ok_or_else(|| unreadable("its size does not match its data".into()))
+}
+
+/// Decodes a picture and turns it as it says (EXIF) that it is to be shown.
+fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
+    let say = |e: image::ImageError| e.to_string();
+    let reader = ImageReader::new(Cursor::new(bytes));
+    let reader = reader.with_guessed_format().map_err(|e| e.to_string())?;
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
+    let mut decoder = reader.into_decoder().map_err(say)?;
+    // What cannot be understood of it says nothing.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = if is_jpeg {
+        let mut frame = Frame::default();
+        decode_jpeg(bytes, &mut frame)?;
+        let (width, height) = (frame.width() as u32, frame.height() as u32);
+        let pixels = RgbImage::from_raw(width, height, frame.rgb().to_vec());
+        DynamicImage::ImageRgb8(pixels.ok_or("its size does not match its data")?)
+    } else {
+        DynamicImage::from_decoder(decoder).map_err(say)?
+    };
+    picture.apply_orientation(orientation);
+    Ok(picture.into_rgb8())
 }
 
 /// Reads the images of a folder one after another.
@@ -90,6 +116,11 @@ impl Folder {
 
     pub(crate) fn info(&self) -> &VideoInfo {
         &self.info
+    }
+
+    /// Seconds from the first frame to the one read last.
+    pub(crate) fn time(&self) -> f64 {
+        self.next.saturating_sub(1) as f64 / self.info.frame_rate
     }
 
     pub(crate) fn read(&mut self, frame: &mut Frame) -> Result<bool, Error> {

@@ -20,15 +20,17 @@ mod resize;
 mod scaler;
 #[cfg(feature = "ffmpeg")]
 mod writer;
+mod yuv;
 
-pub use clips::{Clip, is_video, list_clips};
+pub use clips::{Clip, event_name, is_video, list_clips};
 #[cfg(feature = "ffmpeg")]
 pub use decoder::{Codec, LiveDecoder};
 pub use error::Error;
 pub use frame::Frame;
 pub use images::read_image;
-pub use jpeg::encode_jpeg;
+pub use jpeg::{decode_jpeg, encode_jpeg};
 pub use reader::{DEFAULT_IMAGE_RATE, Reader, VideoInfo};
 pub use resize::Resizer;
 #[cfg(feature = "ffmpeg")]
 pub use writer::Writer;
+pub use yuv::{YuvColour, nv12_to_rgb, yuyv_to_rgb};

@@ -16,7 +16,7 @@ pub struct VideoInfo {
     pub width: usize,
     /// Height of every frame in pixels.
     pub height: usize,
-    /// Frames per second, greater than zero.
+    /// Frames per second, greater than zero; the average of a clip whose rate changes.
     pub frame_rate: f64,
     /// Number of frames, where the container declares it.
     pub frames: Option<u64>,
@@ -74,6 +74,16 @@ impl Reader {
             #[cfg(feature = "ffmpeg")]
             Source::File(file) => file.info(),
             Source::Folder(folder) => folder.info(),
+        }
+    }
+
+    /// Seconds from the clip's first frame to the one that was read last, by the file's time stamps;
+    /// never goes back. A folder of images has its frames evenly, at its rate.
+    pub fn time(&self) -> f64 {
+        match &self.source {
+            #[cfg(feature = "ffmpeg")]
+            Source::File(file) => file.time(),
+            Source::Folder(folder) => folder.time(),
         }
     }
 

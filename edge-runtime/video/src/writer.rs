@@ -9,7 +9,7 @@ use ffmpeg::format::context::Output;
 use ffmpeg::util::frame::Video;
 use ffmpeg::{Dictionary, Packet, Rational, codec, color, encoder, format};
 
-use crate::file::{quiet, rational};
+use crate::file::{output, quiet, rational};
 use crate::scaler::Scaler;
 use crate::{Error, Frame};
 
@@ -67,7 +67,7 @@ impl Writer {
             .ok_or_else(|| Error::Codec { path: path.into(), codec: "libx264".into() })?;
         let rate = rational(frame_rate);
         let frame_time = rate.invert();
-        let mut output = format::output(path).map_err(write)?;
+        let mut output = output(path).map_err(write)?;
         let mut video = codec::Context::new_with_codec(codec).encoder().video().map_err(write)?;
         video.set_width(width as u32);
         video.set_height(height as u32);

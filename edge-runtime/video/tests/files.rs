@@ -309,3 +309,156 @@ fn resizing_a_read_frame_keeps_the_square_in_place() {
     assert_eq!(at(9, 14), 230); // pixels 10..26 x 20..36 of the source
     assert!(at(15, 14) < 120 && at(2, 14) < 120);
 }
+
+/// A file of the field's, if the folder of such files is beside the repository.
+fn field(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/field").join(name);
+    if !path.exists() {
+        println!("skipped: {name} is not here");
+    }
+    path.exists().then_some(path)
+}
+
+/// Times of all frames of a clip.
+fn times(path: &Path) -> Vec<f64> {
+    let (mut reader, mut frame, mut times) =
+        (Reader::open(path).unwrap(), Frame::default(), vec![]);
+    while reader.read(&mut frame).unwrap() {
+        times.push(reader.time());
+    }
+    times
+}
+
+#[test]
+fn times_are_those_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    // Containers with fine and with coarse time stamps, and none at all.
+    for (name, off) in [("a.mp4", 1e-6), ("a.mkv", 6e-4), ("a.flv", 6e-4), ("a.ts", 1e-4)] {
+        let path = dir.path().join(name);
+        write(&path, 40);
+        let times = times(&path);
+        assert_eq!(times.len(), 40, "{name}");
+        for (i, time) in times.iter().enumerate() {
+            assert!((time - i as f64 / 12.5).abs() <= off, "{name} frame {i}: {time}");
+        }
+    }
+    let path = dir.path().join("a.h264");
+    write(&path, 40);
+    let times = times(&path);
+    assert_eq!(times.len(), 40);
+    assert!(times.windows(2).all(|pair| pair[1] > pair[0]));
+}
+
+#[test]
+fn what_recorders_write_is_read_and_found_in_folders_by_the_hour() {
+    let dir = tempfile::tempdir().unwrap();
+    let hours = dir.path().join("2026-11-28/13");
+    std::fs::create_dir_all(&hours).unwrap();
+    for name in ["a.ts", "b.MTS", "c.flv", "d.h264", "e.m2ts"] {
+        write(&dir.path().join(name), 5);
+    }
+    write(&hours.join("00.mp4"), 5);
+    write(&hours.join("01.mp4"), 5);
+    std::fs::write(hours.join("00.jpg"), b"a preview").unwrap();
+    std::fs::write(dir.path().join("notes.txt"), b"").unwrap();
+    let clips = list_clips(dir.path()).unwrap();
+    let names: Vec<&str> = clips.iter().map(|clip| clip.name.as_str()).collect();
+    assert_eq!(names, ["2026-11-28-13-00", "2026-11-28-13-01", "a", "b", "c", "d", "e"]);
+    for clip in &clips {
+        let (frames, error) = read_all(&clip.path);
+        assert!(error.is_none() && frames.len() == 5, "{}: {error:?}", clip.name);
+    }
+    if let Some(normal) = field("recorder-formats/normal") {
+        // Two files would be one clip, which is an error that names both.
+        let error = list_clips(&normal).unwrap_err().to_string();
+        assert!(error.contains("b.MTS and ") && error.contains("b.ts: both would be"), "{error}");
+        for name in ["2026-11-28/00.mp4", "a.mp4", "b.MTS", "b.ts", "c.flv"] {
+            let (frames, error) = read_all(&normal.join(name));
+            assert!(error.is_none() && !frames.is_empty(), "{name}: {error:?}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_are_no_text_are_read_and_stay_apart() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &[u8]| dir.path().join(std::ffi::OsStr::from_bytes(name));
+    write(&path(b"T\xfcr.mp4"), 3);
+    write(&path(b"T\xf6r.mp4"), 3);
+    // FFmpeg takes what is before a colon for a protocol.
+    write(&path(b"12:30.mp4"), 3);
+    let clips = list_clips(dir.path()).unwrap();
+    let names: Vec<&str> = clips.iter().map(|clip| clip.name.as_str()).collect();
+    assert_eq!(names, ["12:30", "T%F6r", "T%FCr"]);
+    for clip in &clips {
+        assert_eq!(read_all(&clip.path).0.len(), 3, "{}", clip.name);
+    }
+}
+
+#[test]
+fn a_stream_that_is_joined_in_the_middle_begins_with_a_key_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, path) = (dir.path().join("a.ts"), dir.path().join("b.ts"));
+    // Long enough for a second key frame: x264 has one every 250 frames.
+    write(&whole, 300);
+    let bytes = std::fs::read(&whole).unwrap();
+    let packets = bytes.len() / 188;
+    std::fs::write(&path, &bytes[packets * 3 / 4 * 188..]).unwrap();
+    let (frames, error) = read_all(&path);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(frames.len(), 50);
+    // The end of the recording, whole: the last picture is the last one written.
+    assert!(difference(&frames[frames.len() - 1], &picture(299)) < 3.0);
+    // Two recordings one behind the other go on in time.
+    let joined = dir.path().join("c.ts");
+    std::fs::write(&joined, [&bytes[..], &bytes[..]].concat()).unwrap();
+    let times = times(&joined);
+    assert_eq!(times.len(), 600);
+    assert!(times.windows(2).all(|pair| pair[1] > pair[0] && pair[1] - pair[0] < 1.5));
+}
+
+#[test]
+fn a_video_that_is_to_be_shown_turned_is_read_so() {
+    let Some(turned) = field("rotated-mp4/rot90.mp4") else { return };
+    let reader = Reader::open(&turned).unwrap();
+    assert_eq!((reader.info().width, reader.info().height), (120, 160));
+    let (frames, error) = read_all(&turned);
+    assert!(error.is_none() && !frames.is_empty(), "{error:?}");
+    assert_eq!((frames[0].width(), frames[0].height()), (120, 160));
+}
+
+#[test]
+fn a_picture_that_is_to_be_shown_turned_is_read_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.jpg");
+    // Bright on the left; EXIF says that the left is the top.
+    let luma: Vec<u8> = (0..64 * 32).map(|i| if i % 64 < 32 { 220 } else { 20 }).collect();
+    let jpeg = video::encode_jpeg(&Frame::from_luma(64, 32, &luma).unwrap(), 95).unwrap();
+    let mut exif =
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1, length[0], length[1]];
+    bytes.append(&mut exif);
+    bytes.extend_from_slice(&jpeg[2..]);
+    std::fs::write(&path, &bytes).unwrap();
+    let frame = read_image(&path).unwrap();
+    assert_eq!((frame.width(), frame.height()), (32, 64));
+    let level = |y: usize| frame.rgb()[y * 32 * 3];
+    assert!(level(4) > 200 && level(60) < 40, "{} and {}", level(4), level(60));
+    // A cut one is refused here as well.
+    std::fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
+    assert!(read_image(&path).unwrap_err().to_string().contains("a.jpg"));
+}
+
+#[test]
+fn a_browsers_webm_has_the_rate_of_its_frames() {
+    let Some(webm) = field("webm-1000fps/normal/rec.webm") else { return };
+    let reader = Reader::open(&webm).unwrap();
+    let rate = reader.info().frame_rate;
+    assert!((20.0..40.0).contains(&rate), "{rate}");
+    let times = times(&webm);
+    let real = (times.len() - 1) as f64 / times[times.len() - 1];
+    assert!((rate - real).abs() < 2.0, "{rate}, really {real}");
+}

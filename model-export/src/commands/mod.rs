@@ -32,7 +32,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             return match error {
                 PackError::BackendUnavailable { .. } => 4,
                 PackError::Checkpoint { .. } | PackError::Key { .. } => 2,
-                PackError::Graph { .. } | PackError::Golden { .. } => 3,
+                PackError::Graph { .. }
+                | PackError::Golden { .. }
+                | PackError::Saturates { .. } => 3,
                 PackError::Bundle(error) => bundle_code(error),
                 PackError::Io { source, .. } => io_code(source),
                 _ => 1,

@@ -4,7 +4,7 @@
 //! before anything else. With AVX2 or AVX-512 but without VNNI that sum has 16 bits and saturates: 255
 //! times a pair of weights fits only if the two, where they have one sign, are 128 together at most.
 //! [`WeightRange::Pairs`] sees to just that. Which weights are neighbours follows from the order in which
-//! the kernels read them ([`RowOrder`](inference::exactness::RowOrder)).
+//! the kernels read them ([`RowOrder`]).
 
 use inference::exactness::{PAIR_LIMIT, RowOrder};
 use serde::{Deserialize, Serialize};

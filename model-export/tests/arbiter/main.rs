@@ -82,7 +82,7 @@ fn hard_samples(length: usize) -> Vec<Vec<Vec<f32>>> {
     let mut all = samples(3, length);
     all.push(vec![vec![1e3; length]]);
     all.push(vec![vec![-1e3; length]]);
-    let stripes = |i: usize| if i / 3 % 2 == 0 { 50.0 } else { -50.0 };
+    let stripes = |i: usize| if (i / 3).is_multiple_of(2) { 50.0 } else { -50.0 };
     all.push(vec![(0..length).map(stripes).collect()]);
     all
 }

@@ -11,7 +11,7 @@ const OUTPUTS: usize = 16;
 
 /// A layer of quantized weights on inputs that are all 255, whose sums are told to a hundredth of their
 /// largest.
-fn layer(input: &[usize], dims: &[usize], groups: usize, weights: Vec<i8>) -> ModelProto {
+fn layer(input: &[usize], dims: &[usize], groups: usize, weights: &[i8]) -> ModelProto {
     let mut net = Net::new(input);
     net.conv(
         "layer",
@@ -77,7 +77,7 @@ fn saturating_pairs(input: &[usize], dims: &[usize], groups: usize) -> Vec<(usiz
             weights[channel * row + a] = 127;
             weights[channel * row + b] = 127;
         }
-        let model = layer(input, dims, groups, weights);
+        let model = layer(input, dims, groups, &weights);
         let mut graph = ort().unwrap().load("pairs", &model.encode_to_vec()).unwrap();
         let mut outputs = vec![Vec::new()];
         graph.run(&[&vec![255.0; input.iter().product()]], &mut outputs).unwrap();

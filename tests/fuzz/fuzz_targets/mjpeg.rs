@@ -2,7 +2,7 @@
 //! one line that says what is wrong with it; and the next frame is read as if nothing had happened.
 #![no_main]
 
-use edge_runtime::capture::{PixelFormat, to_rgb};
+use edge_runtime::capture::{Layout, PixelFormat, to_rgb};
 use libfuzzer_sys::fuzz_target;
 use video::Frame;
 
@@ -11,10 +11,11 @@ const WHOLE: &[u8] = include_bytes!("../seeds/grey.jpg");
 
 fuzz_target!(|bytes: &[u8]| {
     let mut frame = Frame::default();
-    match to_rgb(PixelFormat::Mjpeg, bytes, 640, 480, 0, &mut frame) {
+    let layout = Layout::plain(PixelFormat::Mjpeg, 640, 480, 0);
+    match to_rgb(&layout, bytes, &mut frame) {
         Ok(()) => assert_eq!(frame.rgb().len(), frame.width() * frame.height() * 3),
         Err(reason) => assert!(!reason.is_empty() && !reason.contains('\n'), "{reason:?}"),
     }
-    to_rgb(PixelFormat::Mjpeg, WHOLE, 640, 480, 0, &mut frame).expect("the picture is whole");
+    to_rgb(&layout, WHOLE, &mut frame).expect("the picture is whole");
     assert_eq!((frame.width(), frame.height()), (16, 16));
 });

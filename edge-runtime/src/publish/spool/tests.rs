@@ -1,17 +1,25 @@
+use super::entry::tests::{alert, schema_1, version_1};
 use super::*;
 
-fn payload(i: u64) -> Vec<u8> {
-    format!("event number {i:04}").into_bytes()
+fn event(i: u64) -> SpooledEvent {
+    let json = format!("event number {i:04}").into_bytes();
+    SpooledEvent { camera: "door".into(), json, postcard: vec![7] }
 }
 
+/// The JSON of every event that can be read, oldest first.
 fn contents(spool: &mut Spool) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut at = None;
-    while let Some((number, payload)) = spool.next_after(at) {
-        out.push(String::from_utf8(payload).unwrap());
-        at = Some(number);
-    }
-    out
+    let numbers: Vec<u64> = spool.waiting().map(|(number, _)| number).collect();
+    let events = numbers.into_iter().filter_map(|number| match spool.load(number) {
+        Loaded::Event(event) => Some(String::from_utf8(event.json).unwrap()),
+        Loaded::Gone => None,
+        Loaded::Failed(e) => panic!("{e}"),
+    });
+    events.collect()
+}
+
+/// The file of event `number`.
+fn file(number: u64, ending: &str) -> String {
+    format!("{number:016}-door.{ending}")
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -25,16 +33,11 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn crc_check_value() {
-    assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-}
-
-#[test]
 fn events_come_back_in_order_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
     for i in 0..12 {
-        spool.append(&payload(i));
+        spool.append(&event(i)).unwrap();
     }
     spool.remove(1);
     spool.remove(3);
@@ -44,8 +47,10 @@ fn events_come_back_in_order_after_a_restart() {
         [1, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(|i| format!("event number {i:04}")).into();
     assert_eq!(contents(&mut spool), expected);
     // New events go behind the old ones.
-    let number = spool.append(&payload(99));
-    assert_eq!(number, 13);
+    // Numbers begin anew with each process; those of the files go on.
+    let number = spool.append(&event(99)).unwrap().number;
+    assert_eq!(number, 11);
+    assert!(dir.path().join(file(13, "event")).exists());
     assert_eq!(contents(&mut spool).last().unwrap(), "event number 0099");
 }
 
@@ -58,7 +63,7 @@ fn a_number_that_leaves_no_room_is_not_ours() {
     }
     let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
     assert!(spool.is_empty());
-    assert_eq!(spool.append(&payload(1)), 1);
+    assert_eq!(spool.append(&event(1)).unwrap().number, 1);
     assert!(name(u64::MAX).exists(), "what is not ours is left alone");
 }
 
@@ -66,7 +71,7 @@ fn a_number_that_leaves_no_room_is_not_ours() {
 fn removing_the_same_event_twice_does_no_harm() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
-    let number = spool.append(&payload(0));
+    let number = spool.append(&event(0)).unwrap().number;
     spool.remove(number);
     spool.remove(number);
     assert!(spool.is_empty());
@@ -78,7 +83,7 @@ fn removing_the_same_event_twice_does_no_harm() {
 #[test]
 fn an_event_not_yet_deleted_is_kept_once() {
     let dir = tempfile::tempdir().unwrap();
-    Spool::open(dir.path(), 1 << 20).unwrap().append(&payload(5));
+    Spool::open(dir.path(), 1 << 20).unwrap().append(&event(5));
     for _ in 0..3 {
         let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
         assert_eq!(contents(&mut spool), ["event number 0005"]);
@@ -92,25 +97,25 @@ fn a_power_cut_at_any_byte_loses_no_earlier_event() {
     let whole = {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
-        spool.append(&payload(2));
+        spool.append(&event(2));
         fs::read(&files(dir.path())[0]).unwrap()
     };
     for renamed in [false, true] {
         for cut in 0..whole.len() {
             let dir = tempfile::tempdir().unwrap();
             let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
-            spool.append(&payload(0));
-            spool.append(&payload(1));
+            spool.append(&event(0));
+            spool.append(&event(1));
             drop(spool);
             let ending = if renamed { "event" } else { "part" };
-            let torn = dir.path().join(format!("{:016}.{ending}", 3));
+            let torn = dir.path().join(file(3, ending));
             fs::write(&torn, &whole[..cut]).unwrap();
 
             let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
             assert_eq!(contents(&mut spool), ["event number 0000", "event number 0001"]);
             assert_eq!(spool.counters().corrupt, u64::from(renamed), "cut at {cut}");
             assert!(!torn.exists(), "cut at {cut}");
-            spool.append(&payload(7));
+            spool.append(&event(7));
             assert_eq!(contents(&mut spool).len(), 3);
         }
     }
@@ -121,7 +126,7 @@ fn damage_in_the_middle_is_skipped_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
     for i in 0..3 {
-        spool.append(&payload(i));
+        spool.append(&event(i)).unwrap();
     }
     let middle = &files(dir.path())[1];
     let mut bytes = fs::read(middle).unwrap();
@@ -145,10 +150,10 @@ fn foreign_files_are_left_alone() {
 #[test]
 fn a_full_spool_drops_the_oldest_and_counts() {
     let dir = tempfile::tempdir().unwrap();
-    let one = (HEADER + payload(0).len()) as u64;
+    let one = event(0).to_bytes().unwrap().len() as u64;
     let mut spool = Spool::open(dir.path(), 3 * one).unwrap();
     for i in 0..5 {
-        spool.append(&payload(i));
+        spool.append(&event(i)).unwrap();
         assert!(spool.bytes() <= 3 * one);
     }
     assert_eq!(contents(&mut spool), [2, 3, 4].map(|i| format!("event number {i:04}")));
@@ -165,10 +170,10 @@ fn a_disk_that_refuses_writes_leaves_events_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("spool");
     let mut spool = Spool::open(&folder, 1 << 20).unwrap();
-    spool.append(&payload(0));
+    spool.append(&event(0));
     fs::remove_dir_all(&folder).unwrap();
     for i in 1..=(MAX_IN_MEMORY as u64 + 2) {
-        spool.append(&payload(i));
+        spool.append(&event(i)).unwrap();
     }
     let counters = spool.counters();
     assert_eq!((counters.write_errors, counters.dropped), (MAX_IN_MEMORY as u64 + 2, 2));
@@ -182,4 +187,68 @@ fn a_folder_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _spool = Spool::open(dir.path(), 1 << 20).unwrap();
     assert!(matches!(Spool::open(dir.path(), 1 << 20), Err(Error::InUse(_))));
+}
+
+#[test]
+fn events_of_the_version_before_are_read_after_an_upgrade() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = alert(5);
+    let today = SpooledEvent::of(&old).unwrap();
+    fs::write(dir.path().join("0000000000000004.event"), version_1(&schema_1(&old))).unwrap();
+    fs::write(dir.path().join("0000000000000005.event"), version_1(&today.postcard)).unwrap();
+    let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
+    spool.append(&event(9)).unwrap();
+    let cameras: Vec<_> = spool.waiting().map(|(_, camera)| camera.map(str::to_owned)).collect();
+    assert_eq!(cameras, [None, None, Some("door".into())]);
+    for number in [1, 2] {
+        assert!(matches!(spool.load(number), Loaded::Event(event) if event == today));
+        spool.remove(number);
+    }
+    assert_eq!(
+        (contents(&mut spool), files(dir.path()).len()),
+        (vec!["event number 0009".into()], 1)
+    );
+    assert_eq!(spool.counters(), Counters::default());
+}
+
+/// After a downgrade and another upgrade two files may have one number.
+#[test]
+fn two_files_of_one_number_are_two_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = SpooledEvent::of(&alert(5)).unwrap();
+    fs::write(dir.path().join("0000000000000001.event"), version_1(&old.postcard)).unwrap();
+    fs::write(dir.path().join(file(1, "event")), event(3).to_bytes().unwrap()).unwrap();
+    let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
+    assert_eq!(contents(&mut spool).len(), 2);
+    spool.remove(1);
+    assert_eq!(contents(&mut spool), ["event number 0003"]);
+}
+
+#[test]
+fn an_event_of_a_later_version_is_left_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(file(1, "event"));
+    let mut bytes = event(1).to_bytes().unwrap();
+    bytes[3] = b'7';
+    fs::write(&path, &bytes).unwrap();
+    let mut spool = Spool::open(dir.path(), 1 << 20).unwrap();
+    assert!(contents(&mut spool).is_empty());
+    assert!(spool.is_empty() && path.exists());
+    assert_eq!(spool.counters().corrupt, 0);
+}
+
+#[test]
+fn events_in_memory_are_written_once_the_disk_takes_writes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("spool");
+    let mut spool = Spool::open(&folder, 1 << 20).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    for i in 0..3 {
+        spool.append(&event(i)).unwrap();
+    }
+    fs::create_dir(&folder).unwrap();
+    spool.append(&event(3)).unwrap();
+    drop(spool);
+    let expected = [0, 1, 2, 3].map(|i| format!("event number {i:04}"));
+    assert_eq!(contents(&mut Spool::open(&folder, 1 << 20).unwrap()), expected);
 }

@@ -18,7 +18,7 @@ pub enum Step {
     /// `DequantizeLinear` of an activation, whose levels are known.
     Dequantize,
     /// A layer with quantized weights.
-    Layer(Layer),
+    Layer(Box<Layer>),
     /// `Relu` or `Clip`, which may stand between a layer and its rounding.
     Bound { low: f32, high: f32 },
     /// Anything else, in float.
@@ -122,7 +122,7 @@ impl Step {
             "Conv" | "Gemm" | "MatMul"
                 if weights.has(input(1)) && index.constant(input(0)).is_none() =>
             {
-                Layer::of(index, weights, node).map(Self::Layer)
+                Layer::of(index, weights, node).map(|layer| Self::Layer(Box::new(layer)))
             }
             _ => Ok(Self::Float),
         }

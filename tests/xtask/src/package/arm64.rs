@@ -6,6 +6,7 @@
 //! differ between JetPack 5 and 6, and a camera that watches its own sensor needs none.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::{tool, write};
 use crate::firmware;
@@ -15,7 +16,8 @@ use crate::shell::{Failure, command, execute, output, root};
 const FLOOR: &str = "2.31";
 /// What the package depends on: the program needs the C library alone, ONNX Runtime also that of C++.
 pub const DEPENDS: &str = "libc6 (>= 2.31), libgcc-s1, libstdc++6 (>= 8)";
-const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// The target, in Rust's words.
+pub const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// cargo-zigbuild (MIT) and zig (MIT), as pip checks them.
 const REQUIREMENTS: &str = "\
@@ -27,6 +29,15 @@ ziglang==0.17.1 \
 
 /// Builds the program; its path.
 pub fn build(folder: &Path, no_install: bool) -> Result<PathBuf, Failure> {
+    let words = ["--package", "edge-runtime", "--bin", "edge-runtime", "--no-default-features"];
+    execute(&mut cargo(&words, folder, no_install)?)?;
+    let program = folder.join(TARGET).join("release/edge-runtime");
+    floor(&program)?;
+    Ok(program)
+}
+
+/// `cargo build --release` for the target with these words, into `folder`.
+pub fn cargo(words: &[&str], folder: &Path, no_install: bool) -> Result<Command, Failure> {
     let zig = zig(no_install)?;
     let rustc = firmware::rustc_with_sources(no_install)?;
     let python = zig.join("bin/python3");
@@ -43,7 +54,7 @@ pub fn build(folder: &Path, no_install: bool) -> Result<PathBuf, Failure> {
             .collect();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut cargo = command("cargo", ["zigbuild", "--release", "--locked"]);
-    cargo.args(["--package", "edge-runtime", "--bin", "edge-runtime", "--no-default-features"]);
+    cargo.args(words);
     cargo.args(["-Zbuild-std=std,panic_unwind", "--target", &format!("{TARGET}.{FLOOR}")]);
     cargo.arg("--target-dir").arg(folder);
     cargo.env("PATH", format!("{}:{path}", zig.join("bin").display()));
@@ -51,10 +62,7 @@ pub fn build(folder: &Path, no_install: bool) -> Result<PathBuf, Failure> {
     cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
     cargo.env("BINDGEN_EXTRA_CLANG_ARGS", headers.join(" "));
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "none").env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
-    execute(&mut cargo)?;
-    let program = folder.join(TARGET).join("release/edge-runtime");
-    floor(&program)?;
-    Ok(program)
+    Ok(cargo)
 }
 
 /// A Python environment with both.

@@ -1,6 +1,6 @@
 //! `cargo xtask package`: the camera program as a Debian package.
 
-mod arm64;
+pub mod arm64;
 mod check;
 mod golden;
 mod service;

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use inference::{Backend, thinning};
+use inference::Backend;
 use trainer::detector::Bag;
 use trainer::evaluation::Labels;
 use trainer::footage;
@@ -24,15 +24,16 @@ pub struct TestVideo {
     pub bag: Bag,
     /// Whether each frame of the file is abnormal.
     pub abnormal: Vec<bool>,
-    /// Frames of the file from one snippet to the next.
-    pub frames_per_snippet: usize,
+    /// The frame of the file with which each snippet begins.
+    pub starts: Vec<usize>,
 }
 
 impl TestVideo {
     /// Snippet scores repeated over the frames of their snippets, as UR-DMU is evaluated.
     pub fn frame_scores(&self, scores: &[f32]) -> Vec<f64> {
         let last = scores.len().saturating_sub(1);
-        let of = |frame: usize| f64::from(scores[(frame / self.frames_per_snippet).min(last)]);
+        let snippet = |frame: usize| self.starts.partition_point(|start| *start <= frame);
+        let of = |frame: usize| f64::from(scores[snippet(frame).saturating_sub(1).min(last)]);
         (0..self.abnormal.len()).map(of).collect()
     }
 }
@@ -76,21 +77,18 @@ impl Data {
         for clip in &clips {
             go_on(stop)?;
             let frames = frames_of(clip)?;
-            let rate = Reader::open(&clip.path)?.info().frame_rate;
-            let step = thinning(rate, footage.input.frame_rate) as usize;
-            if frames / step > LONGEST {
+            let abnormal = labels.frames(&clip.name, frames)?;
+            let (read, numbers) = footage::read_numbered(clip, &footage.input, LONGEST + 1)?;
+            if read.frames.len() > LONGEST {
                 bail!(Usage(format!(
                     "{}: {frames} frames; test videos have at most {}: cut it",
-                    clip.name,
-                    LONGEST * step
+                    clip.name, numbers[LONGEST]
                 )));
             }
-            let abnormal = labels.frames(&clip.name, frames)?;
-            let read = footage::read(clip, &footage.input, LONGEST + 1)?;
             test.push(TestVideo {
                 bag: features.extract(&clip.name, &read.frames)?,
                 abnormal,
-                frames_per_snippet: step * config.semantic.stride as usize,
+                starts: numbers.into_iter().step_by(config.semantic.stride as usize).collect(),
             });
             progress.step();
         }
@@ -116,7 +114,7 @@ mod tests {
     #[test]
     fn a_snippets_score_is_that_of_its_frames() {
         let bag = Bag::pooled("a".into(), vec![0.0; 2], 2, 1);
-        let video = TestVideo { bag, abnormal: vec![false; 7], frames_per_snippet: 3 };
+        let video = TestVideo { bag, abnormal: vec![false; 7], starts: vec![0, 3] };
         let scores = video.frame_scores(&[0.25, 0.5]);
         assert_eq!(scores, [0.25, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5]);
     }

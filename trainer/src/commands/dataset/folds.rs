@@ -1,5 +1,6 @@
 //! `trainer dataset folds`: loose videos divided for cross-validation.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -125,22 +126,33 @@ fn write(part: &Path, folds: usize, members: &[(&Source, &Member, usize)]) -> Re
     let mut table = String::from("clip,abnormal,source,fold,frames\n");
     for (source, member, fold) in members {
         let Member { clip, abnormal, frames } = member;
-        table += &format!("{},{abnormal},{},{},{frames}\n", clip.name, source.name, fold + 1);
+        let (clip, source) = (field(&clip.name), field(&source.name));
+        table += &format!("{clip},{abnormal},{source},{},{frames}\n", fold + 1);
     }
     write_file(&part.join("sources.csv"), table.as_bytes())
+}
+
+/// A field of a CSV table (RFC 4180): in quotes where it has a comma, a quote or a line break.
+fn field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Puts videos into a folder: links of the files where that can be, else copies.
 fn place<'a>(folder: &Path, members: impl Iterator<Item = &'a Member>) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for Member { clip, .. } in members {
-        let Some(name) = clip.path.file_name().filter(|_| clip.path.is_file()) else {
+        if !clip.path.is_file() {
             let path = clip.path.display();
             bail!(Usage(format!(
                 "{path}: folds are made of video files, not of folders of images"
             )));
-        };
-        let to = folder.join(name);
+        }
+        let extension = clip.path.extension().unwrap_or_default().to_string_lossy();
+        let to = folder.join(format!("{}.{extension}", clip.name));
         if to.exists() {
             let name = &clip.name;
             bail!(Usage(format!(
@@ -190,5 +202,12 @@ mod tests {
         drop(Part::beside(&folder.path().join("other")).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
         assert!(theirs.iter().all(|path| path.join("notes.txt").exists()));
+    }
+
+    #[test]
+    fn names_with_commas_quotes_and_line_breaks_are_quoted() {
+        assert_eq!(field("a b;c"), "a b;c");
+        assert_eq!(field("x, y \"z\""), "\"x, y \"\"z\"\"\"");
+        assert_eq!(field("two\nlines"), "\"two\nlines\"");
     }
 }

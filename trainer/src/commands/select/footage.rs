@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use inference::thinning;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use trainer::evaluation::Labels;
@@ -14,7 +13,7 @@ use trainer::local::LumaClip;
 use trainer::selection::{Family, Truth, truth_of};
 use trainer::synthesis::composite::MIN_CLIP_FRAMES;
 use trainer::synthesis::{Composite, CompositeConfig, KindRates, NormalClip, Synthesizer};
-use video::{Frame, Reader, list_clips};
+use video::{Frame, list_clips};
 
 use super::SelectArgs;
 use crate::commands::Usage;
@@ -194,9 +193,7 @@ fn read_test(videos: &Path, labels: &Labels, site: &Normals) -> Result<Vec<Probe
     let clips = list_clips(videos)?;
     labels.check_clips(clips.iter().map(|clip| clip.name.as_str()))?;
     for clip in clips {
-        let rate = Reader::open(&clip.path)?.info().frame_rate;
-        let step = thinning(rate, site.input.frame_rate) as usize;
-        let read = footage::read(&clip, &site.input, LONGEST)?;
+        let (read, numbers) = footage::read_numbered(&clip, &site.input, LONGEST)?;
         if read.frames.len() == LONGEST {
             log::warn!(
                 "{}: the first {LONGEST} model frames are looked at, no further ones",
@@ -204,9 +201,9 @@ fn read_test(videos: &Path, labels: &Labels, site: &Normals) -> Result<Vec<Probe
             );
         }
         let ranges = labels.ranges(&clip.name);
-        let truth = (0..read.frames.len()).map(|t| {
+        let truth = numbers.iter().map(|number| {
             // Labels count from 1.
-            let frame = (t * step + 1) as u64;
+            let frame = (number + 1) as u64;
             match ranges.iter().any(|(first, last)| (*first..=*last).contains(&frame)) {
                 true => Truth::Abnormal,
                 false => Truth::Normal,

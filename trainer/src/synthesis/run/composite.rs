@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use inference::thinning;
 use model_bundle::manifest::InputSpec;
 use rayon::prelude::*;
-use video::{Clip, Frame, Reader};
+use video::{Clip, Frame};
 
 use super::manifest::Event;
 use super::{RenderError, Rendered, Renderer, RunError, Step};
@@ -22,8 +21,8 @@ const MOST_FRAMES: usize = 6000;
 /// A scene's normal footage, at the size and rate of its lines.
 pub struct Actors {
     clips: Vec<NormalClip>,
-    /// Each video's index in `clips` and the number of its frames between two that are kept.
-    videos: BTreeMap<String, (usize, usize)>,
+    /// Each video's index in `clips`, and the number in the video of each frame that is kept.
+    videos: BTreeMap<String, (usize, Vec<usize>)>,
 }
 
 impl Actors {
@@ -49,11 +48,9 @@ impl Actors {
                 return Err(fail(format!("{}: {text}", path.display())));
             }
             let video = |source| RunError::Video { id: line.id.clone(), source };
-            let rate = Reader::open(&path).map_err(video)?.info().frame_rate;
-            let step = thinning(rate, input.frame_rate) as usize;
             let clip = Clip { name: name.clone(), path };
-            let clip = footage::read(&clip, &input, limit).map_err(video)?;
-            Ok((name.clone(), step, clip))
+            let (clip, numbers) = footage::read_numbered(&clip, &input, limit).map_err(video)?;
+            Ok((name.clone(), numbers, clip))
         };
         let read: Vec<_> = scene
             .videos
@@ -63,9 +60,9 @@ impl Actors {
             .map(read)
             .collect::<Result<_, _>>()?;
         let (mut clips, mut videos) = (Vec::new(), BTreeMap::new());
-        for (name, step, clip) in read {
+        for (name, numbers, clip) in read {
             if clip.frames.len() >= MIN_CLIP_FRAMES {
-                videos.insert(name, (clips.len(), step));
+                videos.insert(name, (clips.len(), numbers));
                 clips.push(clip);
             }
         }
@@ -114,13 +111,16 @@ impl Renderer for CompositeRenderer<'_> {
         _progress: &mut dyn FnMut(Step),
         _stop: &AtomicBool,
     ) -> Result<Rendered, RenderError> {
-        let &(clip, step) = self.actors.videos.get(&line.video).ok_or_else(|| {
+        let (clip, numbers) = self.actors.videos.get(&line.video).ok_or_else(|| {
             let least = MIN_CLIP_FRAMES;
             RenderError::Impossible(format!("{}: has fewer than {least} frames", line.video))
         })?;
+        let clip = *clip;
+        // The model frame that shows what the planned one does: it, or the one before it.
+        let planned = numbers.partition_point(|number| *number as u64 <= line.frame);
         let config = line.composite.config().map_err(|e| RenderError::Failed(e.to_string()))?;
         let request =
-            Request { seed: line.seed, clip, frame: line.frame as usize / step, config: &config };
+            Request { seed: line.seed, clip, frame: planned.saturating_sub(1), config: &config };
         let made = self.composite.perform(&request).map_err(|e| match e {
             Error::NoWalker => RenderError::Impossible(e.to_string()),
             e => RenderError::Failed(e.to_string()),
@@ -137,7 +137,7 @@ impl Renderer for CompositeRenderer<'_> {
             frame_rate: self.actors.clips[clip].frame_rate,
             labels: Some(made.labels),
             kinds,
-            start: (made.source.1 * step) as u64,
+            start: numbers.get(made.source.1).copied().unwrap_or_default() as u64,
         })
     }
 }

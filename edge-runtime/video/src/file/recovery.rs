@@ -1,0 +1,71 @@
+//! Pictures that refer to others which are not there, because the recording was cut or joined.
+
+use ffmpeg_next::Packet;
+
+/// Seconds by which time stamps go ahead where two recordings were joined, at least.
+const JOIN: f64 = 1.0;
+
+/// What may be left out without being damage.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// Seconds of a unit of time.
+    base: f64,
+    /// Whether no key frame has come since the start of the file or of a part of it.
+    unsure: bool,
+    /// Whether that is the start of the file.
+    starting: bool,
+    /// Time of the key frame that came first after that. Pictures before it in time come after it in
+    /// the file, and may refer to what is not there.
+    key: Option<i64>,
+    last: Option<i64>,
+    /// Time of the packet that the decoder got last.
+    sent: Option<i64>,
+    left_out: u64,
+}
+
+impl Recovery {
+    pub(super) fn new(base: f64) -> Self {
+        let (last, sent, key) = (None, None, None);
+        Self { base, unsure: true, starting: true, key, last, sent, left_out: 0 }
+    }
+
+    /// Takes up a packet; whether the decoder is to have it.
+    pub(super) fn takes(&mut self, packet: &Packet) -> bool {
+        let time = packet.dts().or(packet.pts());
+        if let (Some(time), Some(last)) = (time, self.last) {
+            let step = (time - last) as f64 * self.base;
+            if !(0.0..=JOIN).contains(&step) {
+                self.unsure = true;
+            }
+        }
+        self.last = time.or(self.last);
+        self.sent = packet.pts();
+        if packet.is_key() {
+            // Only after a cut do pictures refer to what is not there.
+            self.key = if self.unsure { packet.pts() } else { None };
+            (self.unsure, self.starting) = (false, false);
+        } else if self.starting {
+            self.left_out += 1;
+            return false;
+        }
+        true
+    }
+
+    /// Whether a failure to decode the packet that was sent last is excused; it is counted then.
+    pub(super) fn excuses_packet(&mut self) -> bool {
+        self.excuses_picture(self.sent)
+    }
+
+    /// Whether a picture of this time that is damaged is excused; it is counted then.
+    pub(super) fn excuses_picture(&mut self, time: Option<i64>) -> bool {
+        let before = time.zip(self.key).is_some_and(|(time, key)| time < key);
+        let excused = self.unsure || before;
+        self.left_out += u64::from(excused);
+        excused
+    }
+
+    /// Pictures that were left out.
+    pub(super) fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+}
