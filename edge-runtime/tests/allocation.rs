@@ -198,6 +198,8 @@ fn steadily(format: PixelFormat) -> (u64, u64) {
         end_after: 1.0,
         cool_down: 0.0,
         update_every: 5.0,
+        longest: edge_runtime::detection::LONGEST,
+        normal_level: 0.0,
     };
     let feed = evidence.feed(0, "door", 2.0, false);
     let mut camera = Camera::new(0, "door", rules, 20.0, true, None, &engine)

@@ -327,7 +327,9 @@ fn what_lasts_is_over_with_the_stream() {
         region: None,
         vetoed: false,
     };
-    (0..30).for_each(|frame| drop(detection.push(seen(frame))));
+    for frame in 0..30 {
+        detection.push(seen(frame));
+    }
     assert!(detection.is_lasting());
     assert_eq!(detection.finish(), None);
     assert!(!detection.is_lasting());

@@ -1,7 +1,7 @@
 //! `trainer evaluate`: what a camera scored and announced, against the truth.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
@@ -150,10 +150,10 @@ fn text(evaluation: &Evaluation) -> String {
     let alarms = evaluation.alarms.as_ref().map(|alarms| alarm_rows(evaluation, alarms));
     match &alarms {
         Some(alarms) => {
-            rows.extend(alarms.iter().map(|(name, value)| (name.as_str(), value.clone())))
+            rows.extend(alarms.iter().map(|(name, value)| (name.as_str(), value.clone())));
         }
         None => {
-            rows.push(("events", "not evaluated: give the announced ones with --events".into()))
+            rows.push(("events", "not evaluated: give the announced ones with --events".into()));
         }
     }
     let delays: Vec<(String, String)> = evaluation
@@ -245,7 +245,7 @@ fn alarm_rows(evaluation: &Evaluation, alarms: &AlarmFigures) -> Vec<(String, St
 
 /// What events were and what they were called, one kind a line.
 fn kind_lines(table: &KindTable) -> String {
-    let list = |called: &std::collections::BTreeMap<String, usize>| {
+    let list = |called: &BTreeMap<String, usize>| {
         called.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
     };
     let mut lines = String::from("what it was                what it was called\n");

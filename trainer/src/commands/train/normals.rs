@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use inference::thinning;
+use inference::sampled_rate;
 use model_bundle::manifest::InputSpec;
 use sha2::{Digest, Sha256};
 use trainer::footage;
@@ -150,9 +150,11 @@ fn one_shape(
 
 /// How many model frames a clip has, as its file declares; counted if it does not.
 fn model_frames(clip: &Clip, info: &VideoInfo, input: &InputSpec) -> Result<usize> {
-    if let Some(frames) = info.frames {
-        let step = thinning(info.frame_rate, input.frame_rate) as usize;
-        return Ok((frames as usize).div_ceil(step));
+    let share = sampled_rate(input.frame_rate, info.frame_rate) / info.frame_rate;
+    if let Some(frames) = info.frames
+        && share.is_finite()
+    {
+        return Ok((frames as f64 * share).ceil() as usize);
     }
     let mut count = 0;
     footage::each(&clip.path, input, |_| {

@@ -13,7 +13,7 @@ const FEWEST: usize = 16;
 pub fn spread(lengths: &[usize], limit: usize, shortest: usize) -> Vec<Vec<Range<usize>>> {
     let total: usize = lengths.iter().sum();
     if total <= limit {
-        return lengths.iter().map(|length| vec![0..*length]).collect();
+        return lengths.iter().map(|length| Vec::from([0..*length])).collect();
     }
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn footage_that_fits_is_used_as_it_is() {
-        assert_eq!(spread(&[100, 200], 300, 16), [vec![0..100], vec![0..200]]);
+        assert_eq!(spread(&[100, 200], 300, 16), [[0..100], [0..200]]);
         assert_eq!(spread(&[], 300, 16), Vec::<Vec<Range<usize>>>::new());
     }
 
