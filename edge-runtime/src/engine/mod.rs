@@ -4,6 +4,7 @@
 //! with a stream of its own. It also drives the alarm and publishes the status, so that a status
 //! that goes on says that frames are being looked at.
 
+mod away;
 mod camera;
 mod flow;
 mod heartbeat;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::away::Away;
 use super::heartbeat::Heartbeat;
 use super::hub::{Hub, Item, Work};
 use super::remote::{Snapshot, to_json, told};
@@ -27,7 +28,7 @@ pub(super) struct Running<S: Scorer> {
     /// A live camera is tried again after a failure of the model.
     pub(super) live: bool,
     /// When the camera was last found not to be there.
-    pub(super) away: Option<Duration>,
+    pub(super) away: Option<Away>,
     /// Time in which a frame was worked on.
     pub(super) processing: Samples,
     pub(super) snapshot: Snapshot,
@@ -122,7 +123,7 @@ impl<S: Scorer> Inference<'_, S> {
             Item::Gap(why, rate) => {
                 if let Some(e) = why {
                     let state = &mut self.states[number];
-                    state.away = Some(self.setup.clock.monotonic());
+                    state.away = Away::after_gap(&e, self.setup.clock.monotonic()).or(state.away);
                     log::warn!("camera {}: {e}; it is opened again", state.camera.id());
                     state.status.lost(e.to_string());
                 }
@@ -137,7 +138,7 @@ impl<S: Scorer> Inference<'_, S> {
             }
             Item::Away(why) => {
                 let state = &mut self.states[number];
-                state.away = Some(self.setup.clock.monotonic());
+                state.away = Some(Away::after_attempt(&why, self.setup.clock.monotonic()));
                 let known = state.status.state == "lost";
                 if !known {
                     log::warn!("camera {}: {why}; it is waited for", state.camera.id());

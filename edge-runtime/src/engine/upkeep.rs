@@ -13,9 +13,6 @@ use crate::vitals::resident_memory;
 
 /// Time between two looks at the memory.
 const MEMORY_EVERY: Duration = Duration::from_secs(10);
-/// Longest time from one word of a camera that is away to the next: for connecting, without a frame,
-/// and between two attempts.
-const ATTEMPT: Duration = Duration::from_secs(60 + 60 + 10);
 
 impl<S: Scorer> Inference<'_, S> {
     /// Looks after the board; to be called after every frame and at least twice a second.
@@ -66,14 +63,8 @@ impl<S: Scorer> Inference<'_, S> {
             return Duration::ZERO;
         }
         let silence = self.hub.flow().silence(number).unwrap_or_default();
-        let now = self.setup.clock.monotonic();
-        let since = |away| silence.min(now.saturating_sub(away));
-        match state.away {
-            // As long as it is away an attempt follows the other, and each is heard of.
-            Some(away) if state.status.state == "lost" => since(away).saturating_sub(ATTEMPT),
-            Some(away) => since(away),
-            None => silence,
-        }
+        let (now, lost) = (self.setup.clock.monotonic(), state.status.state == "lost");
+        state.away.map_or(silence, |away| away.silence(silence, lost, now))
     }
 
     /// Takes a rung of the ladder: how many frames a second each live camera is asked for.

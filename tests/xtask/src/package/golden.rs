@@ -7,9 +7,9 @@ use crate::debian_root::{DebianRoot, done};
 use crate::shell::{Failure, command, execute, root as workspace, target};
 use crate::weights;
 
-/// Largest mean difference of two programs' scores. It is the one within which `model-export pack`
-/// asks INT8 to agree with fp32 (`model_export::parity::SCORE_TOLERANCE`).
-const TOLERANCE: f64 = 0.02;
+/// Largest difference of two programs' scores. INT8 graphs give the same integers on every processor
+/// (`docs/design/quantization.md`); this is left to the float parts around them.
+const TOLERANCE: f64 = 1e-4;
 /// Scores that differ by less than this over the whole clip say nothing.
 const SPREAD: f64 = 0.1;
 
@@ -111,11 +111,11 @@ fn compare(recorded: &[f64], found: &[f64]) -> Result<String, Failure> {
     let mean = differences.clone().sum::<f64>() / recorded.len() as f64;
     let largest = differences.fold(0.0, f64::max);
     let said = format!(
-        "{} frames, scores {low:.3} to {high:.3}, mean difference {mean:.5}, largest {largest:.5}",
+        "{} frames, scores {low:.3} to {high:.3}, mean difference {mean:.1e}, largest {largest:.1e}",
         recorded.len()
     );
-    // Written so that what is not a number fails.
-    if mean <= TOLERANCE {
+    // What is not a number passes over `max`, but not over the mean.
+    if largest <= TOLERANCE && mean <= TOLERANCE {
         Ok(said)
     } else {
         Err(Failure::work(format!("{said}: more than {TOLERANCE}")))
@@ -130,9 +130,9 @@ mod tests {
     fn scores_are_compared() {
         let here = [0.1, 0.2, 0.9];
         assert!(compare(&here, &here).is_ok());
-        assert!(compare(&here, &[0.11, 0.2, 0.9]).is_ok());
+        assert!(compare(&here, &[0.10005, 0.2, 0.9]).is_ok());
         for (recorded, found) in [
-            (&here[..], &[0.1, 0.2, 0.5][..]),
+            (&here[..], &[0.1002, 0.2, 0.9][..]),
             (&here, &[0.1, 0.2]),
             (&here, &[0.1, f64::NAN, 0.9]),
             (&[0.1, 0.1], &[0.1, 0.1]),

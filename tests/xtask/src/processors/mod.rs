@@ -56,7 +56,13 @@ pub fn test(no_install: bool) -> Result<(), Failure> {
         return Ok(());
     }
     match kinds::amd64(no_install) {
-        Ok(kinds) => try_all(&kinds, &programs::build()?, true),
+        Ok(kinds) => {
+            let built = programs::build()?;
+            let this = Kind::this();
+            let has = this.check(&built.processor).map_err(Failure::work)?;
+            eprintln!("{}, on which all other tests have run: {has}", this.name);
+            try_all(&kinds, &built, true)
+        }
         Err(failure) if no_install => {
             eprintln!("skipped: other processors ({failure})");
             Ok(())
