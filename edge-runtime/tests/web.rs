@@ -254,6 +254,8 @@ impl Browser {
         let port = free_port();
         let mut command = std::process::Command::new(program);
         command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        // The browser needs the processor as it is: tests may run with instructions hidden.
+        command.env_remove("LD_PRELOAD");
         let driver = Running::start(&mut command);
         wait("chromedriver listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let arguments = [
