@@ -27,7 +27,8 @@ fn start(dir: &Path, port: u16, web: &str) -> Running {
     );
     std::fs::write(dir.join("edge.toml"), text).unwrap();
     let mut command = command(dir);
-    let run = Running::start(command.args(["run", "--config", "edge.toml"]).stderr(Stdio::null()));
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let run = Running::start(command.args(["run", "--config", "edge.toml"]).stderr(log));
     let until = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < until, "nobody listens on {port}");
@@ -230,6 +231,67 @@ fn a_configuration_is_read_again() {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
             && get(port, "/healthz").0 == 200
             && threshold() == 0.66
+    });
+    run.stop();
+}
+
+#[test]
+fn a_reload_that_cannot_be_run_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let run = start(dir.path(), port, "");
+    wait("it runs", || get(port, "/healthz").0 == 200);
+    let path = dir.path().join("edge.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let frames = || json(port, "/api/status")["cameras"][0]["frames_total"].as_u64().unwrap();
+    let said = |what: &str| std::fs::read_to_string(dir.path().join("log")).unwrap().contains(what);
+    let opened = || {
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        log.matches("camera door is running").count()
+    };
+    // Each can be read, and told to be wrong while the other goes on.
+    for (wrong, what) in [
+        (
+            text.replace("bundle = \"model.pavad\"", "bundle = \"gone.pavad\""),
+            "gone.pavad: no such",
+        ),
+        (text.replace("[web]", "[web]\ntoken_file = \"no-token\""), "no-token: No such file"),
+        (format!("board = \"toaster\"\n{text}"), "change `board`"),
+    ] {
+        let before = frames();
+        std::fs::write(&path, wrong).unwrap();
+        run.signal("-HUP");
+        wait(what, || said(what));
+        wait("frames go on", || frames() > before);
+        assert_eq!(opened(), 1, "{what}: the camera was not opened again");
+    }
+}
+
+#[test]
+fn a_reload_that_fails_to_start_leaves_the_configuration_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let run = start(dir.path(), port, "");
+    wait("it runs", || get(port, "/healthz").0 == 200);
+    let path = dir.path().join("edge.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // Nobody knows before that a port is taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = taken.local_addr().unwrap().port();
+    std::fs::write(&path, text.replace(&port.to_string(), &other.to_string())).unwrap();
+    run.signal("-HUP");
+    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
+    wait("it says so", || log().contains("the configuration before goes on"));
+    wait("it runs as before", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/healthz").0 == 200
+    });
+    // A right one is still taken.
+    std::fs::write(&path, text.replace("id = \"door\"", "id = \"gate\"")).unwrap();
+    run.signal("-HUP");
+    wait("a right one is taken", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+            && get(port, "/api/status").0 == 200
+            && json(port, "/api/status")["cameras"][0]["id"] == "gate"
     });
     run.stop();
 }

@@ -21,7 +21,7 @@ use edge_runtime::engine::{
     self, CameraSetup, EventFile, Hub, Identity, Outputs, Remote, Report, ScoreFile, Setup,
 };
 use edge_runtime::evidence::Evidence;
-use edge_runtime::model::Model;
+use edge_runtime::model::{self, Model};
 use edge_runtime::publish::{Incoming, Listener, Outbox, Publisher, Spool, home_assistant};
 use edge_runtime::update::{self, Exchange, Lock, Offer, Slot, Store, Watch, WatchSetup};
 use edge_runtime::web::{Live, Web, WebSetup};
@@ -73,8 +73,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let signals = Signals::watch(path).context("signal handler")?;
     let mut required =
         Required { broker: arguments.require_broker, camera: arguments.require_camera };
+    // The configuration to go back to where a new one turns out not to run.
+    let mut before = None;
     loop {
-        let report = run_once(&config, required, &signals)?;
+        let report = match (run_once(&config, required, &signals), before.take()) {
+            (Ok(report), _) => report,
+            (Err(e), Some(earlier)) => {
+                log::error!("{}: {e:#}; the configuration before goes on", path.display());
+                config = earlier;
+                continue;
+            }
+            (Err(e), None) => return Err(e),
+        };
         match signals.take_reloaded() {
             Some(new) => {
                 // Cameras end with this configuration whatever became of them.
@@ -85,7 +95,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                     publisher.close(GOODBYE);
                 }
                 log::info!("{}: read again", path.display());
-                (config, required) = (new, Required { broker: false, camera: false });
+                before = Some(std::mem::replace(&mut config, new));
+                required = Required { broker: false, camera: false };
             }
             None => return Ok(finish(report, &config)?),
         }
@@ -146,20 +157,10 @@ fn web(
     hub: &Arc<Hub>,
     remote: &Remote,
 ) -> Result<(Web, Arc<Live>), Error> {
-    let token = web.token_file.as_ref().map(|path| {
-        let wrong = |what: &str| Error::Usage(format!("{}: {what}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(&e.to_string()))?;
-        let token = text.lines().next().unwrap_or_default().trim().to_owned();
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if !(16..=128).contains(&token.len()) || !token.bytes().all(allowed) {
-            return Err(wrong("the token must be 16 to 128 of a-z, A-Z, 0-9, '-' and '_'"));
-        }
-        Ok(token)
-    });
     let live = Arc::new(Live::new(config.cameras.len()));
     let server = Web::start(WebSetup {
         listen: web.listen,
-        token: token.transpose()?,
+        token: token(web)?,
         cameras: camera_ids(config),
         live: Arc::clone(&live),
         hub: Arc::clone(hub),
@@ -167,6 +168,39 @@ fn web(
         evidence: config.evidence.as_ref().map(|evidence| evidence.dir.clone()),
     })?;
     Ok((server, live))
+}
+
+/// The token that the local page asks for, if it asks for one.
+fn token(web: &WebConfig) -> Result<Option<String>, Error> {
+    let Some(path) = &web.token_file else { return Ok(None) };
+    let wrong = |what: &str| Error::Usage(format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(&e.to_string()))?;
+    let token = text.lines().next().unwrap_or_default().trim().to_owned();
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !(16..=128).contains(&token.len()) || !token.bytes().all(allowed) {
+        return Err(wrong("the token must be 16 to 128 of a-z, A-Z, 0-9, '-' and '_'"));
+    }
+    Ok(Some(token))
+}
+
+/// What can be told of a configuration before it is run: that its board, its bundle and its files are
+/// there and fit each other. Nothing is opened that a running program may hold.
+///
+/// # Errors
+/// The first that is wrong.
+pub(super) fn check(config: &Config) -> Result<(), Error> {
+    let (profile, _) = board::profile(&config.board, Path::new("/"))?;
+    config.web.as_ref().map(token).transpose()?;
+    if config.updates.is_some() {
+        // Which bundle it would be, the slots decide at the start.
+        return Ok(());
+    }
+    let bundle = model::open_bundle(&config.model)?;
+    model::check_device(bundle.manifest(), &config.model.bundle, &profile.device_class)?;
+    for camera in &config.cameras {
+        config.rules(&bundle.manifest().detectors, camera).map_err(Error::Usage)?;
+    }
+    Ok(())
 }
 
 /// The model that is to run: that of a slot, or the configuration's.

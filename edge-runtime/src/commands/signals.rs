@@ -1,10 +1,12 @@
-//! Signals: SIGTERM and SIGINT end the program in order, SIGHUP reads the configuration again.
+//! Signals: SIGTERM and SIGINT end the program in order, SIGHUP reads the configuration again, if it can
+//! be run.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use edge_runtime::Error;
 use edge_runtime::config::Config;
 use edge_runtime::engine::Hub;
 use sd_notify::NotifyState;
@@ -37,7 +39,12 @@ impl Signals {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 let reloaded = if signal == SIGHUP {
-                    match Config::load(&path) {
+                    let read = || -> Result<Config, Error> {
+                        let config = Config::load(&path)?;
+                        super::run::check(&config)?;
+                        Ok(config)
+                    };
+                    match read() {
                         Ok(config) => Some(config),
                         Err(e) => {
                             log::error!("{e}; the configuration stays as it was");
