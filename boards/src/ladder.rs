@@ -35,6 +35,10 @@ pub enum Rung {
 }
 
 impl Rung {
+    /// All rungs, from the first.
+    pub const ALL: [Self; 5] =
+        [Self::Full, Self::FrameRate, Self::InputSkip, Self::OneCamera, Self::Paused];
+
     /// The rung's name, as it is published.
     pub const fn name(self) -> &'static str {
         match self {

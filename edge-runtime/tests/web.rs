@@ -79,6 +79,21 @@ fn wait(what: &str, done: impl Fn() -> bool) {
     }
 }
 
+/// Prometheus' own judgement of metrics, where it is installed.
+fn approved_by_promtool(dir: &Path, text: &str) {
+    let file = dir.join("metrics.txt");
+    std::fs::write(&file, text).unwrap();
+    let mut promtool = std::process::Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap());
+    match promtool.output() {
+        Ok(said) => {
+            let complaints = String::from_utf8_lossy(&said.stderr).into_owned();
+            assert!(said.status.success() && complaints.is_empty(), "{complaints}");
+        }
+        Err(e) => println!("skipped: promtool ({e}); it comes with the package prometheus"),
+    }
+}
+
 #[test]
 fn page_metrics_and_commands() {
     let dir = tempfile::tempdir().unwrap();
@@ -119,6 +134,7 @@ fn page_metrics_and_commands() {
     for part in ["pavad_frames_total{camera=\"door\"} ", "pavad_resident_memory_bytes "] {
         assert!(text.contains(part), "{text}");
     }
+    approved_by_promtool(dir.path(), &text);
 
     let threshold = "/api/cameras/door/threshold";
     assert_eq!(post(port, threshold, "X-Pavad: 1\r\n", "0.77"), 204);

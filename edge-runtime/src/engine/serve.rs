@@ -127,7 +127,8 @@ impl<S: Scorer> Inference<'_, S> {
                     log::warn!("camera {}: {e}; it is opened again", state.camera.id());
                     state.status.lost(e.to_string());
                 }
-                self.states[number].status.rate = rate;
+                let status = &mut self.states[number].status;
+                (status.rate, status.gaps_total) = (rate, status.gaps_total + 1);
                 self.gap(scorer, number, rate);
                 self.publish_status("running", true);
             }

@@ -76,8 +76,16 @@ pub struct SpoolStatus {
     pub write_errors_total: u64,
     /// Events acknowledged by the broker.
     pub acknowledged_total: u64,
+    /// Whether the broker has accepted the connection that there is now.
+    pub connected: bool,
     /// Connections that the broker accepted.
     pub connections_total: u64,
+    /// Messages that the broker refused, by an answer or by ending the link.
+    pub refused_total: u64,
+    /// Topics that the broker does not take at this time.
+    pub held_topics: usize,
+    /// Connections that another client with this device's id has ended.
+    pub taken_over_total: u64,
 }
 
 impl From<publish::Report> for SpoolStatus {
@@ -89,7 +97,11 @@ impl From<publish::Report> for SpoolStatus {
             corrupt_total: report.counters.corrupt,
             write_errors_total: report.counters.write_errors,
             acknowledged_total: report.acknowledged,
+            connected: report.connected,
             connections_total: report.connections,
+            refused_total: report.refused,
+            held_topics: report.held,
+            taken_over_total: report.taken_over,
         }
     }
 }
@@ -115,6 +127,8 @@ pub struct CameraStatus {
     pub frames_total: u64,
     /// Frames that came too fast.
     pub dropped_total: u64,
+    /// Times that the picture did not go on.
+    pub gaps_total: u64,
     /// Failures of the model on this camera.
     pub errors: u64,
     /// Milliseconds since the last frame.
@@ -154,6 +168,7 @@ impl CameraStatus {
             measured_rate: None,
             frames_total: 0,
             dropped_total: 0,
+            gaps_total: 0,
             errors: 0,
             last_frame_age_ms: None,
             score: 0.0,

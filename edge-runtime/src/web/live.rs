@@ -5,6 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alert_wire::Alert;
+use boards::Rung;
+use serde_json::Value;
 
 /// Alerts that are remembered.
 const ALERTS: usize = 100;
@@ -67,6 +69,19 @@ impl Live {
     /// Time since it last did.
     pub fn since_round(&self) -> Option<Duration> {
         self.lock().round.map(|round| round.elapsed())
+    }
+
+    /// Why the newest status says that no camera's frames are looked at.
+    pub fn unwatched(&self) -> Option<&'static str> {
+        let status: Value = serde_json::from_str(&self.lock().status).unwrap_or(Value::Null);
+        if status["board"]["rung"] == Rung::Paused.name() {
+            return Some("too hot: no frame is looked at");
+        }
+        let mut cameras = status["cameras"].as_array().into_iter().flatten();
+        match cameras.any(|camera| camera["state"] == "running") {
+            true => None,
+            false => Some("no camera gives frames"),
+        }
     }
 
     /// Takes the newest status message.
@@ -175,6 +190,22 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn healthy_is_only_who_looks_at_a_camera() {
+        let live = Live::new(2);
+        let told = |rung: &str, states: [&str; 2]| {
+            let cameras = states.map(|state| serde_json::json!({ "state": state }));
+            let status = serde_json::json!({ "board": { "rung": rung }, "cameras": cameras });
+            live.set_status(status.to_string());
+            live.unwatched()
+        };
+        assert!(Live::new(1).unwatched().is_some(), "before the first status");
+        assert_eq!(told("full", ["lost", "running"]), None);
+        assert!(told("full", ["lost", "starting"]).unwrap().contains("no camera"));
+        assert!(told("full", ["ended", "failed"]).is_some());
+        assert!(told("paused", ["running", "running"]).unwrap().contains("too hot"));
+    }
 
     #[test]
     fn an_hour_of_seconds() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use boards::Rung;
 use serde_json::Value;
 
 use super::Live;
@@ -16,7 +17,7 @@ enum Place {
     CameraTelemetry(&'static str),
 }
 
-const METRICS: [Metric; 23] = {
+const METRICS: [Metric; 30] = {
     use Place::{CameraStatus, CameraTelemetry, Status, Telemetry};
     const GAUGE: &str = "gauge";
     const COUNTER: &str = "counter";
@@ -43,6 +44,42 @@ const METRICS: [Metric; 23] = {
             COUNTER,
             "Connections that the broker has accepted.",
             Status("/spool/connections_total"),
+        ),
+        Metric(
+            "pavad_broker_connected",
+            GAUGE,
+            "Whether the broker has accepted the connection.",
+            Status("/spool/connected"),
+        ),
+        Metric(
+            "pavad_broker_refused_total",
+            COUNTER,
+            "Messages that the broker has refused.",
+            Status("/spool/refused_total"),
+        ),
+        Metric(
+            "pavad_broker_held_topics",
+            GAUGE,
+            "Topics that the broker does not take at this time.",
+            Status("/spool/held_topics"),
+        ),
+        Metric(
+            "pavad_broker_taken_over_total",
+            COUNTER,
+            "Connections that another client with this device's id has ended.",
+            Status("/spool/taken_over_total"),
+        ),
+        Metric(
+            "pavad_spool_corrupt_total",
+            COUNTER,
+            "Damaged events deleted.",
+            Status("/spool/corrupt_total"),
+        ),
+        Metric(
+            "pavad_spool_write_errors_total",
+            COUNTER,
+            "Events that the disk refused.",
+            Status("/spool/write_errors_total"),
         ),
         Metric(
             "pavad_resident_memory_bytes",
@@ -74,6 +111,12 @@ const METRICS: [Metric; 23] = {
             COUNTER,
             "Frames that came too fast.",
             CameraStatus("/dropped_total"),
+        ),
+        Metric(
+            "pavad_gaps_total",
+            COUNTER,
+            "Times that the picture did not go on.",
+            CameraStatus("/gaps_total"),
         ),
         Metric(
             "pavad_model_failures_total",
@@ -117,6 +160,11 @@ const METRICS: [Metric; 23] = {
     ]
 };
 
+/// What `state` of a camera can be.
+const CAMERA_STATES: [&str; 5] = ["starting", "running", "lost", "ended", "failed"];
+/// What `scene` of a camera can be.
+const SCENES: [&str; 5] = ["ok", "frozen", "dark", "covered", "moved"];
+
 /// All metrics; those that are not known are left out.
 pub fn text(live: &Live, requests_refused: u64) -> String {
     let status = serde_json::from_str(&live.status()).unwrap_or(Value::Null);
@@ -144,40 +192,60 @@ pub fn text(live: &Live, requests_refused: u64) -> String {
         }
         family(&mut out, name, kind, help, &samples);
     }
-    let quantiles = |field: &str, name: &str| {
-        let mut samples = Vec::new();
-        for camera in telemetry["cameras"].as_array().into_iter().flatten() {
-            for (quantile, key) in [("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99"), ("1", "max")] {
-                if let Some(ms) = camera[field][key].as_f64() {
-                    let id = camera["id"].as_str().unwrap_or_default();
-                    let labels = format!("{{camera=\"{id}\",quantile=\"{quantile}\"}}");
-                    samples.push(format!("{name}{labels} {}", ms / 1000.0));
-                }
-            }
-        }
-        samples
-    };
+    let cameras = |message: &'_ Value| message["cameras"].as_array().cloned().unwrap_or_default();
     for (name, field, help) in [
         ("pavad_frame_processing_seconds", "processing_ms", "Work on a frame."),
         ("pavad_score_latency_seconds", "latency_ms", "From a frame's capture to its score."),
     ] {
-        family(&mut out, name, "gauge", help, &quantiles(field, name));
+        let mut samples = Vec::new();
+        for camera in cameras(&telemetry) {
+            // A label `quantile` is for summaries.
+            for stat in ["p50", "p90", "p99", "max"] {
+                if let Some(ms) = camera[field][stat].as_f64() {
+                    let id = camera["id"].as_str().unwrap_or_default();
+                    let labels = format!("{{camera=\"{id}\",stat=\"{stat}\"}}");
+                    samples.push(format!("{name}{labels} {}", ms / 1000.0));
+                }
+            }
+        }
+        family(&mut out, name, "gauge", help, &samples);
     }
-    let states: Vec<String> = status["cameras"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|camera| {
-            let word = |key: &str| camera[key].as_str().unwrap_or_default().to_owned();
-            let (id, state, scene) = (word("id"), word("state"), word("scene"));
-            format!("pavad_camera_info{{camera=\"{id}\",state=\"{state}\",scene=\"{scene}\"}} 1")
-        })
-        .collect();
-    family(&mut out, "pavad_camera_info", "gauge", "State of the camera and its picture.", &states);
+    // Every state is a series of its own, so that none begins and ends with the others' changes.
+    for (name, field, states, help) in [
+        ("pavad_camera_state", "state", &CAMERA_STATES[..], "1 for the state of the camera."),
+        ("pavad_camera_scene", "scene", &SCENES, "1 for the state of its picture."),
+    ] {
+        let samples = cameras(&status).into_iter().flat_map(|camera| {
+            let id = camera["id"].as_str().unwrap_or_default().to_owned();
+            one_of(&camera[field], states).map(move |(state, is)| {
+                format!("{name}{{camera=\"{id}\",{field}=\"{state}\"}} {is}")
+            })
+        });
+        let samples: Vec<String> = samples.collect();
+        family(&mut out, name, "gauge", help, &samples);
+    }
+    let rung = &status["board"]["rung"];
+    if rung.is_string() {
+        let rungs: Vec<&str> = Rung::ALL.iter().map(|rung| rung.name()).collect();
+        let samples: Vec<String> = one_of(rung, &rungs)
+            .map(|(rung, is)| format!("pavad_thermal_rung{{rung=\"{rung}\"}} {is}"))
+            .collect();
+        let help = "1 for how much is given up because of heat.";
+        family(&mut out, "pavad_thermal_rung", "gauge", help, &samples);
+    }
     let refused = [format!("pavad_web_requests_refused_total {requests_refused}")];
     let help = "Requests that were malformed, too large or not allowed.";
     family(&mut out, "pavad_web_requests_refused_total", "counter", help, &refused);
     out
+}
+
+/// Each of the names, and 1 for the one that the value is, 0 for the others.
+fn one_of<'a>(
+    value: &Value,
+    names: &'a [&'a str],
+) -> impl Iterator<Item = (&'a str, u8)> + use<'a> {
+    let value = value.as_str().unwrap_or_default().to_owned();
+    names.iter().map(move |name| (*name, u8::from(*name == value)))
 }
 
 /// Ids of cameras are of `[a-zA-Z0-9_-]` and need no escaping.
@@ -208,8 +276,9 @@ mod tests {
         let live = Live::new(1);
         assert!(text(&live, 3).ends_with("pavad_web_requests_refused_total 3\n"));
         live.set_status(
-            r#"{"uptime_s":7,"time_synced":true,"spool":{"depth":2},"cameras":[{"id":"door",
-               "state":"running","scene":"ok","frames_total":12,"last_frame_age_ms":250}]}"#
+            r#"{"uptime_s":7,"time_synced":true,"spool":{"depth":2,"connected":false},
+               "board":{"rung":"paused"},"cameras":[{"id":"door","state":"running","scene":"ok",
+               "frames_total":12,"gaps_total":2,"last_frame_age_ms":250}]}"#
                 .into(),
         );
         live.set_telemetry(
@@ -225,8 +294,14 @@ mod tests {
             "pavad_spool_events 2",
             "pavad_resident_memory_bytes 1024",
             "pavad_last_frame_age_seconds{camera=\"door\"} 0.25",
-            "pavad_frame_processing_seconds{camera=\"door\",quantile=\"0.99\"} 0.004",
-            "pavad_camera_info{camera=\"door\",state=\"running\",scene=\"ok\"} 1",
+            "pavad_frame_processing_seconds{camera=\"door\",stat=\"p99\"} 0.004",
+            "pavad_camera_state{camera=\"door\",state=\"running\"} 1",
+            "pavad_camera_state{camera=\"door\",state=\"lost\"} 0",
+            "pavad_camera_scene{camera=\"door\",scene=\"ok\"} 1",
+            "pavad_thermal_rung{rung=\"full\"} 0",
+            "pavad_thermal_rung{rung=\"paused\"} 1",
+            "pavad_gaps_total{camera=\"door\"} 2",
+            "pavad_broker_connected 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
         }

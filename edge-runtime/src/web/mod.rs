@@ -7,7 +7,7 @@
 //!
 //! | Request | Answer |
 //! |---|---|
-//! | `GET /healthz` | 200 while frames are looked at, else 503; without a token |
+//! | `GET /healthz` | 200 while the frames of a camera are looked at, else 503; without a token |
 //! | `GET /metrics` | Prometheus text format |
 //! | `GET /` | the page |
 //! | `GET /api/status`, `/api/telemetry`, `/api/events` | the newest messages, as published |
@@ -289,9 +289,14 @@ impl Server {
     }
 
     fn health(&self) -> Answer {
-        match self.setup.live.since_round() {
-            Some(age) if age < UNHEALTHY => Answer::ok("text/plain; charset=utf-8", "ok\n"),
-            _ => Answer::error("503 Service Unavailable", "no frame is looked at"),
+        let live = &self.setup.live;
+        let why = match live.since_round() {
+            Some(age) if age < UNHEALTHY => live.unwatched(),
+            _ => Some("no frame is looked at"),
+        };
+        match why {
+            None => Answer::ok("text/plain; charset=utf-8", "ok\n"),
+            Some(why) => Answer::error("503 Service Unavailable", why),
         }
     }
 
