@@ -19,6 +19,8 @@ pub mod files;
 pub mod maps;
 pub mod model;
 pub mod publish;
+#[cfg(test)]
+mod random;
 pub mod scene;
 pub mod service;
 pub mod update;

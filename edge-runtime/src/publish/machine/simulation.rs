@@ -16,6 +16,7 @@ use alert_wire::Topics;
 use super::backoff::{FIRST, LAST, REFUSED, STAYED, TAKEN_FIRST, TAKEN_LAST};
 use super::*;
 use crate::publish::{Loaded, Spool};
+use crate::random::Random;
 use broker::{Answer, Broker, Door};
 use disk::Disk;
 
@@ -25,27 +26,6 @@ const CAMERAS: [&str; 3] = ["door", "gate", "yard"];
 const TROUBLE: u64 = 300_000;
 const OTHERS: u64 = 900_000;
 const REST: u64 = 1_500_000;
-
-/// SplitMix64.
-pub struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-}
 
 /// What is deliberately wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

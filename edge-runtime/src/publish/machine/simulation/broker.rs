@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{EndKind, Refusal, Terms, packet_size};
-use super::Random;
+use crate::random::Random;
 
 /// What the broker makes of an attempt to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

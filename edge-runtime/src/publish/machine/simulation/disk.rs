@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use super::Random;
 use crate::files::Files;
+use crate::random::Random;
 
 #[derive(Debug, Default)]
 struct State {
