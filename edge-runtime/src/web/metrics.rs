@@ -185,14 +185,13 @@ pub fn text(live: &Live, requests_refused: u64) -> String {
                 let of = if of_status { &status } else { &telemetry };
                 // Prometheus counts in seconds.
                 let scale = if pointer.ends_with("_ms") { 0.001 } else { 1.0 };
-                for camera in of["cameras"].as_array().into_iter().flatten() {
+                for camera in cameras(of) {
                     add(label(camera), camera.pointer(pointer), scale);
                 }
             }
         }
         family(&mut out, name, kind, help, &samples);
     }
-    let cameras = |message: &'_ Value| message["cameras"].as_array().cloned().unwrap_or_default();
     for (name, field, help) in [
         ("pavad_frame_processing_seconds", "processing_ms", "Work on a frame."),
         ("pavad_score_latency_seconds", "latency_ms", "From a frame's capture to its score."),
@@ -215,7 +214,7 @@ pub fn text(live: &Live, requests_refused: u64) -> String {
         ("pavad_camera_state", "state", &CAMERA_STATES[..], "1 for the state of the camera."),
         ("pavad_camera_scene", "scene", &SCENES, "1 for the state of its picture."),
     ] {
-        let samples = cameras(&status).into_iter().flat_map(|camera| {
+        let samples = cameras(&status).flat_map(|camera| {
             let id = camera["id"].as_str().unwrap_or_default().to_owned();
             one_of(&camera[field], states).map(move |(state, is)| {
                 format!("{name}{{camera=\"{id}\",{field}=\"{state}\"}} {is}")
@@ -237,6 +236,11 @@ pub fn text(live: &Live, requests_refused: u64) -> String {
     let help = "Requests that were malformed, too large or not allowed.";
     family(&mut out, "pavad_web_requests_refused_total", "counter", help, &refused);
     out
+}
+
+/// The cameras of a message.
+fn cameras(message: &Value) -> impl Iterator<Item = &Value> {
+    message["cameras"].as_array().into_iter().flatten()
 }
 
 /// Each of the names, and 1 for the one that the value is, 0 for the others.
