@@ -189,7 +189,7 @@ fn token(web: &WebConfig) -> Result<Option<String>, Error> {
 /// # Errors
 /// The first that is wrong.
 pub(super) fn check(config: &Config) -> Result<(), Error> {
-    let (profile, _) = board::profile(&config.board, Path::new("/"))?;
+    let profile = super::profile(config)?;
     config.web.as_ref().map(token).transpose()?;
     if config.updates.is_some() {
         // Which bundle it would be, the slots decide at the start.
