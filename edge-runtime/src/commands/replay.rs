@@ -10,7 +10,7 @@ use edge_runtime::board::Board;
 use edge_runtime::capture::{Delivery, Recorded};
 use edge_runtime::clock::{Clock, ManualClock};
 use edge_runtime::config::{AtEnd, BackendName, FileConfig, ModelConfig, Pace, ProviderName};
-use edge_runtime::detection::{IncidentIds, LONGEST, Rules};
+use edge_runtime::detection::{IncidentIds, Rules};
 use edge_runtime::engine::{
     self, CameraSetup, EventFile, Hub, Identity, ModelStatus, Outputs, ScoreFile, Setup,
 };
@@ -18,7 +18,6 @@ use edge_runtime::maps::{MapFile, MapScorer};
 use edge_runtime::model::Model;
 use edge_runtime::scene::SceneRules;
 use edge_runtime::zones::Zones;
-use inference::hysteresis;
 use serde::Serialize;
 use video::Clip;
 
@@ -202,23 +201,11 @@ fn replay(
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
     let config = FileConfig { path: clip.path.clone(), pace: Pace::Fast, at_end: AtEnd::Stop };
     let source = Recorded::open(&config, Arc::clone(&clock))?;
-    let manifest = model.bundle.manifest();
-    let events = &hysteresis::sound_events(&manifest.detectors);
-    let normal_level = hysteresis::normal_score(&manifest.detectors, events.enter).unwrap_or(0.0);
     let camera = CameraSetup {
         id: camera_id(&clip.name),
         source: Box::new(source),
         delivery: Delivery::Lossless,
-        rules: Rules {
-            enter: events.enter,
-            exit: events.exit,
-            min_duration: events.min_duration,
-            end_after: events.end_after,
-            cool_down: events.cool_down,
-            update_every: 5.0,
-            longest: LONGEST,
-            normal_level,
-        },
+        rules: Rules::of_model(&model.bundle.manifest().detectors),
         scores,
         scene: Some(SceneRules::default()),
         zones: Zones::default(),

@@ -14,12 +14,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use alert_wire::Topics;
-use inference::hysteresis;
 use model_bundle::manifest::Detectors;
 use serde::Serialize;
 
 use crate::capture::PixelFormat;
-use crate::detection::{LONGEST, Rules};
+use crate::detection::{LONGEST, Rules, UPDATE_EVERY};
 use crate::scene::SceneRules;
 use crate::zones::Zones;
 
@@ -275,7 +274,7 @@ impl Default for EventOverrides {
             min_duration: None,
             end_after: None,
             cool_down: None,
-            update_every: 5.0,
+            update_every: UPDATE_EVERY,
             longest: LONGEST,
         }
     }
@@ -473,8 +472,8 @@ impl Config {
     /// If the result is not `0 <= exit < enter <= 1`; the message says which.
     pub fn rules(&self, model: &Detectors, camera: &CameraConfig) -> Result<Rules, String> {
         let events = &self.events;
-        let bundle = hysteresis::sound_events(model);
-        let normal_level = hysteresis::normal_score(model, bundle.enter).unwrap_or(0.0);
+        let bundle = Rules::of_model(model);
+        let normal_level = bundle.normal_level;
         let mut rules = Rules {
             enter: events.enter.unwrap_or(bundle.enter),
             exit: events.exit.unwrap_or(bundle.exit),

@@ -23,6 +23,8 @@ mod id;
 pub use id::IncidentIds;
 
 use alert_wire::{Phase, Region};
+use inference::hysteresis;
+use model_bundle::manifest::Detectors;
 
 /// When a score becomes an incident. Times in seconds of stream time.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -45,10 +47,27 @@ pub struct Rules {
     pub normal_level: f64,
 }
 
+/// Seconds between two updates of an incident unless a configuration says otherwise.
+pub const UPDATE_EVERY: f64 = 5.0;
 /// Seconds after which an incident ends unless a configuration says otherwise.
 pub const LONGEST: f64 = 120.0;
 
 impl Rules {
+    /// The rules of a model, with an `exit` above its site's normal level.
+    pub fn of_model(model: &Detectors) -> Self {
+        let events = hysteresis::sound_events(model);
+        Self {
+            enter: events.enter,
+            exit: events.exit,
+            min_duration: events.min_duration,
+            end_after: events.end_after,
+            cool_down: events.cool_down,
+            update_every: UPDATE_EVERY,
+            longest: LONGEST,
+            normal_level: hysteresis::normal_score(model, events.enter).unwrap_or(0.0),
+        }
+    }
+
     /// These rules with another `enter`; `exit` moves in proportion, but stays above the normal level.
     pub fn with_threshold(self, enter: f64) -> Self {
         Self { exit: self.exit * (enter / self.enter), enter, ..self }.above_normal()
