@@ -34,6 +34,8 @@ commands:
              --normal DIR    the site's normal videos (default: a procedural scene)
              --test DIR      videos that the camera watches (with --normal)
              --labels FILE   ground truth of the test videos, JSON
+             --site NAME     which procedural scene (default: plaza): near, far, top-down, corridor,
+                             night, crowd
              --config FILE   training configuration, TOML
              --seed N        default 1
              --out DIR       default target/demo
