@@ -63,6 +63,13 @@ commands:
                --frames N      frames of each run, default 300
                --python FILE   a Python with numpy, onnxruntime, opencv-python-headless, paho-mqtt
                                (default: a fresh environment in target/bench-edge-venv)
+             sites           every drawn site and every real set at hand, trained and watched with the defaults
+               --seeds LIST    default 1,2,3
+               --only LIST     names of sites
+               --out DIR       default target/bench-sites; goes on with what is there
+               --data DIR      the real sets, default ../shared/data
+               --config FILE   training configuration in place of the defaults
+               --no-install    refuse to install or fetch anything
              soak            the camera program at maximum speed; its memory must stand still
                --minutes N     default 15
              chaos           10 000 events while the broker is killed 50 times and the program 20 times

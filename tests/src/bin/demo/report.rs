@@ -15,8 +15,8 @@ use trainer::evaluation::{
     Announced, Evaluation, Form, Labels, evaluate, incidents, kind_table, read_alerts, read_scores,
 };
 
-use crate::{Args, PLAZA};
 use crate::stages::{Site, Watched};
+use crate::{Args, PLAZA};
 
 /// `summary.json`.
 #[derive(Debug, Serialize)]
