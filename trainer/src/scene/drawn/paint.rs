@@ -152,12 +152,14 @@ impl<'a> Painter<'a> {
     /// which frame after frame begins elsewhere.
     pub fn expose(&self, gain: f32, grain: &[f32], start: usize, frame: &mut Frame) {
         frame.reshape(self.backdrop.width, self.backdrop.height);
-        let noise = grain.iter().cycle().skip(start % grain.len().max(1));
+        let (before, after) = grain.split_at(start % grain.len().max(1));
+        let noise = after.iter().chain(before).cycle();
         let out = frame.rgb_mut().chunks_exact_mut(3);
         for ((out, pixel), grain) in out.zip(&self.pixels).zip(noise) {
-            let grain = grain * self.light.noise;
+            // Half a level more, for the conversion cuts.
+            let grain = grain * self.light.noise + 0.5;
             for (o, p) in out.iter_mut().zip(pixel) {
-                *o = (p * gain + grain).round().clamp(0.0, 255.0) as u8;
+                *o = (p * gain + grain) as u8;
             }
         }
     }
@@ -222,10 +224,11 @@ impl<'a> Painter<'a> {
                 let (gx, gy) = self.backdrop.ground[i];
                 let along = (((gx - a[0]) * d.0 + (gy - a[1]) * d.1) / length2).clamp(0.0, 1.0);
                 let (px, py) = (gx - a[0] - along * d.0, gy - a[1] - along * d.1);
-                let dark = (thick + soft - (px * px + py * py).sqrt()) / (2.0 * soft);
+                let far = px * px + py * py;
                 // Not a number, where no ground is seen, is no shadow.
-                if dark > self.shade[i] {
-                    self.shade[i] = dark.min(1.0);
+                if far < (thick + soft) * (thick + soft) {
+                    let dark = ((thick + soft - far.sqrt()) / (2.0 * soft)).min(1.0);
+                    self.shade[i] = self.shade[i].max(dark);
                 }
             }
         }
@@ -268,7 +271,11 @@ impl<'a> Painter<'a> {
                 let along = ((px * dx + py * dy) / length2).clamp(0.0, 1.0);
                 let (ox, oy) = (px - along * dx, py - along * dy);
                 let r = radius[0] + along * (radius[1] - radius[0]);
-                let distance = (ox * ox + oy * oy).sqrt();
+                let distance = ox * ox + oy * oy;
+                if distance >= (r + 0.5) * (r + 0.5) {
+                    continue;
+                }
+                let distance = distance.sqrt();
                 let cover = (r + 0.5 - distance).min(2.0 * r).clamp(0.0, 1.0);
                 let i = y * width + x;
                 let depth = sa.depth + along * (sb.depth - sa.depth);
