@@ -19,6 +19,8 @@ mod config;
 mod foreground;
 mod grain;
 mod kinds;
+mod reading;
+mod scale;
 mod site;
 mod sprite;
 mod stage;
@@ -27,6 +29,8 @@ mod tests;
 mod tubes;
 
 pub use config::{CompositeConfig, KindRates, MIN_CLIP_FRAMES};
+pub use reading::{FigureReading, SiteReading};
+pub use scale::person_height;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

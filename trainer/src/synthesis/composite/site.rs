@@ -46,12 +46,12 @@ pub(super) fn find(clips: &[NormalClip]) -> (Vec<Site>, Vec<usize>) {
     for (site, group) in groups.iter().enumerate() {
         group.iter().for_each(|&clip| site_of[clip] = site);
     }
-    let sites = groups.iter().map(|group| Site::new(clips, group)).collect();
+    let sites = groups.iter().map(|group| Site::new(clips, &own, group)).collect();
     (sites, site_of)
 }
 
 impl Site {
-    fn new(clips: &[NormalClip], group: &[usize]) -> Self {
+    fn new(clips: &[NormalClip], own: &[Background], group: &[usize]) -> Self {
         let samples: Vec<&Frame> = group.iter().flat_map(|&c| thin(&clips[c].frames)).collect();
         let samples = thin_evenly(&samples);
         let background = Background::new(&samples);
@@ -60,6 +60,8 @@ impl Site {
             .par_iter()
             .flat_map(|&clip| {
                 let frames = &clips[clip].frames;
+                let then = background.during(&own[clip], &thin(frames), frames.len());
+                let foreground = foreground.before(&then);
                 let parts = frames.par_iter().map(|f| foreground.components(f)).collect();
                 link(clip, parts)
             })
@@ -99,17 +101,20 @@ impl Site {
 }
 
 /// The tracks that show a whole walker: of the usual size, away from the border, at best upright
-/// and followed for long. Criteria are relaxed until there are enough.
+/// and followed for long. Criteria are relaxed until there are enough. Who does not move from the spot
+/// counts only beside walkers, as tall as they are: what stands still may be a chair that was moved, or
+/// a patch of sun.
 fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
+    // Who comes from beyond the border is whole once inside.
+    let tracks: Vec<Track> = tracks.into_iter().filter_map(|t| t.inside(width, height)).collect();
     // What moves shows the size that figures have here. Pixels vote, not tracks: fragments of
     // figures are many, but small.
+    let tall = |track: &Track| track.median(|p| p.height as f32);
+    let moves = |track: &Track| track.displacement() >= 0.4 * tall(track);
     let mut votes: Vec<(f32, f32)> = Vec::new();
-    for track in &tracks {
-        let tall = track.median(|p| p.height as f32);
-        if track.displacement() >= 0.4 * tall && track.border_distance(width, height) > 1 {
-            let area = track.median(|p| p.area as f32);
-            votes.push((area, area * track.parts.len() as f32));
-        }
+    for track in tracks.iter().filter(|track| moves(track)) {
+        let area = track.median(|p| p.area as f32);
+        votes.push((area, area * track.parts.len() as f32));
     }
     votes.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut left = votes.iter().map(|v| v.1).sum::<f32>() / 2.0;
@@ -122,16 +127,18 @@ fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
     };
     // (longer than, height over width more than, area within a factor of)
     let tiers = [(15, 1.2, 2.5), (11, 0.8, 4.0), (7, 0.0, 6.0)];
-    let mut kept = Vec::new();
+    let mut kept: Vec<Track> = Vec::new();
     let mut rest = tracks;
     for (length, upright, factor) in tiers {
+        let heights: Vec<f32> = kept.iter().map(tall).collect();
+        let usual = median(heights).unwrap_or(0.0);
         let fits = |track: &Track| {
             let area = track.median(|p| p.area as f32);
             track.parts.len() > length
-                && track.border_distance(width, height) > 2
                 && track.median(|p| p.height as f32 / p.width as f32) > upright
                 && (typical / factor..=typical * factor).contains(&area)
                 && track.median(|p| p.area as f32 / (p.width * p.height) as f32) > 0.35
+                && (moves(track) || (0.75..1.33).contains(&(tall(track) / usual)))
         };
         let (fitting, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(fits);
         kept.extend(fitting);
