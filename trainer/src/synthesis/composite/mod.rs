@@ -19,6 +19,8 @@ mod config;
 mod foreground;
 mod grain;
 mod kinds;
+mod perspective;
+mod pose;
 mod reading;
 mod scale;
 mod site;

@@ -5,6 +5,7 @@ use video::Frame;
 
 use super::background::{Background, thin, thin_evenly};
 use super::foreground::{Foreground, spread};
+use super::perspective::Perspective;
 use super::tubes::{Track, Tube, link, median};
 use crate::synthesis::NormalClip;
 
@@ -27,8 +28,10 @@ pub(super) struct Site {
     pub speed: f32,
     /// Where walkers' feet were, in [`cells`], grown by two.
     ways: Vec<bool>,
-    /// Height of a walker whose foot is at row y, `a + b y`, if it depends on y.
-    perspective: Option<[f32; 2]>,
+    /// Height of a walker by the row of the feet.
+    perspective: Option<Perspective>,
+    /// Figures that were left out because nobody can be so tall, or so small, where they were.
+    pub contradicting: usize,
 }
 
 /// The sites of `clips` and, for each clip, the index of its site.
@@ -71,6 +74,13 @@ impl Site {
             .par_iter()
             .map(|track| track.cut(&clips[track.clip].frames, &background))
             .collect();
+        // A whole person in many frames counts more than a piece of one in few.
+        let seen = |t: &Tube| (t.foot(), t.height, t.height * t.height * t.path.len() as f32);
+        let perspective = Perspective::of(&tubes.iter().map(seen).collect::<Vec<_>>());
+        let found = tubes.len();
+        let whole = |t: &Tube| perspective.is_none_or(|p| p.admits(t.foot(), t.height));
+        let tubes: Vec<Tube> = tubes.into_iter().filter(whole).collect();
+        let contradicting = found - tubes.len();
         let tubes = within_memory(tubes);
         let going = |t: &Tube| t.speed() * t.path.len() as f32 >= 0.5 * t.height;
         let movers: Vec<usize> = (0..tubes.len()).filter(|&i| going(&tubes[i])).collect();
@@ -79,9 +89,8 @@ impl Site {
         // Where nobody walks: 1.4 m/s by somebody 1.7 m tall.
         let walk = 1.4 / 1.7 * height / clips[group[0]].frame_rate as f32;
         let speed = median(movers.iter().map(|&i| tubes[i].speed()).collect()).unwrap_or(walk);
-        let perspective = perspective(&tubes, height);
         let ways = ways(&tubes, height, &background.frame);
-        Self { background, tubes, movers, height, speed, ways, perspective }
+        Self { background, tubes, movers, height, speed, ways, perspective, contradicting }
     }
 
     /// Whether walkers go at or near a point of the picture; true where nobody walks at all.
@@ -94,7 +103,7 @@ impl Site {
     /// Height in pixels of a walker whose foot is at row `y`.
     pub fn height_at(&self, y: f32) -> f32 {
         match self.perspective {
-            Some([a, b]) => (a + b * y).clamp(0.4 * self.height, 2.5 * self.height),
+            Some(line) => line.at(y).clamp(0.4 * self.height, 2.5 * self.height),
             None => self.height,
         }
     }
@@ -175,25 +184,4 @@ fn within_memory(tubes: Vec<Tube>) -> Vec<Tube> {
     let total: usize = tubes.iter().map(Tube::bytes).sum();
     let every = total.div_ceil(TUBE_BYTES).max(1);
     tubes.into_iter().step_by(every).collect()
-}
-
-/// The line of heights over foot rows, if the tubes show one.
-fn perspective(tubes: &[Tube], height: f32) -> Option<[f32; 2]> {
-    let points: Vec<[f32; 2]> =
-        tubes.iter().map(|t| [t.path[t.path.len() / 2][1], t.height]).collect();
-    let n = points.len() as f32;
-    if points.len() < 12 {
-        return None;
-    }
-    let mean = [0, 1].map(|k| points.iter().map(|p| p[k]).sum::<f32>() / n);
-    let moment = |i: usize, j: usize| {
-        points.iter().map(|p| (p[i] - mean[i]) * (p[j] - mean[j])).sum::<f32>() / n
-    };
-    let (yy, hh, yh) = (moment(0, 0), moment(1, 1), moment(0, 1));
-    // Rows must spread over more than a figure, and tell something about heights.
-    if yy.sqrt() < 0.5 * height || yh * yh < 0.2 * yy * hh {
-        return None;
-    }
-    let slope = yh / yy;
-    Some([mean[1] - slope * mean[0], slope])
 }

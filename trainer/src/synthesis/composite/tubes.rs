@@ -181,6 +181,11 @@ impl Tube {
         self.velocity[0].hypot(self.velocity[1])
     }
 
+    /// The row of the feet half-way.
+    pub fn foot(&self) -> f32 {
+        self.path[self.path.len() / 2][1]
+    }
+
     /// Bytes its sprites take.
     pub fn bytes(&self) -> usize {
         self.sprites.iter().map(|s| s.width * s.height * 8).sum()
