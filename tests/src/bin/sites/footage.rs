@@ -182,6 +182,9 @@ fn normal_only(files: &[PathBuf], out: &Path) -> Result<Footage> {
             [&part.join("train"), &part.join("test")],
         )?;
     }
+    if !part.exists() {
+        bail!("no recording has {SHORTEST} frames; see above");
+    }
     std::fs::rename(&part, out).with_context(|| out.display().to_string())?;
     Ok(footage)
 }
