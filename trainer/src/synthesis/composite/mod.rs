@@ -22,7 +22,6 @@ mod kinds;
 mod perspective;
 mod pose;
 mod reading;
-mod scale;
 mod site;
 mod sprite;
 mod stage;
@@ -32,7 +31,6 @@ mod tubes;
 
 pub use config::{CompositeConfig, KindRates, MIN_CLIP_FRAMES};
 pub use reading::{FigureReading, SiteReading};
-pub use scale::person_height;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -136,6 +134,12 @@ impl<'a> Composite<'a> {
             );
         }
         Ok(composite)
+    }
+
+    /// Height in pixels of a usual person: of the site with most walkers. `None` where nobody walks.
+    pub fn person_height(&self) -> Option<f32> {
+        let site = &self.sites[self.lender];
+        (!site.movers.is_empty()).then_some(site.height)
     }
 
     /// What was learned about each site.
