@@ -99,7 +99,7 @@ impl<'a> Composite<'a> {
         let (sites, site_of) = site::find(clips);
         let lender = (0..sites.len()).rev().max_by_key(|&s| sites[s].movers.len()).unwrap_or(0);
         let walkers = !sites[lender].movers.is_empty();
-        let chosen = cast(config, walkers);
+        let chosen = cast(config, &sites[lender]);
         if !walkers {
             log::warn!(
                 "nobody walks in the normal footage: only kinds that need no walker are made ({})",
@@ -192,7 +192,7 @@ impl Composite<'_> {
     /// If there is no clip of that index.
     pub fn perform(&self, request: &Request<'_>) -> Result<PseudoClip, Error> {
         request.config.validate()?;
-        let cast = cast(request.config, !self.sites[self.lender].movers.is_empty());
+        let cast = cast(request.config, &self.sites[self.lender]);
         if cast.is_empty() {
             return Err(Error::NoWalker);
         }
@@ -200,11 +200,14 @@ impl Composite<'_> {
     }
 }
 
-/// The kinds that can occur: their indices in [`KINDS`] and their rates.
-fn cast(config: &CompositeConfig, walkers: bool) -> Vec<(usize, f64)> {
+/// The kinds that can occur at a site: their indices in [`KINDS`] and their rates.
+fn cast(config: &CompositeConfig, site: &Site) -> Vec<(usize, f64)> {
+    let walkers = !site.movers.is_empty();
+    let near = if walkers { site.height / site.background.frame.height() as f32 } else { 0.0 };
     let entries = config.kinds.entries().into_iter().enumerate();
     entries
         .filter(|&(i, (_, rate))| rate > 0.0 && (walkers || !KINDS[i].needs_walker))
+        .filter(|&(i, _)| near <= KINDS[i].room)
         .map(|(i, (_, rate))| (i, rate))
         .collect()
 }

@@ -29,9 +29,9 @@ pub(super) fn perform(
 fn build(stage: &Stage<'_>, rng: &mut ChaCha8Rng) -> Sprite {
     let tall = stage.site.height;
     let [frame_width, frame_height] = stage.size();
-    let width = (tall * rng.random_range(0.8..2.4)).min(0.6 * frame_width);
+    let width = (tall * rng.random_range(0.8..2.4)).min(0.45 * frame_width);
     let height = (width * rng.random_range(0.3..0.75)).clamp(0.4 * tall, 1.6 * tall);
-    let height = height.min(0.6 * frame_height);
+    let height = height.min(0.45 * frame_height);
     let roofed = rng.random_bool(0.4);
     let above = if roofed { tall * rng.random_range(0.4..0.8) } else { 0.0 };
     let wheel = tall * rng.random_range(0.1..0.24);

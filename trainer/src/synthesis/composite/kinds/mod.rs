@@ -33,27 +33,29 @@ pub(super) struct Kind {
     pub name: &'static str,
     /// Whether it needs a walker.
     pub needs_walker: bool,
+    /// Part of the picture's height that a usual person has at most where there is room for it.
+    pub room: f32,
     /// How it happens.
     pub perform: Perform,
 }
 
 /// All kinds, in the order of labels.
 pub(super) const KINDS: [Kind; 15] = [
-    Kind { name: "fast", needs_walker: true, perform: fast::perform },
-    Kind { name: "bike", needs_walker: true, perform: bike::perform },
-    Kind { name: "cart", needs_walker: false, perform: cart::perform },
-    Kind { name: "scale", needs_walker: true, perform: scale::perform },
-    Kind { name: "texture", needs_walker: false, perform: texture::perform },
-    Kind { name: "cross", needs_walker: true, perform: cross::perform },
-    Kind { name: "skip", needs_walker: true, perform: skip::perform },
-    Kind { name: "shuffle", needs_walker: true, perform: shuffle::perform },
-    Kind { name: "flash", needs_walker: false, perform: flash::perform },
-    Kind { name: "fall", needs_walker: true, perform: fall::perform },
-    Kind { name: "throw", needs_walker: false, perform: throw::perform },
-    Kind { name: "loitering", needs_walker: true, perform: loitering::perform },
-    Kind { name: "wrong_way", needs_walker: true, perform: wrong_way::perform },
-    Kind { name: "crowd_rush", needs_walker: true, perform: crowd_rush::perform },
-    Kind { name: "left_object", needs_walker: true, perform: left_object::perform },
+    Kind { name: "fast", needs_walker: true, room: 1.0, perform: fast::perform },
+    Kind { name: "bike", needs_walker: true, room: 1.0, perform: bike::perform },
+    Kind { name: "cart", needs_walker: false, room: 1.0, perform: cart::perform },
+    Kind { name: "scale", needs_walker: true, room: scale::ROOM, perform: scale::perform },
+    Kind { name: "texture", needs_walker: false, room: 1.0, perform: texture::perform },
+    Kind { name: "cross", needs_walker: true, room: 1.0, perform: cross::perform },
+    Kind { name: "skip", needs_walker: true, room: 1.0, perform: skip::perform },
+    Kind { name: "shuffle", needs_walker: true, room: 1.0, perform: shuffle::perform },
+    Kind { name: "flash", needs_walker: false, room: 1.0, perform: flash::perform },
+    Kind { name: "fall", needs_walker: true, room: 1.0, perform: fall::perform },
+    Kind { name: "throw", needs_walker: false, room: 1.0, perform: throw::perform },
+    Kind { name: "loitering", needs_walker: true, room: 1.0, perform: loitering::perform },
+    Kind { name: "wrong_way", needs_walker: true, room: 1.0, perform: wrong_way::perform },
+    Kind { name: "crowd_rush", needs_walker: true, room: 1.0, perform: crowd_rush::perform },
+    Kind { name: "left_object", needs_walker: true, room: 1.0, perform: left_object::perform },
 ];
 
 /// Normal motion pasted like an anomaly: a walker at its own pace, somebody who bends down or sits, or a region of another time. It

@@ -6,6 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::synthesis::composite::canvas::{Canvas, Mark};
 use crate::synthesis::composite::stage::{Stage, Walker};
 
+/// Where a usual person is a third of the picture high, one who passes close by is as large, and normal.
+pub(super) const ROOM: f32 = 1.0 / 3.0;
+
 /// A walker 1.5–2.6 times as large, up to three times as fast.
 pub(super) fn perform(
     stage: &Stage<'_>,

@@ -267,7 +267,14 @@ fn contact_sheet_shows_a_row_for_each_event() {
 fn one_person_who_is_near_is_not_read_as_small_ones() {
     let read = |scene: &Scene| {
         let clips = clips(scene, 4);
-        Composite::new(&clips, &CompositeConfig::default(), 1).unwrap().person_height()
+        let composite = Composite::new(&clips, &CompositeConfig::default(), 1).unwrap();
+        // Somebody twice as large would not fit, and whoever comes close is.
+        let near = scene.tall > 0.4 * scene.height as f32;
+        assert_eq!(
+            composite.kinds().iter().any(|kind| kind == "scale"),
+            !near && scene.walkers > 0
+        );
+        composite.person_height()
     };
     // Half as high as the picture.
     let near = Scene { width: 320, height: 240, tall: 120.0, speed: 5.0, walkers: 1, ..SCENE };
