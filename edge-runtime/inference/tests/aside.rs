@@ -78,8 +78,7 @@ fn scores_are_the_same_to_the_last_bit_in_a_thread_of_their_own() {
                     y.fill(0.5 + (x[2] + x[0] / 7.0 + x[1] / 3.0) / 100.0);
                 }
             });
-            let graphs =
-                vec![("local", local_graph()), ("backbone", backbone), ("head", head)];
+            let graphs = vec![("local", local_graph()), ("backbone", backbone), ("head", head)];
             engine(all(semantic.clone()), graphs)
         };
         for count in [1, 2, 3, 4, 5, 11, 40] {
