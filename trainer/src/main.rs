@@ -31,6 +31,7 @@ struct Verbosity {
 enum Command {
     Dataset(commands::dataset::DatasetArgs),
     Scene(commands::scene::SceneArgs),
+    Site(commands::site::SiteArgs),
     Train(commands::train::TrainArgs),
     Distill(commands::distill::DistillArgs),
     Ablate(commands::ablate::AblateArgs),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Dataset(args) => commands::dataset::run(args),
         Command::Scene(args) => commands::scene::run(args),
+        Command::Site(args) => commands::site::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Distill(args) => commands::distill::run(args),
         Command::Ablate(args) => commands::ablate::run(args),

@@ -11,6 +11,7 @@ pub mod reproduce;
 pub mod scene;
 pub mod score;
 pub mod select;
+pub mod site;
 pub mod synth;
 pub mod train;
 pub mod wan;

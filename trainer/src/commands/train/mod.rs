@@ -3,7 +3,7 @@
 mod abnormal;
 mod backbone;
 mod calibrate;
-mod checkpoint;
+pub(super) mod checkpoint;
 pub(super) mod config;
 pub(super) mod flags;
 pub(super) mod graphs;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use trainer::footage;
 use trainer::hash::hex;
 use trainer::synthesis::NormalClip;
-use trainer::synthesis::composite::MIN_CLIP_FRAMES;
+use trainer::synthesis::composite::{MIN_CLIP_FRAMES, person_height};
 use video::{Clip, Frame, Reader, VideoInfo, list_clips};
 
 use super::config::TrainConfig;
@@ -20,6 +20,9 @@ use crate::commands::Usage;
 
 /// Shortest run of frames that is of use, in model frames: a snippet.
 const SHORTEST: usize = MIN_CLIP_FRAMES;
+
+/// Height of the model's picture at least, where people are near.
+const SMALLEST: usize = 64;
 
 /// Normal footage at the model's size and rate.
 pub struct Normals {
@@ -36,7 +39,8 @@ const SHORT_CLIP: f64 = 5.0;
 const ASPECT_TOLERANCE: f64 = 0.02;
 
 /// Reads the footage of a folder and splits it. Of more than `max_normal_frames` stretches are used
-/// that lie evenly over all of it.
+/// that lie evenly over all of it. Where people are near, the model's picture is made smaller, until a
+/// usual person is [`TrainConfig::person_height`] pixels high.
 pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
     let found = list_clips(folder)?;
     let Some(first) = found.first() else {
@@ -46,52 +50,36 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
         found.iter().map(|clip| Ok(*Reader::open(&clip.path)?.info())).collect::<Result<_>>()?;
     let info = infos[0];
     one_shape(folder, &found, &infos, config.several_sites)?;
-    let input = footage::input_spec(info.width, info.height, config.input_height);
+    let mut input = footage::input_spec(info.width, info.height, config.input_height);
     let lengths: Vec<usize> = found
         .iter()
         .zip(&infos)
         .map(|(clip, info)| model_frames(clip, info, &input))
         .collect::<Result<_>>()?;
     let plan = spread(&lengths, config.max_normal_frames, SHORTEST);
-    let mut clips = Vec::new();
-    let mut room = config.max_normal_frames;
-    let mut hash = Sha256::new();
-    let mut short = Vec::new();
-    for ((clip, ranges), length) in found.iter().zip(&plan).zip(&lengths) {
-        let whole = ranges.len() == 1 && ranges[0] == (0..*length);
-        // What a file declares of its length is not always so: a whole clip is read to its end.
-        let found = if whole {
-            vec![footage::read(clip, &input, room)?]
-        } else {
-            pieces(clip, ranges, &input)?
-        };
-        for piece in found {
-            room = room.saturating_sub(piece.frames.len());
-            if piece.frames.len() < SHORTEST {
-                short.push(format!("{} ({} frames)", piece.name, piece.frames.len()));
-                continue;
-            }
-            piece.frames.iter().for_each(|frame| hash.update(frame.rgb()));
-            clips.push(piece);
-        }
-    }
-    if !short.is_empty() {
+    let mut used = Used::read(&found, &plan, &lengths, &input, config.max_normal_frames)?;
+    if !used.short.is_empty() {
         log::warn!(
             "{} left out, shorter than the {SHORTEST} frames at {} a second that are of use: {}",
-            short.len(),
+            used.short.len(),
             footage::MODEL_RATE,
-            short.join(", ")
+            used.short.join(", ")
         );
     }
-    if clips.is_empty() {
+    if used.clips.is_empty() {
         bail!(Usage(format!(
             "{}: no clip has {SHORTEST} frames at {} frames a second; record more normal footage",
             folder.display(),
             footage::MODEL_RATE
         )));
     }
-    say_what_is_used(&clips, &lengths, first, config.max_normal_frames);
-    let (training, held_out) = split(clips, config.held_out);
+    if let Some(height) = nearer(&used.clips, &input, config.person_height) {
+        input = footage::input_spec(info.width, info.height, height);
+        // From the files again: what the camera sees is made from its own picture in one step, too.
+        used = Used::read(&found, &plan, &lengths, &input, config.max_normal_frames)?;
+    }
+    say_what_is_used(&used.clips, &lengths, first, config.max_normal_frames);
+    let (training, held_out) = split(used.clips, config.held_out);
     let frames = |clips: &[NormalClip]| clips.iter().map(|c| c.frames.len()).sum::<usize>();
     log::info!(
         "normal footage: {} frames for training, {} for calibration, {}x{}",
@@ -100,8 +88,67 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
         input.width,
         input.height
     );
-    let hash = hex(&hash.finalize());
-    Ok(Normals { input, training, held_out, hash })
+    Ok(Normals { input, training, held_out, hash: used.hash })
+}
+
+/// The footage that is used.
+struct Used {
+    clips: Vec<NormalClip>,
+    /// Those that are too short, with their lengths.
+    short: Vec<String>,
+    /// SHA-256 over all frames.
+    hash: String,
+}
+
+impl Used {
+    /// Reads what `plan` says of each clip, at most `limit` frames.
+    fn read(
+        found: &[Clip],
+        plan: &[Vec<Range<usize>>],
+        lengths: &[usize],
+        input: &InputSpec,
+        limit: usize,
+    ) -> Result<Self> {
+        let (mut clips, mut short) = (Vec::new(), Vec::new());
+        let mut room = limit;
+        let mut hash = Sha256::new();
+        for ((clip, ranges), length) in found.iter().zip(plan).zip(lengths) {
+            let whole = ranges.len() == 1 && ranges[0] == (0..*length);
+            // What a file declares of its length is not always so: a whole clip is read to its end.
+            let found = if whole {
+                vec![footage::read(clip, input, room)?]
+            } else {
+                pieces(clip, ranges, input)?
+            };
+            for piece in found {
+                room = room.saturating_sub(piece.frames.len());
+                if piece.frames.len() < SHORTEST {
+                    short.push(format!("{} ({} frames)", piece.name, piece.frames.len()));
+                    continue;
+                }
+                piece.frames.iter().for_each(|frame| hash.update(frame.rgb()));
+                clips.push(piece);
+            }
+        }
+        Ok(Self { clips, short, hash: hex(&hash.finalize()) })
+    }
+}
+
+/// The height of the model's picture in which a usual person is `wanted` pixels high, if that is clearly
+/// less than the picture has.
+fn nearer(clips: &[NormalClip], input: &InputSpec, wanted: usize) -> Option<usize> {
+    let tall = person_height(clips)?;
+    let height = (f64::from(input.height) * wanted as f64 / f64::from(tall)) as usize;
+    let height = height.max(SMALLEST);
+    if height as f64 > 0.9 * f64::from(input.height) {
+        return None;
+    }
+    log::info!(
+        "people are near: a usual one is {tall:.0} of {} pixels high; the model's picture is made {height} \
+         pixels high",
+        input.height
+    );
+    Some(height)
 }
 
 /// That all clips have pictures of one shape, or, if `several_sites` are wanted, what becomes of them.

@@ -19,6 +19,10 @@ mod config;
 mod foreground;
 mod grain;
 mod kinds;
+mod perspective;
+mod pose;
+mod reading;
+mod scale;
 mod site;
 mod sprite;
 mod stage;
@@ -27,6 +31,8 @@ mod tests;
 mod tubes;
 
 pub use config::{CompositeConfig, KindRates, MIN_CLIP_FRAMES};
+pub use reading::{FigureReading, SiteReading};
+pub use scale::person_height;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
