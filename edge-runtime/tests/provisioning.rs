@@ -196,7 +196,7 @@ fn what_is_wrong_is_named_and_nothing_changes() {
     write("[[cameras]]", "[[cameras");
     rig.refused(2, &["site.toml:12: "]);
     write("\"ca.pem\"", "\"other.pem\"");
-    rig.refused(2, &["`ca_file`", "other.pem: no such file"]);
+    rig.refused(2, &["`mqtt.tls.ca_file`", "other.pem: no such file"]);
     write("/var/lib/pavad/model.pavad", "model.pavad");
     rig.refused(2, &["`bundle` must be a path in /var/lib/pavad"]);
 
@@ -206,7 +206,7 @@ fn what_is_wrong_is_named_and_nothing_changes() {
     fs::remove_file(rig.path("stick/given.txt")).unwrap();
 
     assert!(rig.certificate("20200101000000Z", "20210101000000Z"));
-    rig.refused(3, &["`ca_file`", "ca.pem: the certificate has expired"]);
+    rig.refused(3, &["`mqtt.tls.ca_file`", "ca.pem: the certificate has expired"]);
     fs::write(rig.path("stick/ca.pem"), "no certificate").unwrap();
-    rig.refused(3, &["`ca_file`", "no certificate in PEM"]);
+    rig.refused(3, &["`mqtt.tls.ca_file`", "no certificate in PEM"]);
 }

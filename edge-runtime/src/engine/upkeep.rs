@@ -119,7 +119,8 @@ impl<S: Scorer> Inference<'_, S> {
         match overloaded[..] {
             [] => log::info!("the machine carries its cameras again"),
             _ => log::warn!(
-                "overloaded: more comes of {} than this machine can look at; of each camera {}.                  Use fewer cameras, a smaller model or `model.threads`",
+                "overloaded: more comes of {} than this machine can look at; of each camera {}. \
+                 Use fewer cameras, a smaller model or `model.threads`",
                 overloaded.join(", "),
                 match every {
                     1 => "what comes too fast is left out".to_owned(),
