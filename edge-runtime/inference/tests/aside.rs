@@ -34,7 +34,14 @@ fn frames(count: usize) -> Vec<Frame> {
 
 fn aside(engine: &mut Engine) -> Receiver<()> {
     let (sender, receiver) = channel();
-    engine.compute_aside(|| {}, Arc::new(move || drop(sender.send(())))).unwrap();
+    engine
+        .compute_aside(
+            || {},
+            Arc::new(move || {
+                let _ = sender.send(());
+            }),
+        )
+        .unwrap();
     receiver
 }
 
@@ -42,7 +49,7 @@ fn aside(engine: &mut Engine) -> Receiver<()> {
 fn patiently(engine: &mut Engine, woken: &Receiver<()>, frames: &[Frame]) -> Vec<FrameScore> {
     let mut stream = engine.stream(10.0);
     let mut scores = Vec::new();
-    let mut settle = |engine: &mut Engine, stream: &mut Stream, scores: &mut Vec<FrameScore>| {
+    let settle = |engine: &mut Engine, stream: &mut Stream, scores: &mut Vec<FrameScore>| {
         while !stream.is_ready() {
             woken.recv_timeout(Duration::from_secs(10)).unwrap();
             engine.collect(stream, &mut |s| scores.push(*s)).unwrap();
