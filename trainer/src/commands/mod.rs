@@ -2,6 +2,7 @@
 
 pub mod ablate;
 pub mod clip;
+pub mod cross;
 pub mod dataset;
 pub mod distill;
 pub mod evaluate;

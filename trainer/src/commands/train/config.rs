@@ -22,9 +22,9 @@ use crate::commands::{Usage, toml_problem};
 pub struct TrainConfig {
     /// Height in pixels of the model's picture at most; a smaller source keeps its size. Default 240.
     pub input_height: usize,
-    /// Height in pixels that a usual person has in the model's picture at most: where people are nearer,
-    /// the picture is made smaller. The local detector looks at some 70 pixels around a point; of somebody
-    /// twice as tall it would see an arm. Default 48.
+    /// Height in pixels that a usual person has in the model's picture at most: where people are nearer, the
+    /// picture is made smaller, for the local detector and the motion prior. The local detector looks at some
+    /// 70 pixels around a point; of somebody twice as tall it would see an arm. Default 48.
     pub person_height: usize,
     /// Model frames used of all normal clips together; of more, stretches spread over all of them.
     /// Default 6000.

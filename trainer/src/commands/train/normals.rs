@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use trainer::footage;
 use trainer::hash::hex;
 use trainer::synthesis::NormalClip;
-use trainer::synthesis::composite::{MIN_CLIP_FRAMES, person_height};
+use trainer::synthesis::composite::MIN_CLIP_FRAMES;
 use video::{Clip, Frame, Reader, VideoInfo, list_clips};
 
 use super::config::TrainConfig;
@@ -21,11 +21,9 @@ use crate::commands::Usage;
 /// Shortest run of frames that is of use, in model frames: a snippet.
 const SHORTEST: usize = MIN_CLIP_FRAMES;
 
-/// Height of the model's picture at least, where people are near.
-const SMALLEST: usize = 64;
-
-/// Normal footage at the model's size and rate.
+/// Normal footage at the model's rate, and at its size or, where that is made smaller, as large as it could be.
 pub struct Normals {
+    /// Size of the frames, and rate.
     pub input: InputSpec,
     pub training: Vec<NormalClip>,
     pub held_out: Vec<NormalClip>,
@@ -35,12 +33,15 @@ pub struct Normals {
 
 /// Shorter clips show nobody's whole way through a picture, in seconds.
 const SHORT_CLIP: f64 = 5.0;
+/// So many clips are of many kinds, and so are those that are held out of them.
+const MANY: usize = 20;
+/// The end of a clip that is worth holding out, in seconds: a score smooths over three.
+const END: f64 = 5.0;
 /// Sides whose ratios differ by less are of one camera in two sizes.
 const ASPECT_TOLERANCE: f64 = 0.02;
 
 /// Reads the footage of a folder and splits it. Of more than `max_normal_frames` stretches are used
-/// that lie evenly over all of it. Where people are near, the model's picture is made smaller, until a
-/// usual person is [`TrainConfig::person_height`] pixels high.
+/// that lie evenly over all of it.
 pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
     let found = list_clips(folder)?;
     let Some(first) = found.first() else {
@@ -50,36 +51,52 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
         found.iter().map(|clip| Ok(*Reader::open(&clip.path)?.info())).collect::<Result<_>>()?;
     let info = infos[0];
     one_shape(folder, &found, &infos, config.several_sites)?;
-    let mut input = footage::input_spec(info.width, info.height, config.input_height);
+    let input = footage::input_spec(info.width, info.height, config.input_height);
     let lengths: Vec<usize> = found
         .iter()
         .zip(&infos)
         .map(|(clip, info)| model_frames(clip, info, &input))
         .collect::<Result<_>>()?;
     let plan = spread(&lengths, config.max_normal_frames, SHORTEST);
-    let mut used = Used::read(&found, &plan, &lengths, &input, config.max_normal_frames)?;
-    if !used.short.is_empty() {
+    let mut clips = Vec::new();
+    let mut room = config.max_normal_frames;
+    let mut hash = Sha256::new();
+    let mut short = Vec::new();
+    for ((clip, ranges), length) in found.iter().zip(&plan).zip(&lengths) {
+        let whole = ranges.len() == 1 && ranges[0] == (0..*length);
+        // What a file declares of its length is not always so: a whole clip is read to its end.
+        let found = if whole {
+            vec![footage::read(clip, &input, room)?]
+        } else {
+            pieces(clip, ranges, &input)?
+        };
+        for piece in found {
+            room = room.saturating_sub(piece.frames.len());
+            if piece.frames.len() < SHORTEST {
+                short.push(format!("{} ({} frames)", piece.name, piece.frames.len()));
+                continue;
+            }
+            piece.frames.iter().for_each(|frame| hash.update(frame.rgb()));
+            clips.push(piece);
+        }
+    }
+    if !short.is_empty() {
         log::warn!(
             "{} left out, shorter than the {SHORTEST} frames at {} a second that are of use: {}",
-            used.short.len(),
+            short.len(),
             footage::MODEL_RATE,
-            used.short.join(", ")
+            short.join(", ")
         );
     }
-    if used.clips.is_empty() {
+    if clips.is_empty() {
         bail!(Usage(format!(
             "{}: no clip has {SHORTEST} frames at {} frames a second; record more normal footage",
             folder.display(),
             footage::MODEL_RATE
         )));
     }
-    if let Some(height) = nearer(&used.clips, &input, config.person_height) {
-        input = footage::input_spec(info.width, info.height, height);
-        // From the files again: what the camera sees is made from its own picture in one step, too.
-        used = Used::read(&found, &plan, &lengths, &input, config.max_normal_frames)?;
-    }
-    say_what_is_used(&used.clips, &lengths, first, config.max_normal_frames);
-    let (training, held_out) = split(used.clips, config.held_out);
+    say_what_is_used(&clips, &lengths, first, config.max_normal_frames);
+    let (training, held_out) = split(clips, config.held_out);
     let frames = |clips: &[NormalClip]| clips.iter().map(|c| c.frames.len()).sum::<usize>();
     log::info!(
         "normal footage: {} frames for training, {} for calibration, {}x{}",
@@ -88,67 +105,8 @@ pub fn read(folder: &Path, config: &TrainConfig) -> Result<Normals> {
         input.width,
         input.height
     );
-    Ok(Normals { input, training, held_out, hash: used.hash })
-}
-
-/// The footage that is used.
-struct Used {
-    clips: Vec<NormalClip>,
-    /// Those that are too short, with their lengths.
-    short: Vec<String>,
-    /// SHA-256 over all frames.
-    hash: String,
-}
-
-impl Used {
-    /// Reads what `plan` says of each clip, at most `limit` frames.
-    fn read(
-        found: &[Clip],
-        plan: &[Vec<Range<usize>>],
-        lengths: &[usize],
-        input: &InputSpec,
-        limit: usize,
-    ) -> Result<Self> {
-        let (mut clips, mut short) = (Vec::new(), Vec::new());
-        let mut room = limit;
-        let mut hash = Sha256::new();
-        for ((clip, ranges), length) in found.iter().zip(plan).zip(lengths) {
-            let whole = ranges.len() == 1 && ranges[0] == (0..*length);
-            // What a file declares of its length is not always so: a whole clip is read to its end.
-            let found = if whole {
-                vec![footage::read(clip, input, room)?]
-            } else {
-                pieces(clip, ranges, input)?
-            };
-            for piece in found {
-                room = room.saturating_sub(piece.frames.len());
-                if piece.frames.len() < SHORTEST {
-                    short.push(format!("{} ({} frames)", piece.name, piece.frames.len()));
-                    continue;
-                }
-                piece.frames.iter().for_each(|frame| hash.update(frame.rgb()));
-                clips.push(piece);
-            }
-        }
-        Ok(Self { clips, short, hash: hex(&hash.finalize()) })
-    }
-}
-
-/// The height of the model's picture in which a usual person is `wanted` pixels high, if that is clearly
-/// less than the picture has.
-fn nearer(clips: &[NormalClip], input: &InputSpec, wanted: usize) -> Option<usize> {
-    let tall = person_height(clips)?;
-    let height = (f64::from(input.height) * wanted as f64 / f64::from(tall)) as usize;
-    let height = height.max(SMALLEST);
-    if height as f64 > 0.9 * f64::from(input.height) {
-        return None;
-    }
-    log::info!(
-        "people are near: a usual one is {tall:.0} of {} pixels high; the model's picture is made {height} \
-         pixels high",
-        input.height
-    );
-    Some(height)
+    let hash = hex(&hash.finalize());
+    Ok(Normals { input, training, held_out, hash })
 }
 
 /// That all clips have pictures of one shape, or, if `several_sites` are wanted, what becomes of them.
@@ -265,19 +223,16 @@ fn say_what_is_used(clips: &[NormalClip], lengths: &[usize], first: &Clip, limit
     }
 }
 
-/// Keeps whole clips out, evenly spread; a single clip loses its end instead.
-fn split(mut clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<NormalClip>) {
-    if clips.len() == 1 {
-        let clip = &mut clips[0];
-        let total = clip.frames.len();
-        let kept = ((total as f64 * (1.0 - share)) as usize).min(total - SHORTEST / 2);
-        let tail = clip.frames.split_off(kept);
-        let held_out = NormalClip {
-            name: format!("{}-end", clip.name),
-            frame_rate: clip.frame_rate,
-            frames: tail,
-        };
-        return (clips, vec![held_out]);
+/// Keeps footage out for calibration. Of many clips whole ones, evenly spread; of few, the end of each that is
+/// long enough: two of eight clips may both show people who stand about, and then walking is an alarm.
+fn split(clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<NormalClip>) {
+    let end = |clip: &NormalClip| (clip.frames.len() as f64 * share) as usize;
+    let long = |clip: &NormalClip| end(clip) as f64 >= END * clip.frame_rate;
+    let frames =
+        |of: &mut dyn Iterator<Item = &NormalClip>| of.map(|c| c.frames.len()).sum::<usize>();
+    let in_long = frames(&mut clips.iter().filter(|clip| long(clip)));
+    if clips.len() == 1 || (clips.len() < MANY && 2 * in_long > frames(&mut clips.iter())) {
+        return split_ends(clips, share, long);
     }
     let count = ((clips.len() as f64 * share).round() as usize).clamp(1, clips.len() - 1);
     let total = clips.len();
@@ -285,6 +240,27 @@ fn split(mut clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<Normal
     let (mut training, mut held_out) = (Vec::new(), Vec::new());
     for (i, clip) in clips.into_iter().enumerate() {
         if chosen.contains(&i) { held_out.push(clip) } else { training.push(clip) }
+    }
+    (training, held_out)
+}
+
+/// Cuts off the ends of `long` clips, or of the only one.
+fn split_ends(
+    clips: Vec<NormalClip>,
+    share: f64,
+    long: impl Fn(&NormalClip) -> bool,
+) -> (Vec<NormalClip>, Vec<NormalClip>) {
+    let only = clips.len() == 1;
+    let (mut training, mut held_out) = (Vec::new(), Vec::new());
+    for mut clip in clips {
+        if only || long(&clip) {
+            let total = clip.frames.len();
+            let kept = ((total as f64 * (1.0 - share)) as usize).min(total - SHORTEST / 2);
+            let frames = clip.frames.split_off(kept);
+            let name = format!("{}-end", clip.name);
+            held_out.push(NormalClip { name, frame_rate: clip.frame_rate, frames });
+        }
+        training.push(clip);
     }
     (training, held_out)
 }
@@ -311,6 +287,18 @@ mod tests {
     fn a_single_clip_loses_its_end() {
         let (training, held_out) = split(vec![clip("only", 100)], 0.2);
         assert_eq!((training[0].frames.len(), held_out[0].frames.len()), (80, 20));
+    }
+
+    #[test]
+    fn few_long_clips_each_lose_their_end() {
+        // Walking, standing, sitting, picking up: each is calibrated with, but the last, which is short.
+        let clips = [450, 440, 450, 70].map(|n| clip(&n.to_string(), n));
+        let (training, held_out) = split(clips.into(), 0.2);
+        let lengths =
+            |clips: &[NormalClip]| clips.iter().map(|c| c.frames.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(&training), [360, 352, 360, 70]);
+        assert_eq!(lengths(&held_out), [90, 88, 90]);
+        assert!(held_out.iter().all(|clip| clip.name.ends_with("-end")));
     }
 
     #[test]

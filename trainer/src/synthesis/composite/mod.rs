@@ -22,7 +22,6 @@ mod kinds;
 mod perspective;
 mod pose;
 mod reading;
-mod scale;
 mod site;
 mod sprite;
 mod stage;
@@ -31,10 +30,9 @@ mod tests;
 mod tubes;
 
 pub use config::{CompositeConfig, KindRates, MIN_CLIP_FRAMES};
-pub use reading::{FigureReading, SiteReading};
-pub use scale::person_height;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+pub use reading::{FigureReading, SiteReading, SiteWarning};
 
 use super::{Error, NormalClip, PseudoClip, Synthesizer};
 use grain::Grain;
@@ -135,7 +133,19 @@ impl<'a> Composite<'a> {
                 s.noise
             );
         }
+        for warning in composite.sites.iter().flat_map(reading::warnings) {
+            // That nobody walks is told above, with what is made all the same.
+            if warning != SiteWarning::NobodyWalks {
+                log::warn!("site: {warning}");
+            }
+        }
         Ok(composite)
+    }
+
+    /// Height in pixels of a usual person: of the site with most walkers. `None` where nobody walks.
+    pub fn person_height(&self) -> Option<f32> {
+        let site = &self.sites[self.lender];
+        (!site.movers.is_empty()).then_some(site.height)
     }
 
     /// What was learned about each site.
