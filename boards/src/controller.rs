@@ -10,6 +10,9 @@ pub const MAX_CAMERAS: usize = 64;
 /// is gone. (An alarm that must sound when the camera dies belongs on an alarm node, which notices
 /// the silence.)
 ///
+/// With a limit the output goes off after that time however long an incident lasts: neighbours, batteries
+/// and the law have limits. The incidents stay as they are, and the next one starts the time anew.
+///
 /// A controller that is disarmed keeps count of the incidents and leaves the output off.
 ///
 /// Time is milliseconds of any monotonic clock. A failed switch is tried again at every call.
@@ -21,6 +24,12 @@ pub struct AlarmController<O: AlarmOutput> {
     incidents: u64,
     /// Until when the output stays on with no incident left.
     hold_until: Option<u64>,
+    /// Longest time on; `None` for ever.
+    limit_ms: Option<u64>,
+    /// Since when it has been on for the newest incident.
+    since: Option<u64>,
+    /// It has been on for as long as it may be.
+    silenced: bool,
     armed: bool,
     /// What the output was last set to; unknown at the start and after a failure.
     applied: Option<bool>,
@@ -30,11 +39,27 @@ impl<O: AlarmOutput> AlarmController<O> {
     /// An armed controller that holds the alarm for `hold_ms` after the last incident; the output
     /// is switched off first.
     pub fn new(output: O, hold_ms: u64) -> Self {
-        let mut controller =
-            Self { output, hold_ms, incidents: 0, hold_until: None, armed: true, applied: None };
+        let mut controller = Self {
+            output,
+            hold_ms,
+            incidents: 0,
+            hold_until: None,
+            limit_ms: None,
+            since: None,
+            silenced: false,
+            armed: true,
+            applied: None,
+        };
         // A failure here leaves `applied` unknown, and the next call tries again and reports it.
         let _ = controller.apply();
         controller
+    }
+
+    /// Goes off `limit_ms` after the newest incident has begun; `None` for never.
+    #[must_use]
+    pub fn limited(mut self, limit_ms: Option<u64>) -> Self {
+        self.limit_ms = limit_ms;
+        self
     }
 
     /// Says whether a camera (0 to 63) has an active incident, at time `now_ms`. Other cameras are
@@ -52,6 +77,10 @@ impl<O: AlarmOutput> AlarmController<O> {
         } else {
             self.incidents &= !bit;
         }
+        if self.incidents & !before != 0 {
+            self.since = Some(now_ms);
+            self.silenced = false;
+        }
         if self.incidents != 0 {
             self.hold_until = None;
         } else if before != 0 {
@@ -66,6 +95,15 @@ impl<O: AlarmOutput> AlarmController<O> {
         if self.hold_until.is_some_and(|until| now_ms >= until) {
             self.hold_until = None;
         }
+        if self.incidents == 0 && self.hold_until.is_none() {
+            self.since = None;
+            self.silenced = false;
+        }
+        if let (Some(limit), Some(since)) = (self.limit_ms, self.since)
+            && now_ms >= since.saturating_add(limit)
+        {
+            self.silenced = true;
+        }
         self.apply()
     }
 
@@ -73,6 +111,8 @@ impl<O: AlarmOutput> AlarmController<O> {
     pub fn silence(&mut self) -> Result<(), HardwareError> {
         self.incidents = 0;
         self.hold_until = None;
+        self.since = None;
+        self.silenced = false;
         self.apply()
     }
 
@@ -94,7 +134,12 @@ impl<O: AlarmOutput> AlarmController<O> {
 
     /// Whether the output is to be on.
     pub fn is_active(&self) -> bool {
-        self.armed && (self.incidents != 0 || self.hold_until.is_some())
+        self.armed && !self.silenced && (self.incidents != 0 || self.hold_until.is_some())
+    }
+
+    /// Whether it would be on if it had not been for as long as it may be.
+    pub fn is_silenced(&self) -> bool {
+        self.armed && self.silenced
     }
 
     /// How many cameras have an active incident.
@@ -143,6 +188,39 @@ mod tests {
             self.history.borrow_mut().push(active);
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_siren_has_a_time_limit_and_the_incident_goes_on() {
+        let fake = Fake::default();
+        let mut alarm = AlarmController::new(fake.clone(), 5_000).limited(Some(10_000));
+        alarm.set_incident(0, true, 1_000).unwrap();
+        alarm.set_incident(0, true, 6_000).unwrap();
+        alarm.tick(10_999).unwrap();
+        assert!(alarm.is_active() && !alarm.is_silenced());
+        alarm.tick(11_000).unwrap();
+        assert_eq!(*fake.history.borrow(), [false, true, false]);
+        assert!(!alarm.is_active() && alarm.is_silenced());
+        assert_eq!(alarm.cameras_active(), 1);
+        // Updates of the same incident do not start it again, another incident does.
+        alarm.set_incident(0, true, 12_000).unwrap();
+        assert!(!alarm.is_active());
+        alarm.set_incident(1, true, 13_000).unwrap();
+        assert!(alarm.is_active() && !alarm.is_silenced());
+        alarm.tick(23_000).unwrap();
+        assert!(alarm.is_silenced());
+        // Their end leaves no hold time behind, and the next is as the first.
+        alarm.set_incident(0, false, 24_000).unwrap();
+        alarm.set_incident(1, false, 25_000).unwrap();
+        assert!(!alarm.is_active());
+        alarm.tick(30_000).unwrap();
+        assert!(!alarm.is_silenced());
+        alarm.set_incident(0, true, 31_000).unwrap();
+        alarm.set_incident(0, false, 32_000).unwrap();
+        assert!(alarm.is_active());
+        alarm.tick(37_000).unwrap();
+        assert!(!alarm.is_active());
+        assert_eq!(*fake.history.borrow(), [false, true, false, true, false, true, false]);
     }
 
     #[test]

@@ -90,6 +90,36 @@ pub trait Watchdog {
     /// Stops the watchdog for an orderly end of the program. A board whose watchdog cannot be
     /// stopped resets, which is what such a board is for.
     fn disarm(&mut self) -> Result<(), HardwareError>;
+    /// What the last reset came of, if the watchdog knows.
+    fn boot_cause(&mut self) -> Option<BootCause> {
+        None
+    }
+}
+
+/// What a board's last reset came of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BootCause {
+    /// The watchdog was not fed.
+    pub watchdog: bool,
+    /// The board was too hot.
+    pub overheat: bool,
+    /// The voltage was too low.
+    pub power_under: bool,
+    /// The voltage was too high.
+    pub power_over: bool,
+}
+
+impl BootCause {
+    /// For people; `None` if nothing is known.
+    pub fn told(self) -> Option<&'static str> {
+        match self {
+            Self { overheat: true, .. } => Some("overheated"),
+            Self { power_under: true, .. } => Some("its voltage was too low"),
+            Self { power_over: true, .. } => Some("its voltage was too high"),
+            Self { watchdog: true, .. } => Some("the watchdog was not fed"),
+            _ => None,
+        }
+    }
 }
 
 /// Something that knows how hot the board is.

@@ -1,6 +1,7 @@
 //! The alarm output: on while any camera has an incident.
 
 use std::path::Path;
+use std::time::Duration;
 
 use boards::profile::Profile;
 use boards::{AlarmController, AlarmOutput};
@@ -12,12 +13,13 @@ pub struct Alarm {
     controller: Option<AlarmController<Box<dyn AlarmOutput + Send>>>,
     /// The last call failed; reported once, not with every frame.
     failing: bool,
+    silenced: bool,
 }
 
 impl Alarm {
     /// A board without an output.
     pub fn none() -> Self {
-        Self { controller: None, failing: false }
+        Self { controller: None, failing: false, silenced: false }
     }
 
     /// Opens the output that a board profile names; `root` is `/` on a real machine.
@@ -38,7 +40,14 @@ impl Alarm {
 
     /// An alarm on a given output, held for `hold_ms` after the last incident.
     pub fn with_output(output: Box<dyn AlarmOutput + Send>, hold_ms: u64) -> Self {
-        Self { controller: Some(AlarmController::new(output, hold_ms)), failing: false }
+        Self { controller: Some(AlarmController::new(output, hold_ms)), ..Self::none() }
+    }
+
+    /// Goes off `limit` after the newest incident has begun, however long it lasts; `None` for never.
+    #[must_use]
+    pub fn limited(self, limit: Option<Duration>) -> Self {
+        let limit_ms = limit.map(|limit| limit.as_millis() as u64);
+        Self { controller: self.controller.map(|c| c.limited(limit_ms)), ..self }
     }
 
     /// Says whether a camera has an active incident.
@@ -54,6 +63,14 @@ impl Alarm {
         if let Some(controller) = &mut self.controller {
             let result = controller.tick(now_ms);
             self.report(result);
+        }
+        let silenced = self.is_silenced();
+        let before = std::mem::replace(&mut self.silenced, silenced);
+        if silenced && !before {
+            log::warn!(
+                "alarm output: off after the time of `alarm.longest`; the incident goes on, the next \
+                 one switches it on again"
+            );
         }
     }
 
@@ -79,6 +96,11 @@ impl Alarm {
     /// Whether the output is to be on.
     pub fn is_active(&self) -> bool {
         self.controller.as_ref().is_some_and(AlarmController::is_active)
+    }
+
+    /// Whether it would be on if it had not been for as long as it may be.
+    pub fn is_silenced(&self) -> bool {
+        self.controller.as_ref().is_some_and(AlarmController::is_silenced)
     }
 
     fn report(&mut self, result: Result<(), boards::HardwareError>) {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use boards::profile::{Origin, Profile};
 use boards::{
-    ArmInput, HardwareError, Ladder, Rung, Status, ThermalMonitor, ThermalSource, ThermalState,
-    Watchdog,
+    ArmInput, BootCause, HardwareError, Ladder, Rung, Status, ThermalMonitor, ThermalSource,
+    ThermalState, Watchdog,
 };
 use serde::Serialize;
 
@@ -147,6 +147,7 @@ pub struct Board {
     temperature: Option<i32>,
     measured: Option<Duration>,
     memory_ceiling_mib: Option<u64>,
+    boot_cause: Option<BootCause>,
 }
 
 impl Board {
@@ -167,6 +168,7 @@ impl Board {
             temperature: None,
             measured: None,
             memory_ceiling_mib: None,
+            boot_cause: None,
         }
     }
 
@@ -182,7 +184,7 @@ impl Board {
             })
         }
         let watchdog = profile.watchdog.as_ref();
-        Self {
+        let mut board = Self {
             profile: profile.name.clone(),
             led: part("status LED", profile.open_led(root)).map(|led| LedThread::start(led.driver)),
             watchdog: part("watchdog", profile.open_watchdog(root)),
@@ -193,7 +195,9 @@ impl Board {
             monitor: ThermalMonitor::new(profile.thermal.limits()),
             memory_ceiling_mib: profile.memory_ceiling_mib.map(u64::from),
             ..Self::none()
-        }
+        };
+        board.boot_cause = board.watchdog.as_mut().and_then(|w| w.driver.boot_cause());
+        board
     }
 
     /// A board of given parts, for tests.
@@ -204,7 +208,9 @@ impl Board {
     ) -> Self {
         let mut board = Self::none();
         if let Some((watchdog, frames_within)) = watchdog {
-            board.watchdog = Some(Part::new("watchdog", watchdog));
+            let mut watchdog = Part::new("watchdog", watchdog);
+            board.boot_cause = watchdog.driver.boot_cause();
+            board.watchdog = Some(watchdog);
             board.frames_within = frames_within;
         }
         board.arm = arm.map(|arm| Part::new("key switch", arm));
@@ -294,6 +300,16 @@ impl Board {
     /// How much is given up because of heat.
     pub fn rung(&self) -> Rung {
         self.ladder.rung()
+    }
+
+    /// What the watchdog says of the last reset, if there is one that knows.
+    pub fn boot_cause(&self) -> Option<BootCause> {
+        self.boot_cause
+    }
+
+    /// Whether the watchdog is fed no more: the board is about to be reset.
+    pub fn is_starving(&self) -> bool {
+        self.starving && self.watchdog.is_some()
     }
 
     /// Longest silence of a camera after which the watchdog is fed no more.

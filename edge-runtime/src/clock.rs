@@ -15,6 +15,22 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
     /// Whether the wall clock has been set.
     fn synced(&self) -> bool;
+    /// What is known of the wall clock.
+    fn state(&self) -> ClockState {
+        if self.synced() { ClockState::Synced } else { ClockState::Unset }
+    }
+}
+
+/// What is known of the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockState {
+    /// Something keeps it right: NTP, PTP, a receiver.
+    Synced,
+    /// It has been set, by a clock on the board or by hand, and nothing keeps it right.
+    Unsynced,
+    /// It is earlier than this program.
+    Unset,
 }
 
 /// 2026-01-01; the wall clock of a device that runs this program cannot be earlier if it is set.
@@ -56,11 +72,43 @@ impl Clock for SystemClock {
         self.boot_offset + self.started.elapsed()
     }
 
-    /// The clock is later than this program, and where systemd-timesyncd runs it has said so.
     fn synced(&self) -> bool {
+        self.state() == ClockState::Synced
+    }
+
+    fn state(&self) -> ClockState {
         let timesyncd = Path::new("/run/systemd/timesync");
-        self.wall_ms() > RELEASED_MS
-            && (!timesyncd.exists() || timesyncd.join("synchronized").exists())
+        let told = timesyncd.exists().then(|| timesyncd.join("synchronized").exists());
+        judge(self.wall_ms(), disciplined(), told)
+    }
+}
+
+/// What is known of the wall clock: its time, whether the kernel says that it is disciplined, and whether
+/// systemd-timesyncd, where it runs, has set it.
+fn judge(wall_ms: u64, disciplined: Option<bool>, timesyncd: Option<bool>) -> ClockState {
+    match (disciplined, timesyncd) {
+        _ if wall_ms <= RELEASED_MS => ClockState::Unset,
+        (Some(true), _) => ClockState::Synced,
+        // The kernel gives up its word some time after the last correction; who set the clock knows better.
+        (_, Some(true)) => ClockState::Synced,
+        (Some(false), _) | (None, Some(false)) => ClockState::Unsynced,
+        (None, None) => ClockState::Synced,
+    }
+}
+
+/// Whether the kernel says that somebody disciplines the clock (NTP, PTP, a receiver); `None` where it may
+/// not be asked.
+fn disciplined() -> Option<bool> {
+    // SAFETY: all zeroes is a valid `timex`, whose `modes` of 0 ask and change nothing; the kernel writes
+    // to the struct and keeps no pointer.
+    let state = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut timex)
+    };
+    match state {
+        ..0 => None,
+        libc::TIME_ERROR => Some(false),
+        _ => Some(true),
     }
 }
 
@@ -107,6 +155,20 @@ mod tests {
     fn a_clock_in_1970_is_not_synced() {
         assert!(!ManualClock::new(0).synced());
         assert!(ManualClock::new(RELEASED_MS + 1).synced());
+    }
+
+    #[test]
+    fn the_state_of_the_clock_is_the_kernels_word() {
+        let now = RELEASED_MS + 1;
+        assert_eq!(judge(now, Some(true), None), ClockState::Synced);
+        assert_eq!(judge(now, Some(false), None), ClockState::Unsynced);
+        assert_eq!(judge(now, Some(false), Some(false)), ClockState::Unsynced);
+        assert_eq!(judge(now, Some(false), Some(true)), ClockState::Synced);
+        assert_eq!(judge(now, None, None), ClockState::Synced);
+        // In 1970 it is not set, whoever disciplines it.
+        assert_eq!(judge(1000, Some(true), Some(true)), ClockState::Unset);
+        // This machine may be asked, or says that it may not.
+        println!("disciplined: {:?}", disciplined());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub mod engine;
 pub mod error;
 pub mod evidence;
 pub mod files;
+pub mod later;
+pub mod life;
 pub mod maps;
 pub mod model;
 pub mod publish;

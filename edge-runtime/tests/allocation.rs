@@ -221,7 +221,8 @@ fn steadily(format: PixelFormat) -> (u64, u64) {
         to_rgb(&layout, buffer, &mut frame).unwrap();
         let converted = ALLOCATIONS.get();
         hub.push(0, Item::Frame(frame, Stamp { stream, wall_ms: ms, uptime_ms: ms }));
-        let Some(Work::Camera(0, Item::Frame(frame, stamp))) = hub.pop(0, Duration::ZERO) else {
+        let Some(Work::Camera(0, Item::Frame(frame, stamp))) = hub.pop(0, &[true], Duration::ZERO)
+        else {
             panic!("no frame")
         };
         let mut context =

@@ -140,6 +140,45 @@ fn a_device_takes_up_what_the_site_has_prepared() {
 }
 
 #[test]
+fn every_file_that_the_configuration_names_is_taken_along() {
+    let Some(rig) = Rig::new() else {
+        println!("skipped: openssl is not installed");
+        return;
+    };
+    let network = |id: &str| {
+        format!(
+            "[[cameras]]\nid = \"{id}\"\nsource = {{ type = \"rtsp\", url = \"rtsp://10.0.0.1/{id}\", \
+             username = \"u\", password_file = \"{id}-password\" }}\n"
+        )
+    };
+    let text = SITE.replace(
+        "[[cameras]]",
+        "[updates]\ndir = \"/var/lib/pavad/bundles\"\nca_file = \"updates.pem\"\n\
+         [web]\nlisten = \"0.0.0.0:8080\"\ntoken_file = \"token\"\n[[cameras]]",
+    );
+    let text = text.replace("[model]", "board = \"own.toml\"\n[model]\npublic_keys = [\"a.pub\"]");
+    let text = format!("{text}{}{}", network("yard"), network("roof"));
+    fs::write(rig.path("stick/site.toml"), text).unwrap();
+    fs::copy(rig.path("stick/ca.pem"), rig.path("stick/updates.pem")).unwrap();
+    let files =
+        ["a.pub", "own.toml", "password", "token", "yard-password", "roof-password", "updates.pem"];
+    for name in files.iter().filter(|name| !["password", "updates.pem"].contains(name)) {
+        // Each is missed by its field before it is there.
+        let (code, said) = rig.provision();
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("no such file; nothing was changed"), "{said}");
+        fs::write(rig.path("stick").join(name), "0123456789abcdef\n").unwrap();
+    }
+    let (code, said) = rig.provision();
+    assert_eq!(code, Some(0), "{said}");
+    for name in files {
+        assert!(rig.path("root/etc/pavad").join(name).exists(), "{name}");
+        let secret = name == "token" || name.ends_with("password");
+        assert_eq!(rig.path("stick").join(name).exists(), !secret, "{name}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_and_nothing_changes() {
     let Some(rig) = Rig::new() else {
         println!("skipped: openssl is not installed");
@@ -157,7 +196,7 @@ fn what_is_wrong_is_named_and_nothing_changes() {
     write("[[cameras]]", "[[cameras");
     rig.refused(2, &["site.toml:12: "]);
     write("\"ca.pem\"", "\"other.pem\"");
-    rig.refused(2, &["`ca_file`", "other.pem: no such file"]);
+    rig.refused(2, &["`mqtt.tls.ca_file`", "other.pem: no such file"]);
     write("/var/lib/pavad/model.pavad", "model.pavad");
     rig.refused(2, &["`bundle` must be a path in /var/lib/pavad"]);
 
@@ -167,7 +206,7 @@ fn what_is_wrong_is_named_and_nothing_changes() {
     fs::remove_file(rig.path("stick/given.txt")).unwrap();
 
     assert!(rig.certificate("20200101000000Z", "20210101000000Z"));
-    rig.refused(3, &["`ca_file`", "ca.pem: the certificate has expired"]);
+    rig.refused(3, &["`mqtt.tls.ca_file`", "ca.pem: the certificate has expired"]);
     fs::write(rig.path("stick/ca.pem"), "no certificate").unwrap();
-    rig.refused(3, &["`ca_file`", "no certificate in PEM"]);
+    rig.refused(3, &["`mqtt.tls.ca_file`", "no certificate in PEM"]);
 }

@@ -226,45 +226,86 @@ fn a_token() {
     run.stop();
 }
 
+/// A program that runs, and the text of its configuration.
+struct Site {
+    dir: tempfile::TempDir,
+    port: u16,
+    run: Running,
+    text: String,
+}
+
+impl Site {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let run = start(dir.path(), port, "");
+        wait("it runs", || get(port, "/healthz").0 == 200);
+        let text = std::fs::read_to_string(dir.path().join("edge.toml")).unwrap();
+        Self { dir, port, run, text }
+    }
+
+    /// Lets it read this configuration.
+    fn reload(&self, text: &str) {
+        std::fs::write(self.dir.path().join("edge.toml"), text).unwrap();
+        self.run.signal("-HUP");
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+}
+
+#[test]
+fn a_crash_is_told_at_the_next_start() {
+    let site = Site::start();
+    let life = site.dir.path().join("state/life.json");
+    wait("a sign of life", || life.exists());
+    let status = json(site.port, "/api/status");
+    assert_eq!(status["last_end"], Value::Null);
+    let boot = status["boot_id"].as_str().unwrap().to_owned();
+    let Site { dir, port, run, .. } = site;
+    run.signal("-KILL");
+    drop(run);
+    let mut program = command(dir.path());
+    let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    let run = Running::start(program.args(["run", "--config", "edge.toml"]).stderr(log));
+    wait("it runs again", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/healthz").0 == 200
+    });
+    let status = json(port, "/api/status");
+    assert_eq!((&status["last_end"]["how"], &status["boot_id"]), (&"crash".into(), &boot.into()));
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("before this start the program ended without order"), "{log}");
+    run.stop();
+    let sign: Value = serde_json::from_slice(&std::fs::read(life).unwrap()).unwrap();
+    assert_eq!(sign["ended"], true);
+}
+
 #[test]
 fn a_configuration_is_read_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let run = start(dir.path(), port, "");
+    let site = Site::start();
+    let port = site.port;
     let threshold = || json(port, "/api/status")["cameras"][0]["threshold"].clone();
-    wait("it runs", || get(port, "/healthz").0 == 200 && threshold() == 0.5);
-    let path = dir.path().join("edge.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
+    wait("it has its threshold", || threshold() == 0.5);
     // A wrong one changes nothing.
-    std::fs::write(&path, "device = \"x\"\n").unwrap();
-    run.signal("-HUP");
+    site.reload("device = \"x\"\n");
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(threshold(), 0.5);
-    std::fs::write(&path, text.replace("id = \"door\"", "id = \"door\"\nthreshold = 0.66"))
-        .unwrap();
-    run.signal("-HUP");
+    site.reload(&site.text.replace("id = \"door\"", "id = \"door\"\nthreshold = 0.66"));
     wait("the new threshold is in use", || {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
             && get(port, "/healthz").0 == 200
             && threshold() == 0.66
     });
-    run.stop();
+    site.run.stop();
 }
 
 #[test]
 fn a_reload_that_cannot_be_run_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let run = start(dir.path(), port, "");
-    wait("it runs", || get(port, "/healthz").0 == 200);
-    let path = dir.path().join("edge.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let site = Site::start();
+    let (port, text) = (site.port, &site.text);
     let frames = || json(port, "/api/status")["cameras"][0]["frames_total"].as_u64().unwrap();
-    let said = |what: &str| std::fs::read_to_string(dir.path().join("log")).unwrap().contains(what);
-    let opened = || {
-        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-        log.matches("camera door is running").count()
-    };
+    let opened = || site.log().matches("camera door is running").count();
     // Each can be read, and told to be wrong while the other goes on.
     for (wrong, what) in [
         (
@@ -275,9 +316,8 @@ fn a_reload_that_cannot_be_run_changes_nothing() {
         (format!("board = \"toaster\"\n{text}"), "change `board`"),
     ] {
         let before = frames();
-        std::fs::write(&path, wrong).unwrap();
-        run.signal("-HUP");
-        wait(what, || said(what));
+        site.reload(&wrong);
+        wait(what, || site.log().contains(what));
         wait("frames go on", || frames() > before);
         assert_eq!(opened(), 1, "{what}: the camera was not opened again");
     }
@@ -285,31 +325,24 @@ fn a_reload_that_cannot_be_run_changes_nothing() {
 
 #[test]
 fn a_reload_that_fails_to_start_leaves_the_configuration_before() {
-    let dir = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let run = start(dir.path(), port, "");
-    wait("it runs", || get(port, "/healthz").0 == 200);
-    let path = dir.path().join("edge.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let site = Site::start();
+    let (port, text) = (site.port, &site.text);
     // Nobody knows before that a port is taken.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let other = taken.local_addr().unwrap().port();
-    std::fs::write(&path, text.replace(&port.to_string(), &other.to_string())).unwrap();
-    run.signal("-HUP");
-    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
-    wait("it says so", || log().contains("the configuration before goes on"));
+    site.reload(&text.replace(&port.to_string(), &other.to_string()));
+    wait("it says so", || site.log().contains("the configuration before goes on"));
     wait("it runs as before", || {
         TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/healthz").0 == 200
     });
     // A right one is still taken.
-    std::fs::write(&path, text.replace("id = \"door\"", "id = \"gate\"")).unwrap();
-    run.signal("-HUP");
+    site.reload(&text.replace("id = \"door\"", "id = \"gate\""));
     wait("a right one is taken", || {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
             && get(port, "/api/status").0 == 200
             && json(port, "/api/status")["cameras"][0]["id"] == "gate"
     });
-    run.stop();
+    site.run.stop();
 }
 
 /// A browser that is driven over the W3C's WebDriver protocol.

@@ -4,13 +4,15 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+use rustix::ioctl::{Getter, Opcode, Updater, ioctl, opcode};
 
-use crate::{HardwareError, Watchdog};
+use crate::{BootCause, HardwareError, Watchdog};
 
 /// `WDIOC_SETTIMEOUT` of the kernel's watchdog interface: seconds in, the seconds that the driver
 /// took out.
 const SET_TIMEOUT: Opcode = opcode::read_write::<libc::c_int>(b'W', 6);
+/// `WDIOC_GETBOOTSTATUS`: what the last reset came of, as flags.
+const BOOT_STATUS: Opcode = opcode::read::<libc::c_int>(b'W', 2);
 
 /// A watchdog device (`/dev/watchdog0`). Opening starts it.
 ///
@@ -54,7 +56,18 @@ impl WatchdogDevice {
     }
 }
 
+/// `WDIOF_OVERHEAT`, `WDIOF_POWERUNDER`, `WDIOF_CARDRESET`, `WDIOF_POWEROVER`.
+const FLAGS: [libc::c_int; 4] = [0x01, 0x10, 0x20, 0x40];
+
 impl Watchdog for WatchdogDevice {
+    fn boot_cause(&mut self) -> Option<BootCause> {
+        let file = self.file.as_ref()?;
+        // SAFETY: the kernel defines the operation as writing one `int`. On a file that is no watchdog it
+        // is answered by an error.
+        let flags = unsafe { ioctl(file, Getter::<BOOT_STATUS, libc::c_int>::new()) }.ok()?;
+        Some(cause(flags))
+    }
+
     fn feed(&mut self) -> Result<(), HardwareError> {
         // Any byte but `V` feeds.
         match &mut self.file {
@@ -70,6 +83,11 @@ impl Watchdog for WatchdogDevice {
             None => Ok(()),
         }
     }
+}
+
+fn cause(flags: libc::c_int) -> BootCause {
+    let [overheat, power_under, watchdog, power_over] = FLAGS.map(|flag| flags & flag != 0);
+    BootCause { watchdog, overheat, power_under, power_over }
 }
 
 #[cfg(test)]
@@ -93,6 +111,21 @@ mod tests {
         watchdog.disarm().unwrap();
         assert_eq!(watchdog.feed(), Err(HardwareError::NotFound));
         assert_eq!(fs::read(&path).unwrap(), b"V\0");
+    }
+
+    #[test]
+    fn the_flags_of_the_last_reset() {
+        assert_eq!(cause(0), BootCause::default());
+        let reset = BootCause { watchdog: true, ..BootCause::default() };
+        assert_eq!((cause(0x20), cause(0x20).told()), (reset, Some("the watchdog was not fed")));
+        assert_eq!(cause(0x01 | 0x08).told(), Some("overheated"));
+        assert_eq!(cause(0x10).told(), Some("its voltage was too low"));
+        assert_eq!(cause(0x40).told(), Some("its voltage was too high"));
+        // A file that is no watchdog knows of none.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("watchdog");
+        fs::write(&path, "").unwrap();
+        assert_eq!(WatchdogDevice::open(&path, None).unwrap().boot_cause(), None);
     }
 
     #[test]

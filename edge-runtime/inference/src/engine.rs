@@ -5,8 +5,10 @@ use model_bundle::detectors::{Port, graph_roles};
 use model_bundle::manifest::{Detectors, GoldenEntry, GraphEntry, SemanticSpec};
 use video::Frame;
 
+use crate::aside::{Aside, Wake};
 use crate::golden::{self, describe};
-use crate::stream::{Outlets, Stream, latency};
+use crate::semantic::Place;
+use crate::stream::{Outlets, Stream, latency, slack};
 use crate::{Backend, Error, FrameScore, Graph, RawScores, ScoreMap, TensorInfo};
 
 /// The loaded detectors of one model on one backend; shared by all streams of a process, which take
@@ -20,7 +22,7 @@ pub struct Engine {
 pub(crate) struct Graphs {
     pub(crate) local: Option<Box<dyn Graph>>,
     /// Backbone and head.
-    pub(crate) semantic: Option<(Box<dyn Graph>, Box<dyn Graph>)>,
+    pub(crate) semantic: Option<Place>,
 }
 
 impl Engine {
@@ -121,7 +123,64 @@ impl Engine {
         let mut loaded = loaded.into_iter();
         let local = detectors.local.as_ref().and_then(|_| loaded.next());
         let semantic = detectors.semantic.as_ref().and_then(|_| loaded.next().zip(loaded.next()));
+        let semantic = semantic.map(|(backbone, head)| Place::Here(backbone, head));
         Ok(Self { detectors, graphs: Graphs { local, semantic } })
+    }
+
+    /// Computes snippets in a thread of their own from now on, if the backbone takes them as a whole: such
+    /// a call takes as long as many frames. The thread calls `begin` first. The scores are the same; frames
+    /// that are pushed wait as before unless [`Stream::is_ready`] is asked, and `wake` is called when there
+    /// is something to [collect](Self::collect). Called again it changes `wake` alone.
+    ///
+    /// # Errors
+    /// If the system has no thread for it; snippets are then computed as before.
+    pub fn compute_aside(&mut self, begin: fn(), wake: Wake) -> std::io::Result<()> {
+        let whole = self.detectors.semantic.as_ref().is_some_and(|s| s.snippet.stream.is_none());
+        if whole && matches!(self.graphs.semantic, Some(Place::Here(..))) {
+            let aside = Aside::start(begin)?;
+            self.graphs.semantic = match self.graphs.semantic.take() {
+                Some(Place::Here(backbone, head)) => {
+                    Some(Place::Aside(aside.take((backbone, head))))
+                }
+                other => other,
+            };
+        }
+        if let Some(Place::Aside(aside)) = &self.graphs.semantic {
+            aside.wake_with(wake);
+        }
+        Ok(())
+    }
+
+    /// Model frames by which scores of a [live](Stream::go_live) stream may come later than
+    /// [`Self::latency`] says while snippets are computed aside.
+    pub fn slack(&self) -> u64 {
+        match &self.graphs.semantic {
+            Some(Place::Aside(_)) => slack(&self.detectors),
+            _ => 0,
+        }
+    }
+
+    /// Takes up what has been computed aside for a stream, if anything; `emit` gets the frames whose score
+    /// has become known.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn collect(
+        &mut self,
+        stream: &mut Stream,
+        emit: &mut dyn FnMut(&FrameScore),
+    ) -> Result<(), Error> {
+        let mut outlets = Outlets { scores: emit, raw: &mut |_| {}, maps: None };
+        stream.collect(&self.detectors, &mut self.graphs, &mut outlets, false)
+    }
+
+    /// Tells that no frame comes any more, and begins what is left to compute aside. When the stream is
+    /// [ready](Stream::is_ready), [`Self::finish`] does not wait.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn end(&mut self, stream: &mut Stream) -> Result<(), Error> {
+        stream.end(&mut self.graphs)
     }
 
     /// The description of the detectors.

@@ -7,6 +7,7 @@
 //!
 //! After the first frames a stream allocates nothing, apart from what a backend does inside.
 
+mod aside;
 mod backend;
 mod emission;
 mod engine;
@@ -35,6 +36,7 @@ mod stream;
 mod track;
 mod tract_backend;
 
+pub use aside::Wake;
 pub use backend::{
     Backend, BackendKind, BackendOptions, Building, Engines, Graph, TensorInfo, best_backend,
     open_backend,

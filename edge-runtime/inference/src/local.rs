@@ -29,6 +29,8 @@ pub(crate) struct LocalStage {
     /// The newest map for an outlet; empty until one asks.
     strongest: Vec<f32>,
     hits: Vec<Hit>,
+    /// Every how manieth frame is looked at; the others are taken to be like the one before.
+    every: u64,
     pub(crate) track: Track,
 }
 
@@ -45,8 +47,14 @@ impl LocalStage {
             cells,
             strongest: Vec::new(),
             hits: vec![Hit { kind: 0, region: nowhere }; capacity],
+            every: 1,
             track,
         }
+    }
+
+    /// Looks at every so manieth frame from now on, at 0 as at 1.
+    pub(crate) fn look_every(&mut self, every: u64) {
+        self.every = every.max(1);
     }
 
     /// Looks only where `keep`, one for each pixel of the model's input, is true at a cell's middle.
@@ -96,6 +104,11 @@ impl LocalStage {
         ended: bool,
     ) -> Result<(), Error> {
         let centre = self.track.known();
+        if centre > 0 && self.network.passes(&self.spec, lumas, centre, self.every, ended) {
+            let slot = (centre % self.hits.len() as u64) as usize;
+            self.hits[slot] = self.hit(centre - 1);
+            return self.track.push(self.track.get(centre - 1));
+        }
         let Some(maps) = self.network.maps(&self.spec, lumas, graph, centre, ended)? else {
             return Ok(());
         };
@@ -137,6 +150,29 @@ impl Network {
                 states: States::new(stream),
                 calls: 0,
             },
+        }
+    }
+
+    /// Whether frame `centre` is due and is one that is not looked at; a streaming graph is then not called.
+    fn passes(
+        &mut self,
+        spec: &LocalSpec,
+        lumas: &LumaRing,
+        centre: u64,
+        every: u64,
+        ended: bool,
+    ) -> bool {
+        let ahead = spec.reach().1 as u64;
+        match self {
+            Self::Stack { .. } => {
+                let due = ended || centre + ahead <= lumas.newest();
+                due && !centre.is_multiple_of(every)
+            }
+            Self::Streaming { calls, .. } => {
+                let passed = !calls.is_multiple_of(every);
+                *calls += u64::from(passed);
+                passed
+            }
         }
     }
 

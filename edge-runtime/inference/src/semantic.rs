@@ -1,31 +1,100 @@
 //! The semantic detector of a stream: snippet features, a window of them, the head's score.
 
+use std::sync::Arc;
+
 use model_bundle::manifest::{GridSpec, SemanticSpec};
 use video::Frame;
 
+use crate::aside::{Aside, Flight};
 use crate::track::Track;
 use crate::{Error, Graph, Region, SnippetFeatures};
 
 /// Log-odds are held within ± this: a score in `f32` rounds to 1 at about 17.
 const LARGEST_LOG_ODDS: f64 = 16.0;
 
+/// Snippets by which a live stream's scores may be late, more than the model needs, while its snippet is
+/// computed aside.
+const PATIENCE: u64 = 3;
+
+/// Model frames by which scores of a live stream may be late while its snippet is computed aside.
+pub(crate) fn slack(spec: &SemanticSpec) -> u64 {
+    if spec.snippet.stream.is_some() { 0 } else { PATIENCE * u64::from(spec.snippet.stride.max(1)) }
+}
+
+/// Backbone and head, here or in a thread of their own.
+pub(crate) enum Place {
+    Here(Box<dyn Graph>, Box<dyn Graph>),
+    Aside(Aside),
+}
+
 /// A frame's raw value is the head's score of its snippet, which is the one whose stride it falls
 /// into: snippet `frame / stride`. It is known when that snippet is complete. With a grid every cell
 /// has a window of its own, and the value is that of the cell that scores highest.
+///
+/// Where snippets are computed aside, one of a live stream that is complete before the one before it has
+/// been computed is given up: its frames have the value, and its place in the window has the features, of
+/// the one before it.
 pub(crate) struct SemanticStage {
     stride: u64,
-    size: usize,
     snippets: SnippetFeatures,
+    /// `None` while it is computed aside.
+    work: Option<Work>,
+    flight: Arc<Flight>,
+    /// Snippets given up since the one that is computed aside.
+    passed: usize,
+    given_up: u64,
+    /// Model frames whose value may be owed before a live stream has to wait.
+    patience: u64,
+    grid: Option<GridSpec>,
+    /// The highest cell of each frame that is still held; empty without a grid.
+    hits: Vec<Region>,
+    pub(crate) track: Track,
+}
+
+/// What is computed of a snippet, and what is remembered of those before it.
+pub(crate) struct Work {
+    size: usize,
+    /// The snippet, where it is computed as a whole.
+    tensor: Vec<f32>,
+    /// The backbone's outputs.
+    features: Vec<Vec<f32>>,
     /// The head's input `[cells, window, size]`, each cell's oldest first.
     window: Vec<f32>,
     /// Snippets in the window.
     length: usize,
-    grid: Option<GridSpec>,
     started: bool,
+    /// Snippets given up before this one.
+    passed: usize,
     outputs: Vec<Vec<f32>>,
-    /// The highest cell of each frame that is still held; empty without a grid.
-    hits: Vec<Region>,
-    pub(crate) track: Track,
+    /// The cell that scores highest, and its score.
+    newest: (usize, f32),
+}
+
+impl Work {
+    /// Computes the snippet of the tensor.
+    pub(crate) fn compute(
+        &mut self,
+        backbone: &mut dyn Graph,
+        head: &mut dyn Graph,
+    ) -> Result<(), Error> {
+        self.features.resize_with(backbone.outputs().len(), Vec::new);
+        backbone.run(&[&self.tensor], &mut self.features)?;
+        self.score(head)
+    }
+
+    /// Scores the snippet of the features.
+    fn score(&mut self, head: &mut dyn Graph) -> Result<(), Error> {
+        if self.started {
+            for _ in 0..std::mem::take(&mut self.passed).min(self.length) {
+                slide_again(&mut self.window, self.length, self.size);
+            }
+        }
+        let features = self.features.first().map_or(&[][..], Vec::as_slice);
+        slide(&mut self.window, self.length, self.size, &mut self.started, features);
+        head.run(&[&self.window], &mut self.outputs)?;
+        self.newest = highest(&self.outputs[0], self.length);
+        Ok(())
+    }
 }
 
 impl SemanticStage {
@@ -35,44 +104,127 @@ impl SemanticStage {
         let nowhere = Region { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
         Self {
             stride: spec.snippet.stride.max(1) as u64,
-            size,
             snippets: SnippetFeatures::new(&spec.snippet),
-            window: vec![0.0; spec.cells() as usize * length * size],
-            length,
+            work: Some(Work {
+                size,
+                tensor: Vec::new(),
+                features: vec![Vec::new()],
+                window: vec![0.0; spec.cells() as usize * length * size],
+                length,
+                started: false,
+                passed: 0,
+                outputs: vec![Vec::new()],
+                newest: (0, 0.0),
+            }),
+            flight: Arc::default(),
+            passed: 0,
+            given_up: 0,
+            patience: u64::from(spec.snippet.frames.max(1)) - 1 + slack(spec),
             grid: spec.grid,
-            started: false,
-            outputs: vec![Vec::new()],
             hits: vec![nowhere; if spec.grid.is_some() { capacity } else { 0 }],
             track,
         }
     }
 
-    /// Takes up the next model frame, in its original size.
+    /// Takes up the next model frame, in its original size; `look` if a backbone that streams is to be
+    /// called. The stage must be ready.
     pub(crate) fn advance(
         &mut self,
         frame: &Frame,
-        backbone: &mut dyn Graph,
-        head: &mut dyn Graph,
+        place: &mut Place,
+        look: bool,
     ) -> Result<(), Error> {
-        if let Some(features) = self.snippets.push(backbone, frame)? {
-            slide(&mut self.window, self.length, self.size, &mut self.started, features);
-            self.score(head, u64::MAX)?;
+        match place {
+            Place::Here(backbone, head) => {
+                let features = self.snippets.push_looking(backbone.as_mut(), frame, look)?;
+                if let (Some(features), Some(work)) = (features, &mut self.work) {
+                    copy_to(features, &mut work.features[0]);
+                    work.score(head.as_mut())?;
+                    self.give(u64::MAX)?;
+                }
+            }
+            Place::Aside(aside) => {
+                if let Some(tensor) = self.snippets.push_whole(frame)? {
+                    match self.work.take() {
+                        Some(mut work) => {
+                            if work.tensor.len() != tensor.len() {
+                                work.tensor.resize(tensor.len(), 0.0);
+                            }
+                            std::mem::swap(&mut work.tensor, tensor);
+                            aside.submit(work, &self.flight);
+                        }
+                        None => {
+                            self.passed += 1;
+                            self.given_up += 1;
+                        }
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    /// Scores the snippets that the end of a stream of `frames` model frames cut short.
-    pub(crate) fn finish(
-        &mut self,
-        frames: u64,
-        backbone: &mut dyn Graph,
-        head: &mut dyn Graph,
-    ) -> Result<(), Error> {
-        while let Some(features) = self.snippets.finish(backbone)? {
-            slide(&mut self.window, self.length, self.size, &mut self.started, features);
-            self.score(head, frames)?;
+    /// Scores the snippets that the end of a stream of `frames` model frames cut short. Where they are
+    /// computed aside only the next one is begun, if none is under way: to be called again until the
+    /// stage [is at rest](Self::is_at_rest).
+    pub(crate) fn finish(&mut self, frames: u64, place: &mut Place) -> Result<(), Error> {
+        match place {
+            Place::Here(backbone, head) => {
+                while let Some(features) = self.snippets.finish(backbone.as_mut())? {
+                    let Some(work) = &mut self.work else { break };
+                    copy_to(features, &mut work.features[0]);
+                    work.score(head.as_mut())?;
+                    self.give(frames)?;
+                }
+            }
+            Place::Aside(aside) => {
+                if let Some(mut work) = self.work.take() {
+                    match self.snippets.finish_whole() {
+                        Some(tensor) => {
+                            if work.tensor.len() != tensor.len() {
+                                work.tensor.resize(tensor.len(), 0.0);
+                            }
+                            std::mem::swap(&mut work.tensor, tensor);
+                            aside.submit(work, &self.flight);
+                        }
+                        None => self.work = Some(work),
+                    }
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether nothing is being computed aside.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// Whether the next frame can be taken: of a stream that is not live when nothing is being computed
+    /// aside, of one that is as long as not too many frames wait for their value.
+    pub(crate) fn is_ready(&self, live: bool) -> bool {
+        self.is_at_rest()
+            || live && self.snippets.frames().saturating_sub(self.track.known()) < self.patience
+    }
+
+    /// Takes up what has been computed aside, for frames before `end`; waits for it if told to. Whether
+    /// there was anything.
+    pub(crate) fn collect(&mut self, end: u64, wait: bool) -> Result<bool, Error> {
+        if self.is_at_rest() {
+            return Ok(false);
+        }
+        let done = if wait { Some(self.flight.wait()) } else { self.flight.take() };
+        let Some((mut work, result)) = done else { return Ok(false) };
+        work.passed = std::mem::take(&mut self.passed);
+        self.work = Some(work);
+        result?;
+        self.give(end)?;
+        Ok(true)
+    }
+
+    /// Snippets given up.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// The cell that scored highest at a frame that is still held; `None` without a grid.
@@ -81,10 +233,10 @@ impl SemanticStage {
         self.hits.get(slot as usize).copied()
     }
 
-    /// Scores the newest snippet and gives its frames, those before `end`, their value.
-    fn score(&mut self, head: &mut dyn Graph, end: u64) -> Result<(), Error> {
-        head.run(&[&self.window], &mut self.outputs)?;
-        let (cell, score) = highest(&self.outputs[0], self.length);
+    /// Gives the frames of the newest snippet, those before `end`, their value.
+    fn give(&mut self, end: u64) -> Result<(), Error> {
+        let Some(work) = &self.work else { return Ok(()) };
+        let (cell, score) = work.newest;
         let value = if self.grid.is_some() { log_odds(score) } else { score.into() };
         let end = end.min(self.snippets.snippets() * self.stride);
         while self.track.known() < end {
@@ -96,6 +248,11 @@ impl SemanticStage {
         }
         Ok(())
     }
+}
+
+fn copy_to(from: &[f32], to: &mut Vec<f32>) {
+    to.clear();
+    to.extend_from_slice(from);
 }
 
 /// Appends a snippet's feature vectors to the windows of their cells; the first ones fill them.
@@ -111,6 +268,13 @@ fn slide(window: &mut [f32], length: usize, size: usize, started: &mut bool, fea
         }
     }
     *started = true;
+}
+
+/// Appends to each window what it has last.
+fn slide_again(window: &mut [f32], length: usize, size: usize) {
+    for window in window.chunks_exact_mut(length * size) {
+        window.copy_within(size.., 0);
+    }
 }
 
 /// The cell whose newest score is the highest, the first of equal ones, and that score; one that is
@@ -151,6 +315,13 @@ mod tests {
         assert_eq!(window, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 10.0, 20.0, 10.0, 20.0, 10.0, 20.0]);
         slide(&mut window, 3, 2, &mut started, &[3.0, 4.0, 30.0, 40.0]);
         assert_eq!(window, [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 10.0, 20.0, 30.0, 40.0]);
+    }
+
+    #[test]
+    fn a_snippet_that_was_given_up_is_one_like_that_before_it() {
+        let mut window = vec![1.0, 2.0, 3.0, 10.0, 20.0, 30.0];
+        slide_again(&mut window, 3, 1);
+        assert_eq!(window, [2.0, 3.0, 3.0, 20.0, 30.0, 30.0]);
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl SnippetFeatures {
         self.next
     }
 
+    /// Model frames taken up.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// Takes up the next model frame, of any size. The features (the graph's first output, flat)
     /// if it completes a snippet. `backbone` has one input `[1, 3, frames, height, width]`, or, if it
     /// streams, `[1, 3, height, width]` and its states.
@@ -114,21 +119,75 @@ impl SnippetFeatures {
         backbone: &mut dyn Graph,
         frame: &Frame,
     ) -> Result<Option<&[f32]>, Error> {
-        self.resizer.resize(frame, &mut self.resized)?;
+        self.push_looking(backbone, frame, true)
+    }
+
+    /// As [`Self::push`]; where the backbone streams and `look` is false it is not called, and the frame
+    /// counts as one like the frame before it.
+    pub(crate) fn push_looking(
+        &mut self,
+        backbone: &mut dyn Graph,
+        frame: &Frame,
+        look: bool,
+    ) -> Result<Option<&[f32]>, Error> {
+        if self.add(Some(backbone), frame, look)? {
+            return self.complete(backbone, self.spec.frames as u64).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// As [`Self::push`] where whole snippets are computed elsewhere: the tensor of the snippet that the
+    /// frame completes. It may be taken out for another of its length.
+    pub(crate) fn push_whole(&mut self, frame: &Frame) -> Result<Option<&mut Vec<f32>>, Error> {
+        Ok(if self.add(None, frame, true)? { self.take_whole() } else { None })
+    }
+
+    /// As [`Self::finish`] where whole snippets are computed elsewhere.
+    pub(crate) fn finish_whole(&mut self) -> Option<&mut Vec<f32>> {
+        self.cut_short()?;
+        self.take_whole()
+    }
+
+    fn take_whole(&mut self) -> Option<&mut Vec<f32>> {
+        let next = self.next;
+        self.next += 1;
+        match &mut self.form {
+            Form::Whole { tensors, .. } => {
+                let slot = (next % tensors.len() as u64) as usize;
+                tensors.get_mut(slot)
+            }
+            Form::Streaming { .. } => None,
+        }
+    }
+
+    /// Takes up a frame; whether it completes the next snippet.
+    fn add(
+        &mut self,
+        backbone: Option<&mut dyn Graph>,
+        frame: &Frame,
+        look: bool,
+    ) -> Result<bool, Error> {
         let (length, stride) = (self.spec.frames as u64, self.spec.stride as u64);
         let first = (self.frames + 1).saturating_sub(length).div_ceil(stride);
         let snippets = first..=self.frames / stride;
         match &mut self.form {
             Form::Whole { tensors, .. } => {
+                self.resizer.resize(frame, &mut self.resized)?;
                 for snippet in snippets {
                     let index = (self.frames - snippet * stride) as usize;
                     let slot = (snippet % tensors.len() as u64) as usize;
                     fill_frame(&self.spec, index, &self.resized, &mut tensors[slot]);
                 }
             }
-            Form::Streaming { spec, frame, states, sums } => {
-                fill_frame(spec, 0, &self.resized, frame);
-                let features = states.run(backbone, frame)?;
+            Form::Streaming { spec, frame: input, states, sums } => {
+                let features = match backbone.filter(|_| look || self.frames == 0) {
+                    Some(backbone) => {
+                        self.resizer.resize(frame, &mut self.resized)?;
+                        fill_frame(spec, 0, &self.resized, input);
+                        states.run(backbone, input)?
+                    }
+                    None => states.newest(),
+                };
                 for snippet in snippets {
                     let slot = (snippet % sums.len() as u64) as usize;
                     let sum = &mut sums[slot];
@@ -142,10 +201,7 @@ impl SnippetFeatures {
             }
         }
         self.frames += 1;
-        if self.next * stride + length == self.frames {
-            return self.complete(backbone, length).map(Some);
-        }
-        Ok(None)
+        Ok(self.next * stride + length == self.frames)
     }
 
     /// At the end of a stream: the features of the next snippet that the end cut short; `None` when
@@ -155,16 +211,21 @@ impl SnippetFeatures {
     /// # Errors
     /// Those of [`Graph::run`].
     pub fn finish(&mut self, backbone: &mut dyn Graph) -> Result<Option<&[f32]>, Error> {
-        let start = self.next * self.spec.stride as u64;
-        if start >= self.frames {
-            return Ok(None);
+        match self.cut_short() {
+            Some(filled) => self.complete(backbone, filled).map(Some),
+            None => Ok(None),
         }
-        let filled = self.frames - start;
+    }
+
+    /// The frames of the next snippet, which the end of the stream cut short; its tensor is complete.
+    fn cut_short(&mut self) -> Option<u64> {
+        let start = self.next * self.spec.stride as u64;
+        let filled = self.frames.checked_sub(start).filter(|frames| *frames > 0)?;
         if let Form::Whole { tensors, .. } = &mut self.form {
             let slot = (self.next % tensors.len() as u64) as usize;
             repeat_last(&self.spec, filled as usize, &mut tensors[slot]);
         }
-        self.complete(backbone, filled).map(Some)
+        Some(filled)
     }
 
     /// The features of the next snippet, of which there are `frames` frames.

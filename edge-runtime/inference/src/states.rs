@@ -26,6 +26,11 @@ impl States {
         &self.values
     }
 
+    /// The first output of the last call; empty before the first.
+    pub(crate) fn newest(&self) -> &[f32] {
+        self.outputs.first().map_or(&[], Vec::as_slice)
+    }
+
     /// Calls the graph with the stream's next frame; its first output.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::fusion::parts;
 use crate::local::{LocalStage, MapOutlet};
 use crate::luma::LumaRing;
 use crate::motion::MotionStage;
-use crate::semantic::SemanticStage;
+use crate::semantic::{self, Place, SemanticStage};
 use crate::smoothing::Kernel;
 use crate::track::Track;
 use crate::{Error, FrameScore, RawScores};
@@ -38,6 +38,12 @@ pub struct Stream {
     raw_given: u64,
     /// Model frames scored.
     scored: u64,
+    /// Whether frames may be given up rather than waited for.
+    live: bool,
+    /// Every how manieth model frame the networks look at.
+    every: u64,
+    /// The end has been told of.
+    ending: bool,
     finished: bool,
 }
 
@@ -54,16 +60,22 @@ pub(crate) fn latency(detectors: &Detectors) -> u64 {
     waits.max(ahead[1]).max(detectors.smoothing.lag.into())
 }
 
+/// Model frames by which scores of a live stream may be later than that while snippets are computed aside.
+pub(crate) fn slack(detectors: &Detectors) -> u64 {
+    detectors.semantic.as_ref().map_or(0, semantic::slack)
+}
+
 impl Stream {
     pub(crate) fn new(detectors: &Detectors, source_rate: f64) -> Self {
         let input = &detectors.input;
         let (width, height) = (input.width as usize, input.height as usize);
         let kernel = Kernel::new(&detectors.smoothing);
-        let capacity = (latency(detectors) + kernel.radius() + 2) as usize;
+        let latest = latency(detectors) + slack(detectors);
+        let capacity = (latest + kernel.radius() + 2) as usize;
         let (back, ahead) = detectors.local.as_ref().map_or((0, 0), LocalSpec::reach);
         let track = |name| Track::new(name, capacity);
         Self {
-            emission: Emission::new(source_rate, input.frame_rate, latency(detectors)),
+            emission: Emission::new(source_rate, input.frame_rate, latest),
             rate: input.frame_rate,
             time: None,
             looked: false,
@@ -87,8 +99,40 @@ impl Stream {
             frames: 0,
             raw_given: 0,
             scored: 0,
+            live: false,
+            every: 1,
+            ending: false,
             finished: false,
         }
+    }
+
+    /// From now on this is a camera's: while a snippet is computed aside ([`crate::Engine::compute_aside`])
+    /// frames go on, and what is complete before that is done is given up. Of any other stream nothing is
+    /// given up: it waits.
+    pub fn go_live(&mut self) {
+        self.live = true;
+    }
+
+    /// Looks at every so manieth model frame only, from now on; the frames between have the values of the
+    /// one before them. Time goes on as before: what a network sees of the past is as long ago, and a
+    /// snippet that is computed as a whole has every frame. Networks that keep states are called less often,
+    /// and to them time goes faster.
+    pub fn look_every(&mut self, every: u64) {
+        self.every = every.max(1);
+        if let Some(local) = &mut self.local {
+            local.look_every(self.every);
+        }
+    }
+
+    /// Whether a frame can be pushed without waiting for what is being computed aside.
+    pub fn is_ready(&self) -> bool {
+        let live = self.live && !self.ending;
+        self.semantic.as_ref().is_none_or(|stage| stage.is_ready(live))
+    }
+
+    /// Snippets that were given up because the one before was still being computed.
+    pub fn given_up(&self) -> u64 {
+        self.semantic.as_ref().map_or(0, SemanticStage::given_up)
     }
 
     /// From now on the local detector and the motion prior look only where `keep` is true: one value
@@ -137,8 +181,11 @@ impl Stream {
         frame: &Frame,
         outlets: &mut Outlets<'_>,
     ) -> Result<(), Error> {
-        if self.finished {
+        if self.finished || self.ending {
             return Err(Error::Finished { frame: self.emission.seen() });
+        }
+        if !self.is_ready() {
+            self.collect(detectors, graphs, outlets, true)?;
         }
         self.looked = self.emission.see(self.time.take());
         if !self.looked {
@@ -155,10 +202,42 @@ impl Stream {
         if let Some(stage) = &mut self.motion {
             stage.advance(&self.lumas)?;
         }
-        if let (Some(stage), Some((backbone, head))) = (&mut self.semantic, &mut graphs.semantic) {
-            stage.advance(frame, backbone.as_mut(), head.as_mut())?;
+        if let (Some(stage), Some(place)) = (&mut self.semantic, &mut graphs.semantic) {
+            stage.advance(frame, place, (self.frames - 1).is_multiple_of(self.every))?;
         }
         self.give(detectors, outlets);
+        Ok(())
+    }
+
+    /// Takes up what has been computed aside, and begins what is left of an ending stream.
+    pub(crate) fn collect(
+        &mut self,
+        detectors: &Detectors,
+        graphs: &mut Graphs,
+        outlets: &mut Outlets<'_>,
+        wait: bool,
+    ) -> Result<(), Error> {
+        let end = if self.ending { self.frames } else { u64::MAX };
+        let Some(stage) = &mut self.semantic else { return Ok(()) };
+        if !stage.collect(end, wait)? {
+            return Ok(());
+        }
+        if self.ending {
+            self.end(graphs)?;
+        }
+        self.give(detectors, outlets);
+        Ok(())
+    }
+
+    /// Begins the end: no frame comes any more. What has to be computed aside is begun, so that
+    /// [`Self::finish`] need not wait once the stream [is ready](Self::is_ready).
+    pub(crate) fn end(&mut self, graphs: &mut Graphs) -> Result<(), Error> {
+        self.ending = true;
+        if let (Some(stage), Some(place @ Place::Aside(_))) =
+            (&mut self.semantic, &mut graphs.semantic)
+        {
+            stage.finish(self.frames, place)?;
+        }
         Ok(())
     }
 
@@ -173,14 +252,18 @@ impl Stream {
             self.finished = true;
             return Ok(());
         }
+        self.end(graphs)?;
+        while !self.is_ready() {
+            self.collect(detectors, graphs, outlets, true)?;
+        }
         if let (Some(stage), Some(graph)) = (&mut self.local, &mut graphs.local) {
             stage.finish(&self.lumas, graph.as_mut(), &mut outlets.maps)?;
         }
         if let Some(stage) = &mut self.motion {
             stage.finish(self.frames)?;
         }
-        if let (Some(stage), Some((backbone, head))) = (&mut self.semantic, &mut graphs.semantic) {
-            stage.finish(self.frames, backbone.as_mut(), head.as_mut())?;
+        if let (Some(stage), Some(place)) = (&mut self.semantic, &mut graphs.semantic) {
+            stage.finish(self.frames, place)?;
         }
         self.finished = true;
         self.give(detectors, outlets);

@@ -24,6 +24,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the files that a configuration names beside the bundle: what it holds, the field, the path,
+    /// one file a line, with tabs between.
+    #[command(after_help = "Example: edge-runtime config files --config edge.toml")]
+    Files {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
 }
 
 pub fn run(command: &Command) -> anyhow::Result<u8> {
@@ -40,6 +47,13 @@ pub fn run(command: &Command) -> anyhow::Result<u8> {
                 toml::to_string(&config).context("configuration as TOML")?
             };
             print(text.trim_end())?;
+        }
+        Command::Files { config } => {
+            let config = Config::load(&config.config).map_err(Error::from)?;
+            for file in config.files() {
+                let (kind, path) = (file.kind.name(), file.path.display());
+                print(&format!("{kind}\t{}\t{path}", file.field))?;
+            }
         }
     }
     Ok(0)

@@ -12,7 +12,7 @@ use edge_runtime::Error;
 use edge_runtime::alarm::Alarm;
 use edge_runtime::board;
 use edge_runtime::capture;
-use edge_runtime::clock::{Clock, SystemClock};
+use edge_runtime::clock::{Clock, ClockState, SystemClock};
 use edge_runtime::config::{Config, ModelConfig};
 use edge_runtime::model::{self, Model};
 use edge_runtime::publish;
@@ -161,10 +161,17 @@ fn time(clock: &dyn Clock, findings: &mut Findings) {
     if passed < LOOK / 2 || clock.wall_ms() == wall {
         let message = "the clock stands still; check the kernel's clock source and the RTC";
         findings.add("clock", Err(Error::Unavailable(message.into())));
-    } else if clock.synced() {
-        findings.add("clock", Ok("is set".into()));
-    } else {
-        findings.warn("clock", "is not set; events say so, start a time service (NTP)");
+        return;
+    }
+    match clock.state() {
+        ClockState::Synced => findings.add("clock", Ok("is set and kept right".into())),
+        ClockState::Unsynced => findings.warn(
+            "clock",
+            "is set, and nothing keeps it right; events say so, start a time service (NTP)",
+        ),
+        ClockState::Unset => {
+            findings.warn("clock", "is not set; events say so, start a time service (NTP)");
+        }
     }
 }
 

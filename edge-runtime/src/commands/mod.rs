@@ -4,6 +4,7 @@ pub mod bench;
 pub mod bundle;
 pub mod config;
 pub mod doctor;
+mod reload;
 pub mod replay;
 pub mod run;
 mod signals;

@@ -220,6 +220,7 @@ fn replay(
         end_with_sources: true,
         remote: None,
         board: Board::none(),
+        life: engine::Life::default(),
     };
     let hub = Arc::new(Hub::new(&[Delivery::Lossless]));
     let mut report = match maps.map(|path| map_file(path, model)).transpose()? {

@@ -18,10 +18,12 @@ use edge_runtime::config::{
 use edge_runtime::control::{Command, Order, Refusal, Settings, UpdateCommand};
 use edge_runtime::detection::{IncidentIds, Rules};
 use edge_runtime::engine::{
-    self, CameraSetup, EventFile, Hub, Identity, Outputs, Remote, Report, ScoreFile, Setup,
+    self, CameraSetup, EventFile, Hub, Identity, Life, Outputs, Remote, Report, ScoreFile, Setup,
 };
 use edge_runtime::evidence::Evidence;
-use edge_runtime::model::{self, Model};
+use edge_runtime::later::Later;
+use edge_runtime::life::{self, LastEnd, SignFile};
+use edge_runtime::model::Model;
 use edge_runtime::publish::{Incoming, Listener, Outbox, Publisher, Spool, home_assistant};
 use edge_runtime::update::{self, Exchange, Lock, Offer, Slot, Store, Watch, WatchSetup};
 use edge_runtime::web::{Live, Web, WebSetup};
@@ -118,13 +120,19 @@ fn run_once(config: &Config, required: Required, signals: &Signals) -> anyhow::R
         config.cameras.iter().map(|camera| capture::delivery(&camera.source)).collect();
     let hub = Arc::new(Hub::new(&deliveries));
     signals.stops(&hub);
-    let cameras = cameras(config, &model, &clock, required.camera, &hub)?;
+    let later = Arc::new(Later::start()?);
+    let cameras = cameras(config, &model, &clock, required.camera, &hub, &later)?;
     let remote = remote(config);
     let (sender, receiver) = Watch::commands();
     let update_sender = config.updates.is_some().then(|| sender.clone());
     let mut outputs = outputs(config, &profile, required.broker, &remote, &hub, update_sender)?;
     let web = config.web.as_ref().map(|c| web(config, c, &hub, &remote)).transpose()?;
+    outputs.evidence = outputs.evidence.map(|evidence| evidence.later(&later));
+    outputs.later = Some(later);
     outputs.live = web.as_ref().map(|(_, live)| Arc::clone(live));
+    // Last, so that the watchdog does not run while the model is loaded.
+    let board = Board::open(&profile, root);
+    let life = life(config, &board, root);
     let setup = Setup {
         identity: Identity { device: config.device.clone(), model: model_id(&model) },
         outputs,
@@ -133,9 +141,9 @@ fn run_once(config: &Config, required: Required, signals: &Signals) -> anyhow::R
         model: model_status(&model),
         status_every: Duration::from_secs_f64(config.status_every),
         end_with_sources: config.exit_when_done,
-        // Last, so that the watchdog does not run while the model is loaded.
-        board: Board::open(&profile, root),
+        board,
         remote: Some(remote),
+        life,
     };
     let exchange = Arc::new(Exchange::default());
     let _watch = config
@@ -148,6 +156,18 @@ fn run_once(config: &Config, required: Required, signals: &Signals) -> anyhow::R
         })
         .transpose()?;
     Ok(engine::run_exchanging(cameras, &mut model.engine, setup, &hub, exchange.as_ref()))
+}
+
+/// Says how the program ended before, if not in order.
+fn life(config: &Config, board: &Board, root: &Path) -> Life {
+    let file = SignFile::new(&config.state_dir);
+    let boot_id = life::boot_id(root);
+    let last_end =
+        file.read().map(|sign| LastEnd::of(&sign, boot_id.as_deref(), board.boot_cause()));
+    if let Some(end) = &last_end {
+        end.tell();
+    }
+    Life { file: Some(file), boot_id, last_end }
 }
 
 /// Starts the local web server.
@@ -171,7 +191,7 @@ fn web(
 }
 
 /// The token that the local page asks for, if it asks for one.
-fn token(web: &WebConfig) -> Result<Option<String>, Error> {
+pub(super) fn token(web: &WebConfig) -> Result<Option<String>, Error> {
     let Some(path) = &web.token_file else { return Ok(None) };
     let wrong = |what: &str| Error::Usage(format!("{}: {what}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| wrong(&e.to_string()))?;
@@ -181,26 +201,6 @@ fn token(web: &WebConfig) -> Result<Option<String>, Error> {
         return Err(wrong("the token must be 16 to 128 of a-z, A-Z, 0-9, '-' and '_'"));
     }
     Ok(Some(token))
-}
-
-/// What can be told of a configuration before it is run: that its board, its bundle and its files are
-/// there and fit each other. Nothing is opened that a running program may hold.
-///
-/// # Errors
-/// The first that is wrong.
-pub(super) fn check(config: &Config) -> Result<(), Error> {
-    let profile = super::profile(config)?;
-    config.web.as_ref().map(token).transpose()?;
-    if config.updates.is_some() {
-        // Which bundle it would be, the slots decide at the start.
-        return Ok(());
-    }
-    let bundle = model::open_bundle(&config.model)?;
-    model::check_device(bundle.manifest(), &config.model.bundle, &profile.device_class)?;
-    for camera in &config.cameras {
-        config.rules(&bundle.manifest().detectors, camera).map_err(Error::Usage)?;
-    }
-    Ok(())
 }
 
 /// The model that is to run: that of a slot, or the configuration's.
@@ -280,6 +280,7 @@ fn cameras(
     clock: &Arc<dyn Clock>,
     require: bool,
     hub: &Hub,
+    later: &Arc<Later>,
 ) -> Result<Vec<CameraSetup>, Error> {
     let sources = if require {
         opened(config, clock, hub)?
@@ -289,12 +290,14 @@ fn cameras(
     };
     let setup = |(camera, source): (&CameraConfig, Box<dyn FrameSource>)| {
         let detectors = &model.bundle.manifest().detectors;
+        let delivery = capture::delivery(&camera.source);
         Ok(CameraSetup {
             id: camera.id.clone(),
             source,
-            delivery: capture::delivery(&camera.source),
+            delivery,
             rules: config.rules(detectors, camera).map_err(Error::Usage)?,
-            scores: scores(config, camera)?,
+            scores: scores(config, camera)?
+                .map(|file| file.later(later, delivery == Delivery::Lossless)),
             scene: Some(config.scene),
             zones: camera.zones.clone(),
         })
@@ -465,8 +468,9 @@ fn outputs(
         publisher,
         events: config.events_file.as_ref().map(|p| EventFile::open(p, true)).transpose()?,
         evidence: config.evidence.as_ref().map(Evidence::open).transpose()?,
-        alarm: Alarm::open(profile, Path::new("/"))?,
+        alarm: Alarm::open(profile, Path::new("/"))?.limited(config.alarm.limit()),
         live: None,
+        later: None,
     })
 }
 

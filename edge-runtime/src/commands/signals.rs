@@ -41,7 +41,7 @@ impl Signals {
                 let reloaded = if signal == SIGHUP {
                     let read = || -> Result<Config, Error> {
                         let config = Config::load(&path)?;
-                        super::run::check(&config)?;
+                        super::reload::check(&config)?;
                         Ok(config)
                     };
                     match read() {

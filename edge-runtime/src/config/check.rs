@@ -10,8 +10,8 @@ use toml::Spanned;
 use super::cameras::cameras;
 use super::raw;
 use super::{
-    Config, EventOverrides, EvidenceConfig, HomeAssistantConfig, ModelConfig, MqttConfig, Protocol,
-    ProviderName, SpoolConfig, TlsConfig, UpdatesConfig, WebConfig,
+    AlarmConfig, Config, EventOverrides, EvidenceConfig, HomeAssistantConfig, ModelConfig,
+    MqttConfig, Protocol, ProviderName, SpoolConfig, TlsConfig, UpdatesConfig, WebConfig,
 };
 use crate::detection::LONGEST;
 use crate::scene::SceneRules;
@@ -83,7 +83,12 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
     let state_dir = path(raw.state_dir.unwrap_or_else(|| "state".into()));
     let spool = raw.spool.unwrap_or(raw::Spool { dir: None, max_bytes: None });
     Ok(Config {
-        board: raw.board.unwrap_or_else(|| "auto".into()),
+        board: match raw.board {
+            // As every path, from the folder of the file.
+            Some(board) if board.ends_with(".toml") => path(board).display().to_string(),
+            Some(board) => board,
+            None => "auto".into(),
+        },
         status_every: number(raw.status_every, "status_every", 1.0..=3600.0, 10.0)?,
         telemetry_every: number(raw.telemetry_every, "telemetry_every", 1.0..=3600.0, 30.0)?,
         scores_dir: raw.scores_dir.map(path),
@@ -101,6 +106,14 @@ pub fn check(raw: raw::Config, folder: &Path) -> Checked<Config> {
         evidence: raw.evidence.map(|e| evidence(e, folder)).transpose()?,
         events: raw.events.map(events).transpose()?.unwrap_or_default(),
         web: raw.web.map(|w| web(w, folder)).transpose()?,
+        alarm: AlarmConfig {
+            longest: number(
+                raw.alarm.and_then(|alarm| alarm.longest),
+                "alarm.longest",
+                0.0..=86_400.0,
+                AlarmConfig::default().longest,
+            )?,
+        },
         scene: raw.scene.map(scene).transpose()?.unwrap_or_default(),
         cameras: cameras(raw.cameras, folder)?,
         device,

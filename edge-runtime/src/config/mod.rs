@@ -5,6 +5,7 @@
 
 mod cameras;
 mod check;
+mod files;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use alert_wire::Topics;
 use model_bundle::manifest::Detectors;
@@ -21,6 +23,8 @@ use crate::capture::PixelFormat;
 use crate::detection::{LONGEST, Rules, UPDATE_EVERY};
 use crate::scene::SceneRules;
 use crate::zones::Zones;
+
+pub use files::{FileKind, NamedFile};
 
 /// The configuration of the camera program. Paths are absolute or relative to the working
 /// directory.
@@ -62,6 +66,8 @@ pub struct Config {
     pub events: EventOverrides,
     /// What the picture as a whole is looked at for.
     pub scene: SceneRules,
+    /// The siren.
+    pub alarm: AlarmConfig,
     /// The local web server: page, metrics, health. Default: none.
     pub web: Option<WebConfig>,
     /// The cameras, 1 to 32.
@@ -277,6 +283,27 @@ impl Default for EventOverrides {
             update_every: UPDATE_EVERY,
             longest: LONGEST,
         }
+    }
+}
+
+/// The alarm output of the board.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct AlarmConfig {
+    /// Seconds for which it sounds at most after an incident has begun, 0 to 86400; 0 for as long as it
+    /// lasts. Default 180. The incident goes on, and the next one starts the time anew.
+    pub longest: f64,
+}
+
+impl AlarmConfig {
+    /// The longest time on, if there is one.
+    pub fn limit(self) -> Option<Duration> {
+        (self.longest > 0.0).then(|| Duration::from_secs_f64(self.longest))
+    }
+}
+
+impl Default for AlarmConfig {
+    fn default() -> Self {
+        Self { longest: 180.0 }
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Config {
     pub evidence: Option<Evidence>,
     pub events: Option<Spanned<Events>>,
     pub scene: Option<Scene>,
+    pub alarm: Option<Alarm>,
     pub web: Option<Spanned<Web>>,
     pub cameras: Spanned<Vec<Camera>>,
 }
@@ -123,6 +124,12 @@ pub struct Events {
 pub struct Web {
     pub listen: Field<String>,
     pub token_file: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alarm {
+    pub longest: Field<f64>,
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::files::{self, Disk, Files as _};
 
 /// Far more than 32 cameras need.
@@ -66,23 +67,30 @@ impl Settings {
         }
     }
 
-    /// Remembers what is set at a camera. That it cannot be written is logged: the setting holds
-    /// until the next restart.
-    pub fn set(&mut self, camera: &str, settings: CameraSettings) {
+    /// Remembers what is set at a camera. The answer, if anything is new, writes it: until then, and if
+    /// that fails, the setting holds until the next restart.
+    #[must_use]
+    pub fn set(
+        &mut self,
+        camera: &str,
+        settings: CameraSettings,
+    ) -> Option<impl FnOnce() -> Result<(), Error> + Send + use<>> {
         if self.content.cameras.get(camera) == Some(&settings) {
-            return;
+            return None;
         }
         self.content.cameras.insert(camera.to_owned(), settings);
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let written = serde_json::to_vec_pretty(&self.content)
-            .map_err(std::io::Error::other)
-            .and_then(|json| {
+        let (path, json) = (self.path.clone(), serde_json::to_vec_pretty(&self.content));
+        Some(move || {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let written = json.map_err(std::io::Error::other).and_then(|json| {
                 std::fs::create_dir_all(folder)?;
-                files::replace(&Disk, &self.path, &json)
+                files::replace(&Disk, &path, &json)
             });
-        if let Err(e) = written {
-            log::error!("{}: {e}; the setting is lost at the next restart", self.path.display());
-        }
+            written.map_err(|e| {
+                let path = path.display();
+                Error::Failed(format!("{path}: {e}; the setting is lost at the next restart"))
+            })
+        })
     }
 }
 
@@ -98,7 +106,8 @@ mod tests {
         let unset = CameraSettings { armed: true, threshold: None, configured: 0.5 };
         assert_eq!(settings.of("door", 0.5), unset);
         let set = CameraSettings { armed: false, threshold: Some(0.7), configured: 0.5 };
-        settings.set("door", set);
+        settings.set("door", set).unwrap()().unwrap();
+        assert!(settings.set("door", set).is_none());
 
         let settings = Settings::open(&folder);
         assert_eq!(settings.of("door", 0.5), set);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use alert_wire::{Alert, ModelId, Region, SCHEMA, truncate};
+use alert_wire::{Alert, ModelId, Phase, Region, SCHEMA, truncate};
 use inference::FrameScore;
 use video::Frame;
 
@@ -38,6 +38,8 @@ pub struct Counts {
     pub events: u64,
     /// Frames at which an incident would have begun if the whole picture had not changed.
     pub vetoed: u64,
+    /// Snippets given up because the one before was still being computed.
+    pub given_up: u64,
     /// The newest score.
     pub score: f64,
 }
@@ -69,6 +71,12 @@ pub struct Camera<S: Scorer> {
     zones: Zones,
     /// Time from a frame's capture to its score.
     latency: Samples,
+    /// Whether frames are given up where the machine is too slow.
+    live: bool,
+    /// Every how manieth model frame is looked at.
+    every: u64,
+    /// Snippets that streams before this one have given up.
+    given_up: u64,
     counts: Counts,
 }
 
@@ -126,6 +134,9 @@ impl<S: Scorer> Camera<S> {
             scene: None,
             zones: Zones::default(),
             latency: Samples::new(),
+            live: false,
+            every: 1,
+            given_up: 0,
             counts: Counts::default(),
         }
     }
@@ -142,10 +153,22 @@ impl<S: Scorer> Camera<S> {
         Self { clips, ..self }
     }
 
+    /// Makes it a live camera, whose frames come whether they are taken or not.
+    #[must_use]
+    pub fn live(self, scorer: &S) -> Self {
+        let lag = scorer.lag() + scorer.slack();
+        Self { live: true, ring: self.ring.map(|_| Ring::new(lag)), ..self }
+    }
+
+    /// Frames that the model looks at from a frame's arrival to its score, at most.
+    fn lag(&self, scorer: &S) -> u64 {
+        scorer.lag() + if self.live { scorer.slack() } else { 0 }
+    }
+
     /// Seconds after which an incident is announced at the latest: scores come late, and must hold.
     pub fn delay(&self, scorer: &S) -> f64 {
         let rate = inference::sampled_rate(scorer.rate(), self.rate);
-        scorer.lag() as f64 / rate.max(1.0) + self.detection.rules().min_duration + 1.0
+        self.lag(scorer) as f64 / rate.max(1.0) + self.detection.rules().min_duration + 1.0
     }
 
     /// What is the matter with the picture.
@@ -210,7 +233,7 @@ impl<S: Scorer> Camera<S> {
 
     /// Goes on with another model and its event rules, after [`Camera::gap`] has ended the stream.
     pub fn renew(&mut self, rules: Rules, scorer: &S) {
-        let lag = scorer.lag();
+        let lag = self.lag(scorer);
         self.detection.renew(rules);
         if self.ring.is_some() {
             self.ring = Some(Ring::new(lag));
@@ -227,7 +250,44 @@ impl<S: Scorer> Camera<S> {
         &self.latency
     }
 
-    /// Takes a frame.
+    /// Looks at every so manieth model frame from now on.
+    pub fn look_every(&mut self, every: u64, scorer: &S) {
+        self.every = every;
+        if let Some(stream) = &mut self.stream {
+            scorer.look_every(stream, every);
+        }
+    }
+
+    /// Whether a frame, or a gap after [`Camera::end`], can be taken without waiting for what is computed
+    /// aside.
+    pub fn is_ready(&self, scorer: &S) -> bool {
+        self.stream.as_ref().is_none_or(|stream| scorer.is_ready(stream))
+    }
+
+    /// Takes up what was computed aside.
+    ///
+    /// # Errors
+    /// As [`Camera::frame`].
+    pub fn collect(&mut self, scorer: &mut S, context: &mut Context<'_>) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        self.scores.clear();
+        let scores = &mut self.scores;
+        let collected = scorer.collect(stream, &mut |score| scores.push(*score));
+        self.counts.given_up = self.given_up + scorer.given_up(stream);
+        self.take_scores(scorer, context)?;
+        collected.map_err(|e| Error::Failed(format!("camera {}: {e}", self.id)))
+    }
+
+    /// Begins what is left to be computed before a [gap](Camera::gap).
+    ///
+    /// # Errors
+    /// If the model cannot be run.
+    pub fn end(&mut self, scorer: &mut S) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        scorer.end(stream).map_err(|e| Error::Failed(format!("camera {}: {e}", self.id)))
+    }
+
+    /// Takes a frame; whether the model looks at it.
     ///
     /// # Errors
     /// If the model cannot be run, or a file not written.
@@ -237,7 +297,7 @@ impl<S: Scorer> Camera<S> {
         frame: &Frame,
         stamp: Stamp,
         context: &mut Context<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let number = self.counts.frames;
         self.counts.frames += 1;
         self.stamps.push_back(stamp);
@@ -249,6 +309,10 @@ impl<S: Scorer> Camera<S> {
         }
         let stream = self.stream.get_or_insert_with(|| {
             let mut stream = scorer.stream(self.rate);
+            if self.live {
+                scorer.go_live(&mut stream);
+            }
+            scorer.look_every(&mut stream, self.every);
             if !self.zones.is_everything() && !scorer.look_only_at(&mut stream, &self.zones) {
                 log::error!("camera {}: its zones hold nothing that the model sees", self.id);
             }
@@ -257,14 +321,13 @@ impl<S: Scorer> Camera<S> {
         self.scores.clear();
         let scores = &mut self.scores;
         let pushed = scorer.push(stream, frame, stamp.stream, &mut |score| scores.push(*score));
+        self.counts.given_up = self.given_up + scorer.given_up(stream);
         // Only what the model looks at can be the picture of a peak.
         if let (Some(ring), Ok(true)) = (&mut self.ring, &pushed) {
             ring.push(number, frame).map_err(Error::Input)?;
         }
         self.take_scores(scorer, context)?;
-        pushed
-            .map(drop)
-            .map_err(|e| Error::Failed(format!("camera {}: frame {number}: {e}", self.id)))
+        pushed.map_err(|e| Error::Failed(format!("camera {}: frame {number}: {e}", self.id)))
     }
 
     /// Ends the scorer's stream and a running incident: at a gap, and at the end. Frames after it
@@ -287,6 +350,7 @@ impl<S: Scorer> Camera<S> {
             result = self
                 .take_scores(scorer, context)
                 .and(finished.map_err(|e| Error::Failed(format!("camera {}: {e}", self.id))));
+            self.given_up = self.counts.given_up;
         }
         // After an error some scores never come.
         self.stamps.clear();
@@ -411,6 +475,9 @@ impl<S: Scorer> Camera<S> {
         context: &mut Context<'_>,
     ) -> Result<(), Error> {
         let Transition { phase, incident, score } = transition;
+        // Before anything that goes to a disk or a network.
+        let now_ms = context.clock.monotonic().as_millis() as u64;
+        context.outputs.alarm.set(self.number, *phase != Phase::End, now_ms);
         let (first, peak, last) = (&incident.first, &incident.peak, &incident.last);
         if self.incident.is_none() {
             let id = context
@@ -430,7 +497,7 @@ impl<S: Scorer> Camera<S> {
             && running.snapshot.as_ref().is_none_or(|(_, shows)| *shows != peak.frame)
             && self.picture.width() > 0
         {
-            match evidence.save(&self.id, &running.id, &self.picture, peak.region) {
+            match evidence.save(&self.id, &running.id, &self.picture, peak.region, !self.live) {
                 Ok(path) => running.snapshot = Some((path, peak.frame)),
                 // An event without a picture is still an event.
                 Err(e) => log::error!("{e}"),
@@ -461,13 +528,12 @@ impl<S: Scorer> Camera<S> {
             clip: running.clip.as_deref().map(truncate),
             model: context.identity.model.clone(),
         };
-        if *phase == alert_wire::Phase::End {
+        if *phase == Phase::End {
             self.incident = None;
             if let Some(clips) = &mut self.clips {
                 clips.end(last.time);
             }
         }
-        let now_ms = context.clock.monotonic().as_millis() as u64;
-        context.outputs.event(self.number, &alert, now_ms)
+        context.outputs.event(&alert, !self.live)
     }
 }

@@ -10,8 +10,6 @@ struct Camera {
     wanted: AtomicU64,
     /// Milliseconds from the start to the last frame, wanted or not, plus one; 0 before the first.
     seen: AtomicU64,
-    /// Frames per second of the source, as bits.
-    rate: AtomicU64,
 }
 
 /// The flow of every camera's frames.
@@ -26,7 +24,7 @@ impl Flow {
     pub fn new(cameras: usize) -> Self {
         let zero = || AtomicU64::new(0);
         let all = || AtomicU64::new(f64::INFINITY.to_bits());
-        let camera = || Camera { wanted: all(), seen: zero(), rate: zero() };
+        let camera = || Camera { wanted: all(), seen: zero() };
         Self { started: Instant::now(), cameras: (0..cameras).map(|_| camera()).collect() }
     }
 
@@ -38,16 +36,6 @@ impl Flow {
     /// Frames a second that are wanted; infinite for all, 0 for none.
     pub fn wanted(&self, camera: usize) -> f64 {
         f64::from_bits(self.cameras[camera].wanted.load(Ordering::Relaxed))
-    }
-
-    /// Notes the rate of a camera, before any frame is left out.
-    pub fn set_rate(&self, camera: usize, rate: f64) {
-        self.cameras[camera].rate.store(rate.to_bits(), Ordering::Relaxed);
-    }
-
-    /// Frames per second of a camera, before any frame is left out; 0 if that is not known.
-    pub fn rate(&self, camera: usize) -> f64 {
-        f64::from_bits(self.cameras[camera].rate.load(Ordering::Relaxed))
     }
 
     /// Notes that a camera has given a frame.
@@ -73,12 +61,10 @@ mod tests {
         assert_eq!((flow.wanted(1), flow.silence(1)), (f64::INFINITY, None));
         flow.saw(1);
         flow.want(1, 2.5);
-        flow.set_rate(1, 29.97);
         std::thread::sleep(Duration::from_millis(20));
         let silence = flow.silence(1).unwrap();
         assert!(silence >= Duration::from_millis(18), "{silence:?}");
         assert_eq!((flow.wanted(1), flow.wanted(0)), (2.5, f64::INFINITY));
         assert_eq!(flow.silence(0), None);
-        assert_eq!((flow.rate(1), flow.rate(0)), (29.97, 0.0));
     }
 }

@@ -26,6 +26,8 @@ pub enum Work {
     Camera(usize, Item),
     /// Somebody outside wants something.
     Command(Command),
+    /// Something that was computed aside is done.
+    Computed,
 }
 
 /// What a capture thread hands over.
@@ -56,6 +58,7 @@ struct Slot {
 struct Queues {
     slots: Vec<Slot>,
     commands: VecDeque<Command>,
+    computed: bool,
 }
 
 /// The queues of all cameras, and that of commands.
@@ -83,6 +86,7 @@ impl Hub {
             queues: Mutex::new(Queues {
                 slots: cameras.iter().map(slot).collect(),
                 commands: VecDeque::with_capacity(COMMANDS),
+                computed: false,
             }),
             arrived: Condvar::new(),
             room: Condvar::new(),
@@ -110,6 +114,12 @@ impl Hub {
         drop(queues);
         self.arrived.notify_one();
         true
+    }
+
+    /// Says that something that was computed aside is done.
+    pub fn computed(&self) {
+        self.lock().computed = true;
+        self.arrived.notify_one();
     }
 
     /// Tells every thread to come to an end.
@@ -163,17 +173,20 @@ impl Hub {
         self.arrived.notify_one();
     }
 
-    /// Waits for a command or for the next item of any camera, those after camera `last` first, so
-    /// that a fast source does not starve the others.
-    pub fn pop(&self, last: usize, timeout: Duration) -> Option<Work> {
+    /// Waits for a command or for the next item of any camera that is `ready`, those after camera `last`
+    /// first, so that a fast source does not starve the others.
+    pub fn pop(&self, last: usize, ready: &[bool], timeout: Duration) -> Option<Work> {
         let deadline = Instant::now() + timeout;
         let mut queues = self.lock();
         loop {
             if let Some(command) = queues.commands.pop_front() {
                 return Some(Work::Command(command));
             }
+            if std::mem::take(&mut queues.computed) {
+                return Some(Work::Computed);
+            }
             let count = queues.slots.len();
-            for camera in (1..=count).map(|i| (last + i) % count) {
+            for camera in (1..=count).map(|i| (last + i) % count).filter(|&camera| ready[camera]) {
                 let slot = &mut queues.slots[camera];
                 if let Some(item) = slot.queue.pop_front() {
                     if let Item::Frame(..) = item {
@@ -208,7 +221,8 @@ mod tests {
     }
 
     fn take(hub: &Hub, last: usize) -> Option<(usize, String)> {
-        hub.pop(last, Duration::ZERO).map(|work| {
+        let ready = vec![true; hub.lock().slots.len()];
+        hub.pop(last, &ready, Duration::ZERO).map(|work| {
             let Work::Camera(camera, item) = work else { panic!("{work:?}") };
             let what = match item {
                 Item::Frame(f, _) => f.rgb()[0].to_string(),
@@ -258,6 +272,19 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_that_is_not_ready_is_passed_over() {
+        let hub = Hub::new(&[Delivery::Newest, Delivery::Newest]);
+        hub.push(0, frame(1));
+        hub.push(1, frame(2));
+        hub.computed();
+        assert!(matches!(hub.pop(1, &[false, true], Duration::ZERO), Some(Work::Computed)));
+        let work = hub.pop(1, &[false, true], Duration::ZERO);
+        assert!(matches!(work, Some(Work::Camera(1, Item::Frame(..)))), "{work:?}");
+        assert!(hub.pop(1, &[false, true], Duration::ZERO).is_none());
+        assert_eq!(take(&hub, 1), Some((0, "1".into())));
+    }
+
+    #[test]
     fn a_lossless_source_waits_for_room() {
         let hub = Hub::new(&[Delivery::Lossless]);
         std::thread::scope(|scope| {
@@ -267,7 +294,7 @@ mod tests {
                 }
             });
             for level in 0..50u8 {
-                let work = hub.pop(0, Duration::from_secs(10)).unwrap();
+                let work = hub.pop(0, &[true], Duration::from_secs(10)).unwrap();
                 let Work::Camera(_, Item::Frame(f, _)) = work else { panic!() };
                 assert_eq!(f.rgb()[0], level);
                 assert!(hub.lock().slots[0].frames <= LOSSLESS_DEPTH);
@@ -283,7 +310,7 @@ mod tests {
         let taken = (0..1000).filter(|_| hub.command(Command::Introduce)).count();
         assert_eq!(taken, COMMANDS);
         for _ in 0..COMMANDS {
-            let work = hub.pop(0, Duration::ZERO);
+            let work = hub.pop(0, &[true], Duration::ZERO);
             assert!(matches!(work, Some(Work::Command(Command::Introduce))), "{work:?}");
         }
         assert_eq!(take(&hub, 0), Some((0, "1".into())));

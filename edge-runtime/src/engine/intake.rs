@@ -11,7 +11,6 @@ pub(super) fn capture(hub: &Hub, number: usize, mut source: Box<dyn FrameSource>
     let run = catch_unwind(AssertUnwindSafe(|| {
         let mut demand = Demand::all();
         let mut rate = source.rate();
-        hub.flow().set_rate(number, rate);
         loop {
             let wanted = hub.flow().wanted(number);
             if wanted != demand.rate() {
@@ -22,7 +21,6 @@ pub(super) fn capture(hub: &Hub, number: usize, mut source: Box<dyn FrameSource>
             let next = source.next(&mut frame, &mut demand, &stop);
             if source.rate() != rate {
                 rate = source.rate();
-                hub.flow().set_rate(number, rate);
                 hub.push(number, Item::Rate(demand.left_of(rate)));
             }
             match next {

@@ -10,6 +10,7 @@ mod flow;
 mod heartbeat;
 mod hub;
 mod intake;
+mod load;
 mod outputs;
 mod remote;
 mod scorer;
@@ -28,10 +29,13 @@ use crate::capture::{Delivery, FrameSource};
 use crate::clock::Clock;
 use crate::detection::{IncidentIds, Rules};
 use crate::error::Error;
+use crate::life::{LastEnd, SignFile};
 use crate::scene::SceneRules;
 use crate::update::Exchange;
 use crate::zones::Zones;
 use heartbeat::Heartbeat;
+use inference::Wake;
+use load::{Load, Misses};
 use remote::Snapshot;
 use serve::{Inference, Running};
 
@@ -43,6 +47,9 @@ pub use remote::Remote;
 pub use scorer::Scorer;
 pub use status::{CameraStatus, ModelStatus, SpoolStatus, Status};
 pub use telemetry::{CameraTelemetry, CommandTotals, Percentiles, Samples, SpoolDepth, Telemetry};
+
+/// Longest wait for what is to be written when the run was stopped.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A camera that is ready to run.
 pub struct CameraSetup {
@@ -82,6 +89,19 @@ pub struct Setup {
     pub board: Board,
     /// Commands and telemetry; a replay has none.
     pub remote: Option<Remote>,
+    /// What is known of the start and of the end before it.
+    pub life: Life,
+}
+
+/// What is known of the start and of the end before it.
+#[derive(Debug, Default)]
+pub struct Life {
+    /// Where signs of life go; a replay leaves none.
+    pub file: Option<SignFile>,
+    /// The system's start, as the kernel names it.
+    pub boot_id: Option<String>,
+    /// How the program ended before.
+    pub last_end: Option<LastEnd>,
 }
 
 /// What one camera did.
@@ -133,14 +153,19 @@ pub fn run_exchanging<S: Scorer>(
 ) -> Report {
     let started = Instant::now();
     let pictures = setup.outputs.evidence.is_some();
+    let wake = wake(hub);
+    scorer.begin(Arc::clone(&wake));
     let mut states = Vec::new();
     let mut sources = Vec::new();
     for (number, camera) in cameras.into_iter().enumerate() {
         let rate = camera.source.rate();
         let wait = camera.delivery == Delivery::Lossless;
-        let watching =
+        let mut watching =
             Camera::new(number, &camera.id, camera.rules, rate, pictures, camera.scores, scorer)
                 .watching(camera.scene, camera.zones);
+        if !wait {
+            watching = watching.live(scorer);
+        }
         let delay = watching.delay(scorer);
         let evidence = setup.outputs.evidence.as_ref();
         let clips = evidence.and_then(|evidence| evidence.feed(number, &camera.id, delay, wait));
@@ -155,6 +180,8 @@ pub fn run_exchanging<S: Scorer>(
             snapshot: Snapshot::default(),
             configured: camera.rules.enter,
             counted: None,
+            waiting: None,
+            misses: Misses::default(),
         });
         sources.push(camera.source);
     }
@@ -163,11 +190,16 @@ pub fn run_exchanging<S: Scorer>(
             scope.spawn(move || intake::capture(hub, number, source));
         }
         let mut inference = Inference {
+            load: Load::new(states.len()),
+            ready: Vec::with_capacity(states.len()),
+            wake,
             setup,
             states,
             hub,
             exchange,
             last_status: None,
+            last_told: None,
+            last_sign: None,
             last_shown: None,
             last_telemetry: None,
             heartbeat: Heartbeat::new(),
@@ -179,7 +211,12 @@ pub fn run_exchanging<S: Scorer>(
         let seconds = started.elapsed().as_secs_f64();
         // Everybody must be gone before the scope ends.
         hub.stop();
-        let Inference { setup, states, failure, .. } = inference;
+        let Inference { setup, states, mut failure, .. } = inference;
+        if let Some(later) = &setup.outputs.later {
+            let error = later.close(if stopped { PATIENCE } else { Duration::MAX / 4 });
+            // A live camera goes on without its files; who asks for those of a recording wants them whole.
+            failure = failure.or(error.filter(|_| setup.end_with_sources && !stopped));
+        }
         let cameras = states
             .into_iter()
             .enumerate()
@@ -192,6 +229,12 @@ pub fn run_exchanging<S: Scorer>(
             .collect();
         Report { cameras, seconds, stopped, failure, outputs: setup.outputs }
     })
+}
+
+/// What tells the inference thread that something was computed aside.
+fn wake(hub: &Arc<Hub>) -> Wake {
+    let hub = Arc::clone(hub);
+    Arc::new(move || hub.computed())
 }
 
 fn context(setup: &mut Setup) -> Context<'_> {

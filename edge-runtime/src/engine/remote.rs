@@ -12,6 +12,7 @@ use super::scorer::Scorer;
 use super::telemetry::{CameraTelemetry, CommandTotals, SpoolDepth, Telemetry};
 use super::{Inference, Setup, context};
 use crate::control::{CameraSettings, Command, CommandCounters, Settings};
+use crate::later::Size;
 use crate::publish::Publisher;
 use crate::vitals;
 
@@ -101,7 +102,15 @@ impl<S: Scorer> Inference<'_, S> {
             threshold: (threshold != state.configured).then_some(threshold),
             configured: state.configured,
         };
-        remote.settings.set(state.camera.id(), settings);
+        let Some(write) = remote.settings.set(state.camera.id(), settings) else { return };
+        match &self.setup.outputs.later {
+            Some(later) => drop(later.put(Size::Small, false, write)),
+            None => {
+                if let Err(e) = write() {
+                    log::error!("{e}");
+                }
+            }
+        }
     }
 
     /// Tells every setting, retained.

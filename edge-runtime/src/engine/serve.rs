@@ -1,23 +1,33 @@
 //! The body of the inference thread: cameras in turn, commands, the board, the status.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use inference::Wake;
 
 use super::away::Away;
 use super::heartbeat::Heartbeat;
 use super::hub::{Hub, Item, Work};
+use super::load::{Load, Misses};
 use super::remote::{Snapshot, to_json, told};
 use super::scorer::Scorer;
-use super::status::{CameraStatus, SpoolStatus, Status};
+use super::status::{CameraStatus, SpoolStatus, Status, Told};
 use super::telemetry::Samples;
 use super::{Camera, Setup, context};
+use crate::clock::ClockState;
 use crate::error::Error;
+use crate::life::Sign;
 use crate::publish::Publisher;
 use crate::update::{Exchange, Offer};
 
 /// Longest wait for a frame before the alarm and the status are looked after.
 const TICK: Duration = Duration::from_millis(500);
-/// Time between two looks of the local page at the status.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks at whether something in the status has changed: with the longest wait for a
+/// frame less than the second within which it is told.
+const SHOW_EVERY: Duration = Duration::from_millis(400);
+
+/// A change is told within a second, also while no frame comes.
+const _: () = assert!(TICK.as_millis() + SHOW_EVERY.as_millis() < 1000);
 
 /// A camera that is served.
 pub(super) struct Running<S: Scorer> {
@@ -36,6 +46,9 @@ pub(super) struct Running<S: Scorer> {
     pub(super) configured: f64,
     /// Time and frames at the last telemetry.
     pub(super) counted: Option<(Duration, u64)>,
+    /// What has come from the source and waits for what is computed aside.
+    pub(super) waiting: Option<Item>,
+    pub(super) misses: Misses,
 }
 
 /// The inference thread.
@@ -45,12 +58,18 @@ pub(super) struct Inference<'a, S: Scorer> {
     pub(super) hub: &'a Hub,
     pub(super) exchange: &'a Exchange<S>,
     pub(super) last_status: Option<Duration>,
+    pub(super) last_told: Option<Told>,
+    pub(super) last_sign: Option<Sign>,
     pub(super) memory_seen: Option<Duration>,
     /// Why the run is given up.
     pub(super) failure: Option<Error>,
     pub(super) last_shown: Option<Duration>,
     pub(super) last_telemetry: Option<Duration>,
     pub(super) heartbeat: Heartbeat,
+    pub(super) load: Load,
+    /// Of which cameras something can be taken.
+    pub(super) ready: Vec<bool>,
+    pub(super) wake: Wake,
 }
 
 impl<S: Scorer> Inference<'_, S> {
@@ -59,6 +78,7 @@ impl<S: Scorer> Inference<'_, S> {
         let mut last = 0;
         self.restore_settings();
         self.publish_status("running", true);
+        self.give_sign(false);
         while !self.hub.is_stopped() {
             if self.setup.end_with_sources && self.states.iter().all(|s| s.ended) {
                 break;
@@ -66,20 +86,28 @@ impl<S: Scorer> Inference<'_, S> {
             if let Some(offer) = self.exchange.take() {
                 self.take_over(scorer, offer);
             }
-            match self.hub.pop(last, TICK) {
+            self.ready.clear();
+            self.ready.extend(self.states.iter().map(|state| state.camera.is_ready(scorer)));
+            let work = self.hub.pop(last, &self.ready, TICK);
+            let began = self.setup.clock.monotonic();
+            match work {
                 Some(Work::Camera(number, item)) => {
                     last = number;
-                    self.handle(scorer, number, item);
+                    self.take(scorer, number, item);
                 }
                 Some(Work::Command(command)) => self.command(scorer, command),
+                Some(Work::Computed) => self.collect(scorer),
                 None => {}
             }
+            self.load.work(self.setup.clock.monotonic().saturating_sub(began));
+            self.mind_load(scorer);
             self.look_after_board(scorer);
             self.publish_status("running", false);
             self.publish_telemetry(false);
             if let Some(live) = &self.setup.outputs.live {
                 live.round();
             }
+            self.give_sign(false);
             self.beat();
         }
         // Stopped: what has been seen is scored and running incidents come to their end.
@@ -92,8 +120,44 @@ impl<S: Scorer> Inference<'_, S> {
         // The siren is quiet before the broker is waited for, and the board is not reset meanwhile.
         self.setup.outputs.alarm.release();
         self.setup.board.close();
+        self.give_sign(true);
         self.publish_telemetry(true);
         self.publish_status("stopped", true);
+    }
+
+    /// Takes what a source gave. A gap and an end wait for what is computed aside, so that other cameras
+    /// need not; the camera gives nothing else before.
+    fn take(&mut self, scorer: &mut S, number: usize, item: Item) {
+        if matches!(item, Item::Gap(..) | Item::End(_)) {
+            let camera = &mut self.states[number].camera;
+            if let Err(e) = camera.end(scorer) {
+                self.failed(scorer, number, e);
+            } else if !camera.is_ready(scorer) {
+                self.states[number].waiting = Some(item);
+                return;
+            }
+        }
+        self.handle(scorer, number, item);
+    }
+
+    /// Takes up what was computed aside, and what has waited for it.
+    fn collect(&mut self, scorer: &mut S) {
+        for number in 0..self.states.len() {
+            let state = &mut self.states[number];
+            let before = state.camera.counts().scored;
+            let mut context = context(&mut self.setup);
+            let done = state.camera.collect(scorer, &mut context);
+            self.exchange.count_scored(state.camera.counts().scored - before);
+            if let Err(e) = done {
+                self.failed(scorer, number, e);
+            }
+            let state = &mut self.states[number];
+            if state.camera.is_ready(scorer)
+                && let Some(item) = state.waiting.take()
+            {
+                self.handle(scorer, number, item);
+            }
+        }
     }
 
     fn handle(&mut self, scorer: &mut S, number: usize, item: Item) {
@@ -108,8 +172,13 @@ impl<S: Scorer> Inference<'_, S> {
                     }
                     state.status.frame(&frame, now);
                     let before = state.camera.counts().scored;
+                    let dropped = self.hub.dropped(number);
                     let mut context = context(&mut self.setup);
                     let done = state.camera.frame(scorer, &frame, stamp, &mut context);
+                    if let Ok(true) = done {
+                        let rate = inference::sampled_rate(scorer.rate(), state.status.rate);
+                        state.misses.looked(stamp.stream, dropped, rate);
+                    }
                     state.processing.push(self.setup.clock.monotonic().saturating_sub(now));
                     self.exchange.count_scored(state.camera.counts().scored - before);
                     if let Err(e) = done {
@@ -200,19 +269,24 @@ impl<S: Scorer> Inference<'_, S> {
             }
         }
         *scorer = offer.scorer;
+        scorer.begin(Arc::clone(&self.wake));
         log::info!("model {} {} takes over", offer.status.name, offer.status.version);
         self.setup.model = offer.status;
         self.setup.identity.model = offer.id;
         for (state, rules) in self.states.iter_mut().zip(offer.rules) {
             state.camera.renew(rules, scorer);
         }
+        // What has waited for the old model.
+        self.collect(scorer);
         self.restore_settings();
         self.publish_status("running", true);
     }
 
     fn gap(&mut self, scorer: &mut S, number: usize, rate: f64) {
         let mut context = context(&mut self.setup);
-        if let Err(e) = self.states[number].camera.gap(scorer, rate, &mut context) {
+        let state = &mut self.states[number];
+        state.misses.gap();
+        if let Err(e) = state.camera.gap(scorer, rate, &mut context) {
             self.failed(scorer, number, e);
         }
     }
@@ -240,6 +314,7 @@ impl<S: Scorer> Inference<'_, S> {
         }
     }
 
+    /// Publishes the status if it is time, if something in it has changed, or `now`.
     pub(super) fn publish_status(&mut self, word: &'static str, now: bool) {
         let live = self.setup.outputs.live.as_ref();
         if live.is_none() && told(&self.setup).is_none() {
@@ -248,37 +323,50 @@ impl<S: Scorer> Inference<'_, S> {
         let clock = &self.setup.clock;
         let uptime = clock.monotonic();
         let passed = |last: Option<Duration>, every| last.is_none_or(|last| uptime >= last + every);
-        let due = now || passed(self.last_status, self.setup.status_every);
-        let seen = live.is_some() && passed(self.last_shown, SHOW_EVERY);
-        if !due && !seen {
+        if !now && !passed(self.last_shown, SHOW_EVERY) {
             return;
         }
         self.last_shown = Some(uptime);
         let report = self.setup.outputs.publisher.as_ref().map(Publisher::report);
         let report = report.unwrap_or_default();
         let cameras = self.states.iter_mut().enumerate().map(|(number, state)| {
+            state.status.overloaded = self.load.is_overloaded(number);
+            state.status.missed_total = state.misses.total();
+            state.status.looks_every = if state.live { self.load.every() } else { 1 };
             state.status.update(&state.camera, self.hub.dropped(number), uptime)
         });
+        let cameras: Vec<CameraStatus> = cameras.collect();
+        let clock_state = clock.state();
         let status = Status {
             state: word,
             version: env!("CARGO_PKG_VERSION"),
             device: &self.setup.identity.device,
             time_ms: clock.wall_ms(),
-            time_synced: clock.synced(),
+            time_synced: clock_state == ClockState::Synced,
+            clock: clock_state,
             uptime_s: uptime.as_secs(),
+            boot_id: self.setup.life.boot_id.as_deref(),
+            last_end: self.setup.life.last_end.as_ref(),
             model: &self.setup.model,
             alarm: self.setup.outputs.alarm.is_active(),
+            alarm_silenced: self.setup.outputs.alarm.is_silenced(),
             board: self.setup.board.status(),
             spool: SpoolStatus::from(report),
-            cameras: cameras.collect(),
+            files: self.setup.outputs.later.as_ref().map(|l| l.written()).unwrap_or_default(),
+            overloaded: cameras.iter().any(|camera| camera.overloaded),
+            cameras,
         };
+        let told_now = status.told();
+        let changed = self.last_told.as_ref() != Some(&told_now);
         let Some(json) = to_json(&status) else { return };
         if let Some(live) = live {
             live.set_status(json.clone());
         }
+        let due = now || changed || passed(self.last_status, self.setup.status_every);
         if let Some((publisher, topics, _)) = told(&self.setup).filter(|_| due) {
-            self.last_status = Some(uptime);
             publisher.set_retained(&topics.status(), json);
+            self.last_status = Some(uptime);
         }
+        self.last_told = Some(told_now);
     }
 }

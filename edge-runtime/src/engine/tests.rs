@@ -178,6 +178,7 @@ fn run_all(dir: &std::path::Path, cameras: Vec<CameraSetup>) -> (Report, Vec<Ale
         end_with_sources: true,
         remote: None,
         board: Board::none(),
+        life: Life::default(),
     };
     let report = run(cameras, &mut Fake, setup, &hub);
     let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap();
@@ -333,6 +334,7 @@ fn a_model_takes_over_between_two_frames() {
         end_with_sources: true,
         remote: None,
         board: Board::none(),
+        life: Life::default(),
     };
     let cameras = vec![camera(dir.path(), "door", script)];
     run_exchanging(cameras, &mut Fake, setup, &hub, &exchange);
@@ -398,6 +400,7 @@ fn a_board_that_is_too_hot_watches_nothing_and_says_so() {
         end_with_sources: true,
         remote: None,
         board: Board::with_parts(None, None, Some(Box::new(sensor))),
+        life: Life::default(),
     };
     let hub = Arc::new(Hub::new(&[Delivery::Newest]));
     let report = run(vec![camera], &mut Fake, setup, &hub);

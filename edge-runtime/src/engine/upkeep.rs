@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use boards::Rung;
 
+use super::load::Missed;
 use super::scorer::Scorer;
 use super::{Inference, Running};
 use crate::board::Conditions;
 use crate::error::Error;
+use crate::later::Size;
+use crate::life::{self, Sign};
 use crate::vitals::resident_memory;
 
 /// Time between two looks at the memory.
@@ -47,6 +50,7 @@ impl<S: Scorer> Inference<'_, S> {
             started: self.states.iter().any(|state| state.camera.counts().frames > 0),
             alarm: self.states.iter().any(|state| state.camera.is_active()),
             degraded: self.states.iter().any(lost)
+                || (0..self.states.len()).any(|number| self.load.is_overloaded(number))
                 || publisher.is_some_and(|p| !p.wait_connected(Duration::ZERO)),
             fault: !self.states.iter().filter(watched).any(|state| !lost(state)),
             frames_flow: (0..self.states.len()).all(|number| self.silence(number) <= limit),
@@ -84,6 +88,86 @@ impl<S: Scorer> Inference<'_, S> {
             };
             self.hub.flow().want(number, wanted);
         }
+    }
+
+    /// Gives up evenly what the machine does not carry, and says so.
+    pub(super) fn mind_load(&mut self, scorer: &S) {
+        let now = self.setup.clock.monotonic();
+        if !self.load.is_due(now) {
+            return;
+        }
+        let missed = |state: &Running<S>| Missed {
+            frames: state.misses.total(),
+            snippets: state.camera.counts().given_up,
+            live: state.live && !state.ended,
+        };
+        let missed: Vec<Missed> = self.states.iter().map(missed).collect();
+        let before = self.load.every();
+        if !self.load.look(now, &missed) {
+            return;
+        }
+        let every = self.load.every();
+        let mut overloaded = Vec::new();
+        for (number, state) in self.states.iter_mut().enumerate() {
+            if state.live && every != before {
+                state.camera.look_every(every, scorer);
+            }
+            if self.load.is_overloaded(number) {
+                overloaded.push(state.camera.id());
+            }
+        }
+        match overloaded[..] {
+            [] => log::info!("the machine carries its cameras again"),
+            _ => log::warn!(
+                "overloaded: more comes of {} than this machine can look at; of each camera {}. \
+                 Use fewer cameras, a smaller model or `model.threads`",
+                overloaded.join(", "),
+                match every {
+                    1 => "what comes too fast is left out".to_owned(),
+                    every => format!("one model frame of {every} is looked at"),
+                }
+            ),
+        }
+        self.publish_status("running", true);
+    }
+
+    /// Leaves a sign of life for the next start: now and then, when the watchdog starves, and at the end.
+    pub(super) fn give_sign(&mut self, ended: bool) {
+        let Some(file) = &self.setup.life.file else { return };
+        let uptime = self.setup.clock.monotonic();
+        let limit = self.setup.board.frames_within();
+        let silent = || {
+            let silent = (0..self.states.len()).filter(|&number| self.silence(number) > limit);
+            let ids: Vec<&str> = silent.map(|number| self.states[number].camera.id()).collect();
+            format!("no frame for {} s from camera {}", limit.as_secs_f64(), ids.join(", "))
+        };
+        let starving = self.setup.board.is_starving();
+        let due = self.last_sign.as_ref().is_none_or(|last| {
+            ended != last.ended
+                || starving != last.starving.is_some()
+                || uptime.as_secs() >= last.uptime_s + life::EVERY.as_secs()
+        });
+        if !due {
+            return;
+        }
+        let sign = Sign {
+            boot_id: self.setup.life.boot_id.clone(),
+            uptime_s: uptime.as_secs(),
+            time_ms: self.setup.clock.wall_ms(),
+            starving: starving.then(silent),
+            ended,
+        };
+        let (file, written) = (file.clone(), sign.clone());
+        let write = move || file.write(&written);
+        match &self.setup.outputs.later {
+            Some(later) => drop(later.put(Size::Small, false, write)),
+            None => {
+                if let Err(e) = write() {
+                    log::error!("{e}");
+                }
+            }
+        }
+        self.last_sign = Some(sign);
     }
 
     /// Ends the program in order when it has grown beyond the board's ceiling.

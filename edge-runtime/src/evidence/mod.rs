@@ -10,12 +10,14 @@ mod ring;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use alert_wire::Region;
 use video::Frame;
 
 use crate::config::EvidenceConfig;
+use crate::later::{Later, Size};
 use clips::Clips;
 use folder::Folder;
 
@@ -49,18 +51,20 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The disk does not take what is written.
+    #[error("evidence {0}: the disk is too slow for another picture; it is left out")]
+    Slow(PathBuf),
     /// The picture cannot be encoded.
     #[error(transparent)]
     Encode(#[from] video::Error),
 }
 
 /// Pictures and clips of incidents, in a folder with a limit of size and age.
-#[derive(Debug)]
 pub struct Evidence {
     config: EvidenceConfig,
     folder: Folder,
     clips: Option<Clips>,
-    picture: Frame,
+    later: Option<Arc<Later>>,
 }
 
 impl Evidence {
@@ -71,7 +75,13 @@ impl Evidence {
     pub fn open(config: &EvidenceConfig) -> Result<Self, Error> {
         let folder = Folder::open(config)?;
         let clips = Clips::start(config, &folder)?;
-        Ok(Self { config: config.clone(), folder, clips, picture: Frame::default() })
+        Ok(Self { config: config.clone(), folder, clips, later: None })
+    }
+
+    /// Pictures are written by the thread that writes from now on.
+    #[must_use]
+    pub fn later(self, later: &Arc<Later>) -> Self {
+        Self { later: Some(Arc::clone(later)), ..self }
     }
 
     /// Where a camera's frames go for its clips, if clips are kept. An incident is announced at most
@@ -82,27 +92,32 @@ impl Evidence {
     }
 
     /// Keeps the picture of an incident, in place of an earlier one of the same incident. Returns
-    /// its path relative to the folder.
+    /// its path relative to the folder, which may be written later. With `wait` it is not left out
+    /// because the disk is slow.
     ///
     /// # Errors
-    /// If it cannot be encoded or written.
+    /// If it cannot be encoded or written, or too many wait to be.
     pub fn save(
         &mut self,
         camera: &str,
         incident: &str,
         frame: &Frame,
         region: Option<Region>,
+        wait: bool,
     ) -> Result<String, Error> {
-        let jpeg = match region.filter(|_| self.config.draw_region) {
-            None => video::encode_jpeg(frame, self.config.quality)?,
-            Some(region) => {
-                self.picture.clone_from(frame);
-                draw_region(&mut self.picture, region);
-                video::encode_jpeg(&self.picture, self.config.quality)?
-            }
-        };
         let name = format!("{camera}/{incident}.{PICTURE}");
-        self.folder.store(&name, jpeg.len() as u64, |file| file.write_all(&jpeg))?;
+        let region = region.filter(|_| self.config.draw_region);
+        match &self.later {
+            None => write(&self.folder, &name, frame.clone(), region, self.config.quality)?,
+            Some(later) => {
+                let (folder, quality) = (self.folder.clone(), self.config.quality);
+                let (path, frame) = (name.clone(), frame.clone());
+                let job = move || Ok(write(&folder, &path, frame, region, quality)?);
+                if !later.put(Size::Large, wait, job) {
+                    return Err(Error::Slow(self.config.dir.clone()));
+                }
+            }
+        }
         Ok(name)
     }
 
@@ -113,8 +128,31 @@ impl Evidence {
 
     /// Deletes what is too old at this time.
     pub fn expire(&self, now: SystemTime) {
-        self.folder.expire(now);
+        match &self.later {
+            None => self.folder.expire(now),
+            Some(later) => {
+                let folder = self.folder.clone();
+                later.put(Size::Small, false, move || {
+                    folder.expire(now);
+                    Ok(())
+                });
+            }
+        }
     }
+}
+
+fn write(
+    folder: &Folder,
+    name: &str,
+    mut frame: Frame,
+    region: Option<Region>,
+    quality: u8,
+) -> Result<(), Error> {
+    if let Some(region) = region {
+        draw_region(&mut frame, region);
+    }
+    let jpeg = video::encode_jpeg(&frame, quality)?;
+    folder.store(name, jpeg.len() as u64, |file| file.write_all(&jpeg))
 }
 
 #[cfg(test)]
@@ -151,8 +189,8 @@ mod tests {
     fn a_better_picture_replaces_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let mut evidence = Evidence::open(&config(dir.path())).unwrap();
-        evidence.save("door", "a", &noise(1), None).unwrap();
-        evidence.save("door", "a", &noise(2), None).unwrap();
+        evidence.save("door", "a", &noise(1), None, false).unwrap();
+        evidence.save("door", "a", &noise(2), None, false).unwrap();
         let file = dir.path().join("door/a.jpg");
         assert_eq!(evidence.bytes(), fs::metadata(&file).unwrap().len());
         assert_eq!(fs::read(file).unwrap(), video::encode_jpeg(&noise(2), 80).unwrap());
@@ -166,7 +204,7 @@ mod tests {
         for drawn in [true, false] {
             let config = EvidenceConfig { draw_region: drawn, ..config(dir.path()) };
             let mut evidence = Evidence::open(&config).unwrap();
-            let name = evidence.save("door", "a", &grey, region).unwrap();
+            let name = evidence.save("door", "a", &grey, region, false).unwrap();
             let picture = image::open(dir.path().join(name)).unwrap().to_rgb8();
             let [r, g, _] = picture.get_pixel(16, 32).0;
             assert_eq!(r.abs_diff(g) > 60, drawn, "{r} {g}");

@@ -84,6 +84,12 @@ impl Live {
         }
     }
 
+    /// Whether the newest status says that more comes of a camera than the machine can look at.
+    pub fn overloaded(&self) -> bool {
+        let status: Value = serde_json::from_str(&self.lock().status).unwrap_or(Value::Null);
+        status["overloaded"] == true
+    }
+
     /// Takes the newest status message.
     pub fn set_status(&self, json: String) {
         self.lock().status = json;

@@ -17,7 +17,7 @@ enum Place {
     CameraTelemetry(&'static str),
 }
 
-const METRICS: [Metric; 30] = {
+const METRICS: [Metric; 34] = {
     use Place::{CameraStatus, CameraTelemetry, Status, Telemetry};
     const GAUGE: &str = "gauge";
     const COUNTER: &str = "counter";
@@ -111,6 +111,30 @@ const METRICS: [Metric; 30] = {
             COUNTER,
             "Frames that came too fast.",
             CameraStatus("/dropped_total"),
+        ),
+        Metric(
+            "pavad_frames_missed_total",
+            COUNTER,
+            "Frames that the model should have looked at and that came too fast.",
+            CameraStatus("/missed_total"),
+        ),
+        Metric(
+            "pavad_snippets_given_up_total",
+            COUNTER,
+            "Snippets of the semantic detector given up because the one before took too long.",
+            CameraStatus("/given_up_total"),
+        ),
+        Metric(
+            "pavad_overloaded",
+            GAUGE,
+            "Whether more comes of the camera than the machine can look at.",
+            CameraStatus("/overloaded"),
+        ),
+        Metric(
+            "pavad_looks_every",
+            GAUGE,
+            "Every how manieth model frame is looked at.",
+            CameraStatus("/looks_every"),
         ),
         Metric(
             "pavad_gaps_total",

@@ -7,7 +7,7 @@
 //!
 //! | Request | Answer |
 //! |---|---|
-//! | `GET /healthz` | 200 while the frames of a camera are looked at, else 503; without a token |
+//! | `GET /healthz` | 200 while the frames of a camera are looked at, `ok` or `overloaded`, else 503; without a token |
 //! | `GET /metrics` | Prometheus text format |
 //! | `GET /` | the page |
 //! | `GET /api/status`, `/api/telemetry`, `/api/events` | the newest messages, as published |
@@ -46,6 +46,10 @@ pub use request::{MAX_BODY, MAX_HEAD, Method, Request, RequestError};
 const CONNECTIONS: usize = 16;
 /// Longest time for a request to come, and for the answer to go.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// More of it for every mebibyte of an answer: clips are large, and networks slow.
+const PER_MEBIBYTE: Duration = Duration::from_secs(5);
+/// Bytes that are sent before the time is looked at.
+const PIECE: usize = 64 << 10;
 /// Longest wait for a picture.
 const PICTURE: Duration = Duration::from_secs(3);
 /// Time without a round of the inference thread after which the program is not healthy.
@@ -295,6 +299,8 @@ impl Server {
             _ => Some("no frame is looked at"),
         };
         match why {
+            // Frames are looked at, if not all.
+            None if live.overloaded() => Answer::ok("text/plain; charset=utf-8", "overloaded\n"),
             None => Answer::ok("text/plain; charset=utf-8", "ok\n"),
             Some(why) => Answer::error("503 Service Unavailable", why),
         }
@@ -374,6 +380,8 @@ fn read(stream: &mut TcpStream) -> Result<Request, RequestError> {
     }
 }
 
+/// Sends an answer within [`PATIENCE`], or a little more for every mebibyte; a reader that takes longer is
+/// cut off.
 fn respond(stream: &mut TcpStream, answer: &Answer, head_only: bool) {
     let mut head = format!(
         "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\
@@ -388,7 +396,61 @@ fn respond(stream: &mut TcpStream, answer: &Answer, head_only: bool) {
     }
     head.push_str("\r\n");
     let body: &[u8] = if head_only { &[] } else { &answer.body };
-    // Whoever asked may have gone away.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let until = Instant::now() + PATIENCE + PER_MEBIBYTE * (body.len() >> 20) as u32;
+    // Whoever asked may have gone away, or be too slow.
+    let sent = send(stream, head.as_bytes(), until) && send(stream, body, until);
+    let how = if sent { std::net::Shutdown::Write } else { std::net::Shutdown::Both };
+    let _ = stream.shutdown(how);
+}
+
+/// Sends bytes; false if they are not taken in time. The system's limit is for each piece: a reader that
+/// takes a byte now and then would stay for ever.
+fn send(stream: &mut TcpStream, bytes: &[u8], until: Instant) -> bool {
+    let mut left = bytes;
+    while !left.is_empty() {
+        let time = until.saturating_duration_since(Instant::now());
+        if time.is_zero() || stream.set_write_timeout(Some(time)).is_err() {
+            return false;
+        }
+        match stream.write(&left[..left.len().min(PIECE)]) {
+            Ok(0) | Err(_) => return false,
+            Ok(count) => left = &left[count..],
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut reader = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // A little now and then, so that no single write waits for long.
+                let mut some = vec![0; 64 << 10];
+                while !done.load(Ordering::SeqCst) && reader.read(&mut some).is_ok_and(|n| n > 0) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let began = Instant::now();
+            let sent = send(&mut stream, &vec![7; 256 << 20], began + Duration::from_secs(1));
+            done.store(true, Ordering::SeqCst);
+            let took = began.elapsed();
+            assert!(!sent && took < Duration::from_secs(3), "{sent} after {took:?}");
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        });
+        let mut reader = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(send(&mut stream, b"quick", Instant::now() + PATIENCE));
+        drop(stream);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "quick");
+    }
 }
