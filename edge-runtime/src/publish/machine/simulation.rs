@@ -410,7 +410,8 @@ impl World {
         let size = if name.ends_with("snapshot") { 300 } else { 30 };
         let payload = format!("{:<size$}", self.next_retained).into_bytes();
         self.retained.insert(topic.clone(), payload.clone());
-        self.tell(format_args!("{topic} is {}", self.next_retained));
+        let number = self.next_retained;
+        self.tell(format_args!("{topic} is {number}"));
         self.feed(Input::Retain { topic, payload });
     }
 

@@ -64,7 +64,8 @@ fn clip(path: &Path, frames: usize, moving: std::ops::Range<usize>) -> Result<()
     let (width, height) = (128usize, 72usize);
     let mut writer = Writer::create(path, width, height, RATE as f64)?;
     for number in 0..frames {
-        let bright = moving.contains(&number) && number % 2 == 0;
+        // It stands for two frames, so that a model of five frames a second sees it jump.
+        let bright = moving.contains(&number) && number / 2 % 2 == 0;
         let luma: Vec<u8> = (0..width * height)
             .map(|i| {
                 let (x, y) = (i % width, i / width);
