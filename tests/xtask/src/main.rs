@@ -36,6 +36,8 @@ commands:
              --normal DIR    the site's normal videos (default: a procedural scene)
              --test DIR      videos that the camera watches (with --normal)
              --labels FILE   ground truth of the test videos, JSON
+             --site NAME     which procedural scene (default: plaza): near, far, top-down, corridor,
+                             night, crowd
              --config FILE   training configuration, TOML
              --seed N        default 1
              --out DIR       default target/demo
@@ -63,6 +65,13 @@ commands:
                --frames N      frames of each run, default 300
                --python FILE   a Python with numpy, onnxruntime, opencv-python-headless, paho-mqtt
                                (default: a fresh environment in target/bench-edge-venv)
+             sites           every drawn site and every real set at hand, trained and watched with the defaults
+               --seeds LIST    default 1,2,3
+               --only LIST     names of sites
+               --out DIR       default target/bench-sites; goes on with what is there
+               --data DIR      the real sets, default ../shared/data
+               --config FILE   training configuration in place of the defaults
+               --no-install    refuse to install or fetch anything
              soak            the camera program at maximum speed; its memory must stand still
                --minutes N     default 15
              chaos           10 000 events while the broker is killed 50 times and the program 20 times

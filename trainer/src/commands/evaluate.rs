@@ -54,7 +54,7 @@ pub struct EvaluateArgs {
 
 /// Gives each alert the name of its clip in place of its camera's, which is shortened where it is long.
 /// One that belongs to no clip is left as it is.
-fn name_clips(alerts: &mut [AlertLine], clips: &[ScoredClip]) {
+pub(super) fn name_clips(alerts: &mut [AlertLine], clips: &[ScoredClip]) {
     let names: BTreeMap<String, &str> =
         clips.iter().map(|clip| (video::event_name(&clip.name), clip.name.as_str())).collect();
     for alert in alerts {

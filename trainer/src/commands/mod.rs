@@ -2,6 +2,7 @@
 
 pub mod ablate;
 pub mod clip;
+pub mod cross;
 pub mod dataset;
 pub mod distill;
 pub mod evaluate;
@@ -11,6 +12,7 @@ pub mod reproduce;
 pub mod scene;
 pub mod score;
 pub mod select;
+pub mod site;
 pub mod synth;
 pub mod train;
 pub mod wan;

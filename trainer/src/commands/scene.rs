@@ -1,4 +1,4 @@
-//! `trainer scene`: films the procedural site.
+//! `trainer scene`: films a procedural site.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,30 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use rayon::prelude::*;
-use trainer::scene::{Event, FRAME_RATE, Scene};
+use trainer::scene::{DRAWN, DrawnSite, Event, FRAME_RATE, Scene};
 use video::{Frame, Writer};
 
-use super::write_file;
+use super::{Usage, write_file};
+
+/// The square that is filmed unless another site is named.
+const PLAZA: &str = "plaza";
 
 /// Films a procedural surveillance scene: normal clips, and held-out clips with and without events.
 ///
 /// DIR gets normal/*.mp4, test/*.mp4, labels.json (1-based, inclusive frame ranges) and kinds.json, the
 /// same with the kind of each event.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trainer scene --out site --seed 1")]
+#[command(
+    after_help = "Examples:\n  trainer scene --out site --seed 1\n  trainer scene --site night --seed 3 --out night"
+)]
 pub struct SceneArgs {
     /// Folder for the videos.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Which site: plaza, near (one person in a room), far (a square from a roof), top-down (a shop from
+    /// its ceiling), corridor, night (a street with lamps and head lights), crowd.
+    #[arg(long, value_name = "NAME", default_value = PLAZA)]
+    site: String,
     /// The same seed films the same scene.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -30,15 +39,58 @@ pub struct SceneArgs {
     /// Height in pixels, even.
     #[arg(long, default_value_t = 240)]
     height: usize,
-    /// Normal clips for training, 18 seconds each.
-    #[arg(long, default_value_t = 32)]
-    normal_clips: u64,
-    /// Seconds of each event clip; one clip for each kind of event.
-    #[arg(long, default_value_t = 45)]
-    event_seconds: usize,
-    /// Minutes of normal held-out footage, in clips of five.
-    #[arg(long, default_value_t = 10)]
-    normal_minutes: usize,
+    /// Normal clips for training, 18 seconds each [default: 32; of other sites than the plaza 20].
+    #[arg(long)]
+    normal_clips: Option<u64>,
+    /// Seconds of each event clip, one for each kind of event [default: 45; of other sites than the
+    /// plaza 60].
+    #[arg(long)]
+    event_seconds: Option<usize>,
+    /// Minutes of normal held-out footage, in clips of five [default: 10; of other sites than the plaza 6].
+    #[arg(long)]
+    normal_minutes: Option<usize>,
+}
+
+/// What is filmed.
+enum Site {
+    Plaza(Scene),
+    Drawn(DrawnSite),
+}
+
+impl Site {
+    fn new(args: &SceneArgs) -> Result<Self> {
+        if args.site == PLAZA {
+            return Ok(Self::Plaza(Scene::new(args.width, args.height, args.seed)));
+        }
+        let site = DrawnSite::new(&args.site, args.width, args.height, args.seed);
+        let known = || format!("{PLAZA}, {}", DRAWN.join(", "));
+        Ok(Self::Drawn(site.ok_or_else(|| {
+            Usage(format!("--site {}: no such site; there are: {}", args.site, known()))
+        })?))
+    }
+
+    /// The names of the kinds of event.
+    fn events(&self) -> Vec<&'static str> {
+        match self {
+            Self::Plaza(_) => Event::ALL.iter().map(|event| event.name()).collect(),
+            Self::Drawn(site) => site.events().to_vec(),
+        }
+    }
+
+    /// The frames of a clip, one after another: each is put into the frame; whether it shows an event.
+    fn clip<'a>(&'a self, take: &Take) -> Box<dyn FnMut(&mut Frame) -> Option<bool> + 'a> {
+        match self {
+            Self::Plaza(scene) => {
+                let event = Event::ALL.into_iter().find(|event| Some(event.name()) == take.event);
+                let mut clip = scene.clip(take.index, take.frames, event);
+                Box::new(move |frame| clip.film(frame))
+            }
+            Self::Drawn(site) => {
+                let mut clip = site.clip(take.index, take.frames, take.event);
+                Box::new(move |frame| clip.film(frame))
+            }
+        }
+    }
 }
 
 /// A clip to be filmed.
@@ -47,14 +99,22 @@ struct Take {
     name: String,
     index: u64,
     frames: usize,
-    event: Option<Event>,
+    event: Option<&'static str>,
 }
 
 /// Runs the command.
 pub fn run(args: &SceneArgs) -> Result<()> {
-    let scene = Scene::new(args.width, args.height, args.seed);
+    let scene = Site::new(args)?;
+    // Other sites take longer to draw.
+    let (clips, seconds, minutes) = match scene {
+        Site::Plaza(_) => (32, 45, 10),
+        Site::Drawn(_) => (20, 60, 6),
+    };
+    let clips = args.normal_clips.unwrap_or(clips);
+    let event_seconds = args.event_seconds.unwrap_or(seconds);
+    let minutes = args.normal_minutes.unwrap_or(minutes);
     let rate = FRAME_RATE as usize;
-    let mut takes: Vec<Take> = (0..args.normal_clips)
+    let mut takes: Vec<Take> = (0..clips)
         .map(|i| Take {
             folder: "normal",
             name: format!("normal-{:02}", i + 1),
@@ -63,18 +123,18 @@ pub fn run(args: &SceneArgs) -> Result<()> {
             event: None,
         })
         .collect();
-    takes.extend(Event::ALL.iter().zip(100..).map(|(&event, index)| Take {
+    takes.extend(scene.events().into_iter().zip(100..).map(|(event, index)| Take {
         folder: "test",
-        name: event.name().to_string(),
+        name: event.to_string(),
         index,
-        frames: args.event_seconds * rate,
+        frames: event_seconds * rate,
         event: Some(event),
     }));
-    takes.extend((0..args.normal_minutes.div_ceil(5)).map(|i| Take {
+    takes.extend((0..minutes.div_ceil(5)).map(|i| Take {
         folder: "test",
         name: format!("normal-{}", i + 1),
         index: 200 + i as u64,
-        frames: 60 * rate * (args.normal_minutes - 5 * i).min(5),
+        frames: 60 * rate * (minutes - 5 * i).min(5),
         event: None,
     }));
     for folder in ["normal", "test"] {
@@ -103,14 +163,14 @@ pub fn run(args: &SceneArgs) -> Result<()> {
 }
 
 /// Films one clip; the abnormal ranges, 1-based and inclusive.
-fn film(scene: &Scene, take: &Take, out: &Path) -> Result<Vec<(u64, u64)>> {
-    let mut clip = scene.clip(take.index, take.frames, take.event);
+fn film(scene: &Site, take: &Take, out: &Path) -> Result<Vec<(u64, u64)>> {
+    let mut clip = scene.clip(take);
     let path = out.join(take.folder).join(format!("{}.mp4", take.name));
     let mut frame = Frame::default();
     let mut writer: Option<Writer> = None;
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     let mut number = 0;
-    while let Some(abnormal) = clip.film(&mut frame) {
+    while let Some(abnormal) = clip(&mut frame) {
         number += 1;
         if writer.is_none() {
             writer = Some(Writer::create(&path, frame.width(), frame.height(), FRAME_RATE)?);

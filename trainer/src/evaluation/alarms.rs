@@ -16,7 +16,7 @@ pub const ALARMS_AN_HOUR: [f64; 3] = [1.0, 6.0, 60.0];
 
 /// Seconds between two runs of high scores that are one alarm: the time after which the camera's
 /// incidents end.
-const ONE_ALARM_SECONDS: f64 = 1.0;
+pub(super) const ONE_ALARM_SECONDS: f64 = 1.0;
 
 /// Announced events against the true ones. `docs/reference/evaluation.md` defines each figure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -74,8 +74,27 @@ pub struct AlertLine {
 /// # Errors
 /// [`FilesError`], which names the file and the line.
 pub fn read_scores(videos: &Path, scores: &Path) -> Result<Vec<ScoredClip>, FilesError> {
-    let mut clips = Vec::new();
-    for clip in list_clips(videos)? {
+    let unscored = |clip: video::Clip| -> Result<ScoredClip, FilesError> {
+        let (frame_difference, frame_rate) = frame_difference(&clip.path)?;
+        let (name, video) = (clip.name, clip.path);
+        Ok(ScoredClip { name, video, frame_rate, frame_difference, ..ScoredClip::default() })
+    };
+    let listed = list_clips(videos)?;
+    // What is missing is told before videos are looked at, which takes long.
+    for clip in &listed {
+        let path = scores.join(format!("{}.csv", clip.name));
+        std::fs::metadata(&path).map_err(|source| FilesError::Io { path, source })?;
+    }
+    let clips: Vec<ScoredClip> = listed.into_iter().map(unscored).collect::<Result<_, _>>()?;
+    rescored(&clips, scores)
+}
+
+/// The same clips with other scores, as [`read_scores`] finds them, without looking at the videos again.
+///
+/// # Errors
+/// [`FilesError`], which names the file and the line.
+pub fn rescored(clips: &[ScoredClip], scores: &Path) -> Result<Vec<ScoredClip>, FilesError> {
+    let one = |clip: &ScoredClip| {
         let path = scores.join(format!("{}.csv", clip.name));
         let table = read_table(&path)?;
         let score = column(&path, &table, "score")?.ok_or_else(|| FilesError::Line {
@@ -83,26 +102,22 @@ pub fn read_scores(videos: &Path, scores: &Path) -> Result<Vec<ScoredClip>, File
             line: 1,
             reason: "no column 'score'".into(),
         })?;
-        let (frame_difference, frame_rate) = frame_difference(&clip.path)?;
-        if score.len() != frame_difference.frames() {
-            let (clip, scores, frames) = (clip.name, score.len(), frame_difference.frames());
-            return Err(FilesError::Length { clip, scores, frames });
+        if score.len() != clip.frame_difference.frames() {
+            let (scores, frames) = (score.len(), clip.frame_difference.frames());
+            return Err(FilesError::Length { clip: clip.name.clone(), scores, frames });
         }
         let path = scores.join(format!("{}.detectors.csv", clip.name));
         let own = if path.exists() { read_table(&path)? } else { Vec::new() };
         let detector = |name| column(&path, &own, name);
-        clips.push(ScoredClip {
-            name: clip.name,
-            video: clip.path,
-            frame_rate,
+        Ok(ScoredClip {
             score,
             local: detector("local")?,
             motion: detector("motion")?,
             semantic: detector("semantic")?,
-            frame_difference,
-        });
-    }
-    Ok(clips)
+            ..clip.clone()
+        })
+    };
+    clips.iter().map(one).collect()
 }
 
 /// The alerts of a file, one JSON object a line.

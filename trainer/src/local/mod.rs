@@ -28,7 +28,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use video::Frame;
+use video::{Frame, Resizer};
 
 use crate::synthesis::LabelMap;
 
@@ -69,6 +69,32 @@ impl LumaClip {
             frames: frames.iter().map(Frame::luma).collect(),
             labels: labels.map(|maps| maps.iter().map(|map| map.data.clone()).collect()),
         }
+    }
+
+    /// As [`LumaClip::new`], in pictures of `width` × `height` pixels, resized as the camera does it. A pixel
+    /// has the label that most of the pixels have that it is made of.
+    ///
+    /// # Panics
+    /// If there is no frame, or a size is 0.
+    #[must_use]
+    pub fn resized(
+        frames: &[Frame],
+        labels: Option<&[LabelMap]>,
+        (width, height): (usize, usize),
+    ) -> Self {
+        let first = frames.first().expect("a clip has at least one frame");
+        if (first.width(), first.height()) == (width, height) {
+            return Self::new(frames, labels);
+        }
+        let mut resizer = Resizer::new();
+        let mut small = Frame::new(width, height);
+        let luma = |frame: &Frame| {
+            resizer.resize(frame, &mut small).expect("neither size is 0");
+            small.luma()
+        };
+        let frames = frames.iter().map(luma).collect();
+        let labels = labels.map(|maps| maps.iter().map(|map| map.resized(width, height)).collect());
+        Self { width, height, frames, labels }
     }
 
     /// What is wrong with the clip's sizes, if anything.

@@ -3,14 +3,19 @@
 //! A square seen from above at a slant: people walk on their ways, the light drifts, the sensor is
 //! noisy. Normal clips show only that. Event clips add what training never sees: someone runs, a
 //! vehicle crosses, someone falls, an object is thrown. Everything follows from the seed.
+//!
+//! [`Scene`] is that square. [`DrawnSite`] is one of several places that differ from it and from each
+//! other in kind, with events of their own.
 
 mod actors;
 mod canvas;
+mod drawn;
 mod random;
 mod site;
 
 use actors::{Person, Thrown, Vehicle};
 use canvas::Canvas;
+pub use drawn::{DrawnClip, DrawnSite, NAMES as DRAWN};
 use random::Random;
 use site::Site;
 use video::Frame;

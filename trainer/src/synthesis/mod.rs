@@ -90,6 +90,31 @@ impl LabelMap {
     /// A pixel that was touched but shows nothing certain: a soft edge, a change within the noise.
     pub const IGNORE: u8 = 255;
 
+    /// The labels of a picture of `width` × `height` pixels: each is the one that most of the pixels have that
+    /// it is made of, the lowest of equals.
+    pub fn resized(&self, width: usize, height: usize) -> Vec<u8> {
+        let span = |i: usize, from: usize, to: usize| {
+            let first = i * from / to;
+            first..((i + 1) * from / to).max(first + 1)
+        };
+        let mut out = Vec::with_capacity(width * height);
+        for y in 0..height {
+            let rows = span(y, self.height, height);
+            for x in 0..width {
+                let columns = span(x, self.width, width);
+                let mut counts = [0u16; 256];
+                for row in rows.clone() {
+                    for &label in &self.data[row * self.width..][columns.clone()] {
+                        counts[usize::from(label)] += 1;
+                    }
+                }
+                let most = (0..=255u8).rev().max_by_key(|&label| counts[usize::from(label)]);
+                out.push(most.unwrap_or(Self::NORMAL));
+            }
+        }
+        out
+    }
+
     /// An all-normal map.
     pub fn new(width: usize, height: usize) -> Self {
         Self { width, height, data: vec![Self::NORMAL; width * height] }
@@ -161,4 +186,22 @@ pub enum Error {
          cart, texture, flash or throw a rate"
     )]
     NoWalker,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resized_labels_are_those_of_most_pixels() {
+        let mut map = LabelMap::new(6, 4);
+        // A quarter of one square of four, three quarters of the next.
+        for (x, y) in [(1, 0), (2, 0), (3, 0), (3, 1)] {
+            map.data[y * 6 + x] = 7;
+        }
+        assert_eq!(map.resized(3, 2), [0, 7, 0, 0, 0, 0]);
+        assert_eq!(map.resized(6, 4), map.data);
+        // Enlarged, each pixel's own.
+        assert_eq!(map.resized(12, 4)[2..4], [7, 7]);
+    }
 }

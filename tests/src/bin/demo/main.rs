@@ -12,6 +12,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
+/// The procedural scene that has a short training of its own.
+const PLAZA: &str = "plaza";
+
 /// The main job, end to end.
 #[derive(Debug, Parser)]
 #[command(name = "demo")]
@@ -25,6 +28,9 @@ pub struct Args {
     /// Ground truth of the test videos: {"clip": [[first, last], ...]}, 1-based, inclusive.
     #[arg(long, value_name = "FILE", requires = "test")]
     labels: Option<PathBuf>,
+    /// Which procedural scene, as of `trainer scene --site`.
+    #[arg(long, value_name = "NAME", default_value = PLAZA, conflicts_with = "normal")]
+    site: String,
     /// The same seed gives the same result on the same machine.
     #[arg(long, default_value_t = 1)]
     seed: u64,

@@ -15,8 +15,8 @@ use trainer::evaluation::{
     Announced, Evaluation, Form, Labels, evaluate, incidents, kind_table, read_alerts, read_scores,
 };
 
-use crate::Args;
 use crate::stages::{Site, Watched};
+use crate::{Args, PLAZA};
 
 /// `summary.json`.
 #[derive(Debug, Serialize)]
@@ -169,9 +169,9 @@ pub fn write(
     Ok(closing(&summary, &evaluation, out))
 }
 
-/// What the procedural scene is held to; other footage has no targets of ours.
+/// What the plaza is held to; other footage has no targets of ours.
 fn targets(args: &Args) -> Targets {
-    if args.normal.is_some() {
+    if args.normal.is_some() || args.site != PLAZA {
         return Targets::default();
     }
     Targets {

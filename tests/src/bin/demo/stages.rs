@@ -10,7 +10,7 @@ use tests::broker::Broker;
 use tests::programs;
 use tests::subscriber::{Received, Subscriber};
 
-use crate::Args;
+use crate::{Args, PLAZA};
 
 /// The device's name, and with it the root of its topics.
 const DEVICE: &str = "demo";
@@ -126,9 +126,14 @@ impl<'a> Stages<'a> {
         let seed = self.args.seed.to_string();
         let folder = self.args.out.join("site");
         say("filming a procedural scene: everyday life, and held-out clips with events");
-        self.time("scene", || run("trainer", &["scene", "--seed", &seed, "--out"], &[&folder]))?;
+        let site = self.args.site.as_str();
+        let words = ["scene", "--site", site, "--seed", &seed, "--out"];
+        self.time("scene", || run("trainer", &words, &[&folder]))?;
         Ok(Site {
-            title: format!("Procedural scene, seed {seed}"),
+            title: match site {
+                PLAZA => format!("Procedural scene, seed {seed}"),
+                _ => format!("Procedural scene {site}, seed {seed}"),
+            },
             normal: folder.join("normal"),
             test: folder.join("test"),
             labels: Some(folder.join("kinds.json")),
@@ -142,7 +147,7 @@ impl<'a> Stages<'a> {
         let mut words = vec!["train", "--seed", &seed];
         let config = match &self.args.config {
             Some(path) => Some(path.clone()),
-            None if self.args.normal.is_none() => {
+            None if self.args.normal.is_none() && self.args.site == PLAZA => {
                 let path = self.args.out.join("train.toml");
                 std::fs::write(&path, SCENE_CONFIG).with_context(|| path.display().to_string())?;
                 Some(path)

@@ -7,6 +7,7 @@ mod local;
 mod python;
 mod quantize;
 mod report;
+mod sites;
 mod soak;
 mod student;
 mod train;
@@ -14,7 +15,7 @@ mod train;
 use crate::shell::Failure;
 
 /// The benchmarks there are.
-const NAMES: &str = "chaos, edge, local, quantize, soak, student, train";
+const NAMES: &str = "chaos, edge, local, quantize, sites, soak, student, train";
 
 /// `cargo xtask bench NAME [OPTIONS]`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
@@ -24,6 +25,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
             "edge" => edge::run(rest),
             "local" => local::run(rest),
             "quantize" => quantize::run(rest),
+            "sites" => sites::run(rest),
             "soak" => soak::run(rest),
             "student" => student::run(rest),
             "train" => train::run(rest),

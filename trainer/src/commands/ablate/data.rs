@@ -70,7 +70,9 @@ impl Data {
         let work = args.out.join("work");
         let (input, training) = (&footage.input, &footage.training);
         let mut features = semantic::Features::new(config, input, training, &work, backend, stop)?;
-        let (_, pseudo) = pseudo::make(&composite, config.pseudo_clips, Some(&mut features), stop)?;
+        let size = (input.width as usize, input.height as usize);
+        let (_, pseudo) =
+            pseudo::make(&composite, config.pseudo_clips, size, Some(&mut features), stop)?;
 
         let progress = Progress::new("features of test videos", clips.len());
         let mut test = Vec::new();

@@ -20,8 +20,12 @@ use crate::commands::{Usage, toml_problem};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Height in pixels of the model's picture; a smaller source keeps its size. Default 240.
+    /// Height in pixels of the model's picture at most; a smaller source keeps its size. Default 240.
     pub input_height: usize,
+    /// Height in pixels that a usual person has in the model's picture at most: where people are nearer, the
+    /// picture is made smaller, for the local detector and the motion prior. The local detector looks at some
+    /// 70 pixels around a point; of somebody twice as tall it would see an arm. Default 48.
+    pub person_height: usize,
     /// Model frames used of all normal clips together; of more, stretches spread over all of them.
     /// Default 6000.
     pub max_normal_frames: usize,
@@ -282,6 +286,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             input_height: 240,
+            person_height: 48,
             max_normal_frames: 6000,
             several_sites: false,
             held_out: 0.2,
@@ -344,6 +349,7 @@ impl TrainConfig {
     fn validate(&self) -> Result<(), String> {
         let rules = [
             ("input_height", self.input_height >= 64, "at least 64"),
+            ("person_height", self.person_height >= 24, "at least 24"),
             ("held_out", (0.01..=0.5).contains(&self.held_out), "0.01 to 0.5"),
             (
                 "false_alarms_per_hour",

@@ -3,7 +3,7 @@
 mod abnormal;
 mod backbone;
 mod calibrate;
-mod checkpoint;
+pub(super) mod checkpoint;
 pub(super) mod config;
 pub(super) mod flags;
 pub(super) mod graphs;
@@ -23,13 +23,14 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
 use inference::{Backend, BackendKind, BackendOptions, Engine, best_backend, open_backend, stack};
-use model_bundle::manifest::{Calibration, Detectors, LocalSpec, MotionSpec, ZScore};
+use model_bundle::manifest::{Calibration, Detectors, InputSpec, LocalSpec, MotionSpec, ZScore};
 use model_export::calibration::record;
 use model_export::graphs::local as local_graph;
 use model_export::onnx::{self, ModelProto};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use trainer::device::DeviceChoice;
+use trainer::footage;
 use trainer::hash::hex;
 use trainer::local::{self, LocalConfig, LumaClip, TrainedLocal};
 use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
@@ -49,6 +50,9 @@ const VALIDATION: u64 = 1 << 32;
 /// quantized: activations reach further on an event than on anything normal, and what lies beyond
 /// the calibrated range is cut off.
 const CALIBRATION_STACKS: usize = 64;
+
+/// Height in pixels of the model's picture at least, where people are near.
+const SMALLEST: usize = 64;
 
 /// Trains the detectors on normal videos alone.
 ///
@@ -185,17 +189,19 @@ fn train(
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
     let composite = Composite::new(&footage.training, &config.composite, args.seed)?;
+    let input = model_input(config, &footage.input, composite.person_height());
+    let size = (input.width as usize, input.height as usize);
     let features = args.out.join("work");
     let mut features = semantic::Features::new(
         config,
-        &footage.input,
+        &input,
         &footage.training,
         &features,
         backend,
         stop,
     )?;
     let seen = config.semantic.composite.then_some(&mut features);
-    let (pseudo, mut bags) = pseudo::make(&composite, config.pseudo_clips, seen, stop)?;
+    let (pseudo, mut bags) = pseudo::make(&composite, config.pseudo_clips, size, seen, stop)?;
     for clips in synthesized.iter().chain(&abnormal) {
         let limit = config.max_normal_frames;
         bags.extend(clips.bags(&mut features, &footage.input, limit, stop)?);
@@ -213,20 +219,20 @@ fn train(
     )?;
     let local_config = LocalConfig { kinds: composite.kinds().to_vec(), ..config.local.clone() };
     let luma: Vec<LumaClip> =
-        footage.training.iter().map(|clip| LumaClip::new(&clip.frames, None)).collect();
+        footage.training.iter().map(|clip| LumaClip::resized(&clip.frames, None, size)).collect();
     let metrics = Metrics::new(&args.out, "local", &run, &["loss", "learning_rate"])?;
     let trained =
         train_local(&luma, &pseudo, &local_config, args.seed, &device, &work, &metrics, stop)?;
     let (local_graph, local_spec) =
         export_local(&trained, &local_config, config, [&luma, &pseudo], backend)?;
     drop((luma, pseudo));
-    let (head, semantic_spec) = semantic::export(config, &footage.input, &detector)?;
+    let (head, semantic_spec) = semantic::export(config, &input, &detector)?;
     let exported = [local_graph, features.backbone, head];
 
     let detectors = Detectors {
-        input: footage.input.clone(),
+        motion: Some(motion_spec(config, input.height)),
+        input,
         local: Some(local_spec),
-        motion: Some(motion_spec(config, footage.input.height)),
         semantic: Some(semantic_spec),
         smoothing: config.smoothing.clone(),
         calibration: Calibration {
@@ -271,6 +277,24 @@ fn train(
     checkpoint::write_picture(&args.out.join("pseudo.jpg"), &sheet)?;
     log::info!("checkpoint: {}", args.out.display());
     Ok(())
+}
+
+/// The model's picture for footage of this size: where a usual person is taller than wanted, it is made
+/// smaller.
+fn model_input(config: &TrainConfig, footage: &InputSpec, tall: Option<f32>) -> InputSpec {
+    let Some(tall) = tall else { return footage.clone() };
+    let wanted = f64::from(footage.height) * config.person_height as f64 / f64::from(tall);
+    if wanted > 0.9 * f64::from(footage.height) {
+        return footage.clone();
+    }
+    let (width, height) = (footage.width as usize, footage.height as usize);
+    let input = footage::input_spec(width, height, (wanted as usize).max(SMALLEST));
+    log::info!(
+        "people are near, a usual one is {tall:.0} of {height} pixels high: the model's picture is {}x{}",
+        input.width,
+        input.height
+    );
+    input
 }
 
 /// Stops between two pieces of work if that was asked for; features made so far are on disk.

@@ -21,8 +21,9 @@ use crate::commands::Usage;
 /// Shortest run of frames that is of use, in model frames: a snippet.
 const SHORTEST: usize = MIN_CLIP_FRAMES;
 
-/// Normal footage at the model's size and rate.
+/// Normal footage at the model's rate, and at its size or, where that is made smaller, as large as it could be.
 pub struct Normals {
+    /// Size of the frames, and rate.
     pub input: InputSpec,
     pub training: Vec<NormalClip>,
     pub held_out: Vec<NormalClip>,
@@ -32,6 +33,10 @@ pub struct Normals {
 
 /// Shorter clips show nobody's whole way through a picture, in seconds.
 const SHORT_CLIP: f64 = 5.0;
+/// So many clips are of many kinds, and so are those that are held out of them.
+const MANY: usize = 20;
+/// The end of a clip that is worth holding out, in seconds: a score smooths over three.
+const END: f64 = 5.0;
 /// Sides whose ratios differ by less are of one camera in two sizes.
 const ASPECT_TOLERANCE: f64 = 0.02;
 
@@ -218,19 +223,15 @@ fn say_what_is_used(clips: &[NormalClip], lengths: &[usize], first: &Clip, limit
     }
 }
 
-/// Keeps whole clips out, evenly spread; a single clip loses its end instead.
-fn split(mut clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<NormalClip>) {
-    if clips.len() == 1 {
-        let clip = &mut clips[0];
-        let total = clip.frames.len();
-        let kept = ((total as f64 * (1.0 - share)) as usize).min(total - SHORTEST / 2);
-        let tail = clip.frames.split_off(kept);
-        let held_out = NormalClip {
-            name: format!("{}-end", clip.name),
-            frame_rate: clip.frame_rate,
-            frames: tail,
-        };
-        return (clips, vec![held_out]);
+/// Keeps footage out for calibration. Of many clips whole ones, evenly spread; of few, the end of each that is
+/// long enough: two of eight clips may both show people who stand about, and then walking is an alarm.
+fn split(clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<NormalClip>) {
+    let end = |clip: &NormalClip| (clip.frames.len() as f64 * share) as usize;
+    let long = |clip: &NormalClip| end(clip) as f64 >= END * clip.frame_rate;
+    let frames = |of: &mut dyn Iterator<Item = &NormalClip>| of.map(|c| c.frames.len()).sum::<usize>();
+    let in_long = frames(&mut clips.iter().filter(|clip| long(clip)));
+    if clips.len() == 1 || (clips.len() < MANY && 2 * in_long > frames(&mut clips.iter())) {
+        return split_ends(clips, share, long);
     }
     let count = ((clips.len() as f64 * share).round() as usize).clamp(1, clips.len() - 1);
     let total = clips.len();
@@ -238,6 +239,27 @@ fn split(mut clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<Normal
     let (mut training, mut held_out) = (Vec::new(), Vec::new());
     for (i, clip) in clips.into_iter().enumerate() {
         if chosen.contains(&i) { held_out.push(clip) } else { training.push(clip) }
+    }
+    (training, held_out)
+}
+
+/// Cuts off the ends of `long` clips, or of the only one.
+fn split_ends(
+    clips: Vec<NormalClip>,
+    share: f64,
+    long: impl Fn(&NormalClip) -> bool,
+) -> (Vec<NormalClip>, Vec<NormalClip>) {
+    let only = clips.len() == 1;
+    let (mut training, mut held_out) = (Vec::new(), Vec::new());
+    for mut clip in clips {
+        if only || long(&clip) {
+            let total = clip.frames.len();
+            let kept = ((total as f64 * (1.0 - share)) as usize).min(total - SHORTEST / 2);
+            let frames = clip.frames.split_off(kept);
+            let name = format!("{}-end", clip.name);
+            held_out.push(NormalClip { name, frame_rate: clip.frame_rate, frames });
+        }
+        training.push(clip);
     }
     (training, held_out)
 }
@@ -264,6 +286,17 @@ mod tests {
     fn a_single_clip_loses_its_end() {
         let (training, held_out) = split(vec![clip("only", 100)], 0.2);
         assert_eq!((training[0].frames.len(), held_out[0].frames.len()), (80, 20));
+    }
+
+    #[test]
+    fn few_long_clips_each_lose_their_end() {
+        // Walking, standing, sitting, picking up: each is calibrated with, but the last, which is short.
+        let clips = [450, 440, 450, 70].map(|n| clip(&n.to_string(), n));
+        let (training, held_out) = split(clips.into(), 0.2);
+        let lengths = |clips: &[NormalClip]| clips.iter().map(|c| c.frames.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(&training), [360, 352, 360, 70]);
+        assert_eq!(lengths(&held_out), [90, 88, 90]);
+        assert!(held_out.iter().all(|clip| clip.name.ends_with("-end")));
     }
 
     #[test]

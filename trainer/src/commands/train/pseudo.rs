@@ -15,11 +15,12 @@ use super::semantic::Features;
 /// Clips made at once: their colour frames are in memory together.
 const AT_ONCE: usize = 8;
 
-/// Pseudo clips `0..count`: luma with labels for the local detector and, where they are given, features
+/// Pseudo clips `0..count`: luma, of the model's `size`, with labels for the local detector and, where they are given, features
 /// for the semantic one.
 pub fn make(
     synthesizer: &dyn Synthesizer,
     count: usize,
+    size: (usize, usize),
     mut features: Option<&mut Features>,
     stop: &AtomicBool,
 ) -> Result<(Vec<LumaClip>, Vec<Bag>)> {
@@ -36,7 +37,7 @@ pub fn make(
             if let Some(features) = &mut features {
                 bags.push(features.pseudo(&clip)?);
             }
-            clips.push(LumaClip::new(&clip.frames, Some(&clip.labels)));
+            clips.push(LumaClip::resized(&clip.frames, Some(&clip.labels), size));
             progress.step();
         }
     }

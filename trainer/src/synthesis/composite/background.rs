@@ -1,9 +1,15 @@
-//! The background: what a camera sees when nothing moves, and how much that trembles.
+//! The background: what a camera sees when nobody is there, and how much that trembles.
 
+use rayon::prelude::*;
 use video::Frame;
 
-/// Frames that enter a median at most: more cost time and change nothing.
-const MEDIAN_FRAMES: usize = 49;
+/// Frames that a background is made of at most: more cost time and change nothing.
+const SAMPLES: usize = 120;
+/// Levels on either side of a value that are taken for the same thing in other light, at least.
+const SAME: f32 = 6.0;
+
+/// Frames of a clip that is long enough to have a background of its own.
+const LONG: usize = 200;
 
 /// The still part of a scene.
 pub(super) struct Background {
@@ -20,13 +26,37 @@ pub(super) struct Background {
 impl Background {
     /// The background of `frames`, which are all used (see [`thin`]).
     pub fn new(frames: &[&Frame]) -> Self {
-        let frame = median(frames);
-        let noise = noise(frames, &frame);
+        // The median takes in who stays longer than half of the time; it is good enough for the noise.
+        let noise = noise(frames, &median(frames));
+        let frame = usual(frames, (3.0 * noise).max(SAME));
         let (w, h) = (frame.width(), frame.height());
         // A tenth of the picture is more than a person and less than a lit area.
         let light = box_mean(&frame.luma(), w, h, (h / 20).max(2));
         let grey = frame.rgb().chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
         Self { frame, light, grey, noise }
+    }
+
+    /// The background during one clip of `length` frames, of which `frames` are some and `own` is the background by
+    /// itself: where the clip shows something else nearly all the time (a chair that was moved, a
+    /// cloth on a table), that. Short clips, in which people hardly move on, keep the site's.
+    pub fn during(&self, own: &Self, frames: &[&Frame], length: usize) -> Frame {
+        let mut then = self.frame.clone();
+        if length < LONG {
+            return then;
+        }
+        let limit = (3.0 * self.noise).max(2.0 * SAME);
+        let (w, usual, site) = (then.width(), own.frame.luma(), self.frame.luma());
+        let lumas: Vec<Vec<u8>> = frames.iter().map(|f| f.luma()).collect();
+        for i in 0..w * then.height() {
+            if f32::from(usual[i].abs_diff(site[i])) <= limit {
+                continue;
+            }
+            let same = |luma: &&Vec<u8>| f32::from(luma[i].abs_diff(usual[i])) <= limit;
+            if lumas.iter().filter(same).count() * 10 >= lumas.len() * 9 {
+                then.rgb_mut()[3 * i..3 * i + 3].copy_from_slice(&own.frame.rgb()[3 * i..3 * i + 3]);
+            }
+        }
+        then
     }
 
     /// The local light at a point; outside the picture that of the nearest pixel.
@@ -46,16 +76,57 @@ impl Background {
     }
 }
 
-/// Every third frame, thinned evenly to what a median needs; people must have time to walk on.
+/// Every third frame, thinned evenly to what a background needs; people must have time to walk on.
 pub(super) fn thin(frames: &[Frame]) -> Vec<&Frame> {
     let third: Vec<&Frame> = frames.iter().step_by(3).collect();
     thin_evenly(&third)
 }
 
-/// At most [`MEDIAN_FRAMES`] of `frames`, evenly spread.
+/// At most [`SAMPLES`] of `frames`, evenly spread.
 pub(super) fn thin_evenly<'f>(frames: &[&'f Frame]) -> Vec<&'f Frame> {
-    let n = frames.len().min(MEDIAN_FRAMES);
+    let n = frames.len().min(SAMPLES);
     (0..n).map(|i| frames[i * frames.len() / n]).collect()
+}
+
+/// For every pixel the values within ± `same` levels of luma that were there most often: the median of
+/// each channel among them. Who stands here for a third of the time, and there for another, is more than
+/// half of some pixels, but seldom more often the same than what is behind; a median would take them in.
+fn usual(frames: &[&Frame], same: f32) -> Frame {
+    let mut out = frames[0].clone();
+    let w = out.width();
+    let lumas: Vec<Vec<u8>> = frames.par_iter().map(|f| f.luma()).collect();
+    out.rgb_mut().par_chunks_mut(3 * w).enumerate().for_each(|(y, row)| {
+        let mut sorted: Vec<(u8, usize)> = Vec::with_capacity(frames.len());
+        let mut values: Vec<u8> = Vec::with_capacity(frames.len());
+        for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+            let i = y * w + x;
+            sorted.clear();
+            sorted.extend(lumas.iter().enumerate().map(|(n, luma)| (luma[i], n)));
+            sorted.sort_unstable();
+            let (from, to) = most_frequent(&sorted, 2.0 * same);
+            for (channel, byte) in pixel.iter_mut().enumerate() {
+                values.clear();
+                values.extend(sorted[from..to].iter().map(|s| frames[s.1].rgb()[3 * i + channel]));
+                let middle = values.len() / 2;
+                *byte = *values.select_nth_unstable(middle).1;
+            }
+        }
+    });
+    out
+}
+
+/// The longest run of sorted values that spans at most `width` levels; of equals the first.
+fn most_frequent(sorted: &[(u8, usize)], width: f32) -> (usize, usize) {
+    let (mut from, mut best) = (0, (0, 0));
+    for to in 0..sorted.len() {
+        while f32::from(sorted[to].0 - sorted[from].0) > width {
+            from += 1;
+        }
+        if to + 1 - from > best.1 - best.0 {
+            best = (from, to + 1);
+        }
+    }
+    best
 }
 
 /// The median of every byte over `frames`.
@@ -142,6 +213,24 @@ mod tests {
             .collect();
         let frames: Vec<&Frame> = frames.iter().collect();
         assert_eq!(median(&frames).luma(), [0, 10, 20, 30, 40, 50, 60, 70, 80]);
+        assert_eq!(Background::new(&frames).frame.luma(), [0, 10, 20, 30, 40, 50, 60, 70, 80]);
+    }
+
+    #[test]
+    fn who_stands_about_for_most_of_the_time_is_no_background() {
+        // Somebody dark in the first third, somebody light in the second, before a grey wall.
+        let frames: Vec<Frame> = (0..90u8)
+            .map(|t| {
+                let tremble = t % 3;
+                let level = if t < 27 { 20 } else if t < 54 { 230 } else { 120 };
+                Frame::from_luma(2, 1, &[level + tremble, 90 + tremble]).unwrap()
+            })
+            .collect();
+        let frames: Vec<&Frame> = frames.iter().collect();
+        assert_eq!(Background::new(&frames).frame.luma(), [121, 91]);
+        // Who is there for more than a third has the median, too.
+        let frames: Vec<&Frame> = frames[10..].iter().chain(&frames[27..54]).copied().collect();
+        assert_ne!(median(&frames).luma()[0], 121);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The foreground: connected regions of a frame that differ from the background.
 
+use std::sync::Arc;
+
+use rayon::prelude::*;
 use video::Frame;
 
-use super::background::{Background, quantile};
+use super::background::Background;
 
 /// Differences are sums over 3 × 3 pixels, so that sensor noise averages out before the threshold.
 const BOX: u16 = 9;
@@ -27,35 +30,65 @@ pub(super) struct Component {
 }
 
 /// Finds the foreground of frames of one scene.
+#[derive(Clone)]
 pub(super) struct Foreground<'a> {
-    background: &'a Background,
-    /// In units of the 3 × 3 sum.
-    threshold: u16,
+    background: &'a Frame,
+    /// For every pixel, in units of the 3 × 3 sum.
+    thresholds: Arc<[u16]>,
     close: [usize; 2],
     min_area: usize,
 }
 
 impl<'a> Foreground<'a> {
-    /// Sets the threshold from how still pixels of `samples` differ from the background.
+    /// Sets the thresholds from how the pixels of `samples` differ from the background when nobody is
+    /// there. Each pixel has its own: dark trousers on a dark floor need a finer one than the edge
+    /// of a glittering window has.
     pub fn new(background: &'a Background, samples: &[&Frame]) -> Self {
         let (w, h) = (background.frame.width(), background.frame.height());
-        let mut histogram = vec![0u32; 255 * BOX as usize + 1];
-        for frame in samples.iter().step_by(3) {
-            for d in difference(frame, background).0 {
-                histogram[d as usize] += 1;
+        let differences: Vec<Vec<u16>> =
+            samples.par_iter().map(|frame| difference(frame, &background.frame).0).collect();
+        let mut sigmas = vec![0u16; w * h];
+        sigmas.par_chunks_mut(w).enumerate().for_each(|(y, row)| {
+            let mut values = vec![0u16; differences.len()];
+            for (x, sigma) in row.iter_mut().enumerate() {
+                let of = differences.iter().map(|d| d[y * w + x]);
+                values.iter_mut().zip(of).for_each(|(v, d)| *v = d);
+                // The 0.35 quantile of a half-normal is 0.454 sigma; more than half of the time
+                // somebody may be there.
+                let at = (values.len() * 35 / 100).min(values.len() - 1);
+                *sigma = (f32::from(*values.select_nth_unstable(at).1) / 0.454) as u16;
             }
-        }
-        // The 0.4 quantile of a half-normal is 0.524 sigma; more than half of a busy picture may
-        // be covered. Six sigma leaves still pixels out; below 9 levels it would be shadows, and
-        // above 40 nothing but the strongest contrasts would be left.
-        let sigma = quantile(&histogram, 0.4) / 0.524 / BOX as f32;
-        let threshold = (6.0 * sigma).clamp(9.0, 40.0);
+        });
+        // Five sigma, of a pixel or its neighbours, leaves still pixels out; below 7 levels it would
+        // be shadows, and above 40 nothing but the strongest contrasts would be left.
+        let limits: Vec<u16> = (0..w * h)
+            .map(|i| {
+                let (x, y) = (i % w, i / w);
+                let rows = y.saturating_sub(1)..(y + 2).min(h);
+                let around = rows.flat_map(|y| {
+                    let row = &sigmas[y * w..][..w];
+                    row[x.saturating_sub(1)..(x + 2).min(w)].iter()
+                });
+                let sigma = around.copied().max().unwrap_or(0);
+                (5 * sigma).clamp(7 * BOX, 40 * BOX)
+            })
+            .collect();
         Self {
-            background,
-            threshold: (threshold * BOX as f32) as u16,
+            background: &background.frame,
+            thresholds: limits.into(),
             close: [(w / 360).max(1), (h / 120).max(1)],
             // A fifteenth of the prototype's person; smaller regions are no use as sprites.
             min_area: (w * h / 5000).max(12),
+        }
+    }
+
+    /// The same before another background of the scene.
+    pub fn before<'b>(&self, background: &'b Frame) -> Foreground<'b> {
+        Foreground {
+            background,
+            thresholds: Arc::clone(&self.thresholds),
+            close: self.close,
+            min_area: self.min_area,
         }
     }
 
@@ -64,9 +97,9 @@ impl<'a> Foreground<'a> {
         let (w, h) = (frame.width(), frame.height());
         let (smooth, sharp) = difference(frame, self.background);
         // The sums spill over edges by a pixel: what is itself like the background is out.
-        let (limit, half) = (self.threshold, self.threshold / BOX / 2);
-        let both = smooth.iter().zip(&sharp);
-        let mut mask: Vec<bool> = both.map(|(&d, &own)| d > limit && own > half).collect();
+        let all = smooth.iter().zip(&sharp).zip(&*self.thresholds);
+        let mut mask: Vec<bool> =
+            all.map(|((&d, &own), &limit)| d > limit && own > limit / BOX / 2).collect();
         let [rx, ry] = self.close;
         spread(&mut mask, w, h, rx, ry, true);
         spread(&mut mask, w, h, rx, ry, false);
@@ -88,7 +121,7 @@ impl<'a> Foreground<'a> {
             let (d, at) = (smooth[at(i)] as f32, at(i) * 3);
             let pixel = frame.rgb()[at..at + 3].iter();
             let dimmed = pixel
-                .zip(&self.background.frame.rgb()[at..])
+                .zip(&self.background.rgb()[at..])
                 .all(|(&i, &b)| (0.65..1.0).contains(&((i as f32 + 1.0) / (b as f32 + 1.0))));
             *keep = d > 0.2 * strong && !(dimmed && d < 0.4 * strong);
         }
@@ -129,9 +162,9 @@ fn fill_holes(mask: &mut [bool], w: usize, h: usize) {
 
 /// The largest channel's difference from the background, summed over 3 × 3 pixels and for the pixel
 /// alone, less the median difference of the whole picture (flicker, automatic exposure).
-fn difference(frame: &Frame, background: &Background) -> (Vec<u16>, Vec<u16>) {
+fn difference(frame: &Frame, background: &Frame) -> (Vec<u16>, Vec<u16>) {
     let (w, h) = (frame.width(), frame.height());
-    let (rgb, still) = (frame.rgb(), background.frame.rgb());
+    let (rgb, still) = (frame.rgb(), background.rgb());
     let grey = rgb.chunks_exact(3).step_by(5).all(|p| p[0] == p[1] && p[1] == p[2])
         && still.chunks_exact(3).step_by(5).all(|p| p[0] == p[1] && p[1] == p[2]);
     let (mut smooth, mut sharp) = (vec![0; w * h], vec![0; w * h]);

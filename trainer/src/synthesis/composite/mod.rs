@@ -19,6 +19,9 @@ mod config;
 mod foreground;
 mod grain;
 mod kinds;
+mod perspective;
+mod pose;
+mod reading;
 mod site;
 mod sprite;
 mod stage;
@@ -27,6 +30,7 @@ mod tests;
 mod tubes;
 
 pub use config::{CompositeConfig, KindRates, MIN_CLIP_FRAMES};
+pub use reading::{FigureReading, SiteReading};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -130,6 +134,12 @@ impl<'a> Composite<'a> {
             );
         }
         Ok(composite)
+    }
+
+    /// Height in pixels of a usual person: of the site with most walkers. `None` where nobody walks.
+    pub fn person_height(&self) -> Option<f32> {
+        let site = &self.sites[self.lender];
+        (!site.movers.is_empty()).then_some(site.height)
     }
 
     /// What was learned about each site.

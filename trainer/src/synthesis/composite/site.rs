@@ -5,6 +5,7 @@ use video::Frame;
 
 use super::background::{Background, thin, thin_evenly};
 use super::foreground::{Foreground, spread};
+use super::perspective::Perspective;
 use super::tubes::{Track, Tube, link, median};
 use crate::synthesis::NormalClip;
 
@@ -27,8 +28,10 @@ pub(super) struct Site {
     pub speed: f32,
     /// Where walkers' feet were, in [`cells`], grown by two.
     ways: Vec<bool>,
-    /// Height of a walker whose foot is at row y, `a + b y`, if it depends on y.
-    perspective: Option<[f32; 2]>,
+    /// Height of a walker by the row of the feet.
+    perspective: Option<Perspective>,
+    /// Figures that were left out because nobody can be so tall, or so small, where they were.
+    pub contradicting: usize,
 }
 
 /// The sites of `clips` and, for each clip, the index of its site.
@@ -46,12 +49,12 @@ pub(super) fn find(clips: &[NormalClip]) -> (Vec<Site>, Vec<usize>) {
     for (site, group) in groups.iter().enumerate() {
         group.iter().for_each(|&clip| site_of[clip] = site);
     }
-    let sites = groups.iter().map(|group| Site::new(clips, group)).collect();
+    let sites = groups.iter().map(|group| Site::new(clips, &own, group)).collect();
     (sites, site_of)
 }
 
 impl Site {
-    fn new(clips: &[NormalClip], group: &[usize]) -> Self {
+    fn new(clips: &[NormalClip], own: &[Background], group: &[usize]) -> Self {
         let samples: Vec<&Frame> = group.iter().flat_map(|&c| thin(&clips[c].frames)).collect();
         let samples = thin_evenly(&samples);
         let background = Background::new(&samples);
@@ -60,6 +63,8 @@ impl Site {
             .par_iter()
             .flat_map(|&clip| {
                 let frames = &clips[clip].frames;
+                let then = background.during(&own[clip], &thin(frames), frames.len());
+                let foreground = foreground.before(&then);
                 let parts = frames.par_iter().map(|f| foreground.components(f)).collect();
                 link(clip, parts)
             })
@@ -69,6 +74,13 @@ impl Site {
             .par_iter()
             .map(|track| track.cut(&clips[track.clip].frames, &background))
             .collect();
+        // A whole person in many frames counts more than a piece of one in few.
+        let seen = |t: &Tube| (t.foot(), t.height, t.height * t.height * t.path.len() as f32);
+        let perspective = Perspective::of(&tubes.iter().map(seen).collect::<Vec<_>>());
+        let found = tubes.len();
+        let whole = |t: &Tube| perspective.is_none_or(|p| p.admits(t.foot(), t.height));
+        let tubes: Vec<Tube> = tubes.into_iter().filter(whole).collect();
+        let contradicting = found - tubes.len();
         let tubes = within_memory(tubes);
         let going = |t: &Tube| t.speed() * t.path.len() as f32 >= 0.5 * t.height;
         let movers: Vec<usize> = (0..tubes.len()).filter(|&i| going(&tubes[i])).collect();
@@ -77,9 +89,8 @@ impl Site {
         // Where nobody walks: 1.4 m/s by somebody 1.7 m tall.
         let walk = 1.4 / 1.7 * height / clips[group[0]].frame_rate as f32;
         let speed = median(movers.iter().map(|&i| tubes[i].speed()).collect()).unwrap_or(walk);
-        let perspective = perspective(&tubes, height);
         let ways = ways(&tubes, height, &background.frame);
-        Self { background, tubes, movers, height, speed, ways, perspective }
+        Self { background, tubes, movers, height, speed, ways, perspective, contradicting }
     }
 
     /// Whether walkers go at or near a point of the picture; true where nobody walks at all.
@@ -92,24 +103,27 @@ impl Site {
     /// Height in pixels of a walker whose foot is at row `y`.
     pub fn height_at(&self, y: f32) -> f32 {
         match self.perspective {
-            Some([a, b]) => (a + b * y).clamp(0.4 * self.height, 2.5 * self.height),
+            Some(line) => line.at(y).clamp(0.4 * self.height, 2.5 * self.height),
             None => self.height,
         }
     }
 }
 
 /// The tracks that show a whole walker: of the usual size, away from the border, at best upright
-/// and followed for long. Criteria are relaxed until there are enough.
+/// and followed for long. Criteria are relaxed until there are enough. Who does not move from the spot
+/// counts only beside walkers, as tall as they are: what stands still may be a chair that was moved, or
+/// a patch of sun.
 fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
+    // Who comes from beyond the border is whole once inside.
+    let tracks: Vec<Track> = tracks.into_iter().filter_map(|t| t.inside(width, height)).collect();
     // What moves shows the size that figures have here. Pixels vote, not tracks: fragments of
     // figures are many, but small.
+    let tall = |track: &Track| track.median(|p| p.height as f32);
+    let moves = |track: &Track| track.displacement() >= 0.4 * tall(track);
     let mut votes: Vec<(f32, f32)> = Vec::new();
-    for track in &tracks {
-        let tall = track.median(|p| p.height as f32);
-        if track.displacement() >= 0.4 * tall && track.border_distance(width, height) > 1 {
-            let area = track.median(|p| p.area as f32);
-            votes.push((area, area * track.parts.len() as f32));
-        }
+    for track in tracks.iter().filter(|track| moves(track)) {
+        let area = track.median(|p| p.area as f32);
+        votes.push((area, area * track.parts.len() as f32));
     }
     votes.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut left = votes.iter().map(|v| v.1).sum::<f32>() / 2.0;
@@ -122,16 +136,18 @@ fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
     };
     // (longer than, height over width more than, area within a factor of)
     let tiers = [(15, 1.2, 2.5), (11, 0.8, 4.0), (7, 0.0, 6.0)];
-    let mut kept = Vec::new();
+    let mut kept: Vec<Track> = Vec::new();
     let mut rest = tracks;
     for (length, upright, factor) in tiers {
+        let heights: Vec<f32> = kept.iter().map(tall).collect();
+        let usual = median(heights).unwrap_or(0.0);
         let fits = |track: &Track| {
             let area = track.median(|p| p.area as f32);
             track.parts.len() > length
-                && track.border_distance(width, height) > 2
                 && track.median(|p| p.height as f32 / p.width as f32) > upright
                 && (typical / factor..=typical * factor).contains(&area)
                 && track.median(|p| p.area as f32 / (p.width * p.height) as f32) > 0.35
+                && (moves(track) || (0.75..1.33).contains(&(tall(track) / usual)))
         };
         let (fitting, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(fits);
         kept.extend(fitting);
@@ -168,25 +184,4 @@ fn within_memory(tubes: Vec<Tube>) -> Vec<Tube> {
     let total: usize = tubes.iter().map(Tube::bytes).sum();
     let every = total.div_ceil(TUBE_BYTES).max(1);
     tubes.into_iter().step_by(every).collect()
-}
-
-/// The line of heights over foot rows, if the tubes show one.
-fn perspective(tubes: &[Tube], height: f32) -> Option<[f32; 2]> {
-    let points: Vec<[f32; 2]> =
-        tubes.iter().map(|t| [t.path[t.path.len() / 2][1], t.height]).collect();
-    let n = points.len() as f32;
-    if points.len() < 12 {
-        return None;
-    }
-    let mean = [0, 1].map(|k| points.iter().map(|p| p[k]).sum::<f32>() / n);
-    let moment = |i: usize, j: usize| {
-        points.iter().map(|p| (p[i] - mean[i]) * (p[j] - mean[j])).sum::<f32>() / n
-    };
-    let (yy, hh, yh) = (moment(0, 0), moment(1, 1), moment(0, 1));
-    // Rows must spread over more than a figure, and tell something about heights.
-    if yy.sqrt() < 0.5 * height || yh * yh < 0.2 * yy * hh {
-        return None;
-    }
-    let slope = yh / yy;
-    Some([mean[1] - slope * mean[0], slope])
 }

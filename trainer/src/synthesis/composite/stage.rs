@@ -307,27 +307,46 @@ impl<'a> Walker<'a> {
         period: Range<usize>,
         scene: impl Fn(usize) -> (f32, f32, Mark),
     ) {
+        let steps = self.steps(stage, rng, period.len(), scene);
+        let look = Look::draw(rng, stage.site.background.noise);
+        self.show(stage, canvas, &look, period.start, &steps);
+    }
+
+    /// The steps of a walk of `frames` frames along a route that is drawn for it; `scene` as in
+    /// [`Walker::walk`].
+    pub fn steps(
+        &self,
+        stage: &Stage<'_>,
+        rng: &mut ChaCha8Rng,
+        frames: usize,
+        scene: impl Fn(usize) -> (f32, f32, Mark),
+    ) -> Vec<Step> {
         let mirrored = rng.random_bool(0.5);
         let pose = rng.random_range(0.0..self.sprites.len() as f32);
         let size = stage.usual_size(self.tube);
         let (sin, cos) = self.turn.sin_cos();
-        let route = stage.route(rng, period.len(), |i| {
+        let route = stage.route(rng, frames, |i| {
             let a = self.displacement(self.speed * scene(i).0);
             let b = self.displacement(self.speed * scene(i + 1).0);
             let (dx, dy) = (size * (b[0] - a[0]), size * (b[1] - a[1]));
             let (dx, dy) = (cos * dx - sin * dy, sin * dx + cos * dy);
             [if mirrored { -dx } else { dx }, dy]
         });
-        let look = Look::draw(rng, stage.site.background.noise);
-        let steps: Vec<Step> = route
+        route
             .into_iter()
             .enumerate()
             .map(|(i, at)| {
                 let (walked, angle, mark) = scene(i);
                 Step { at, pose: pose + self.pace * walked, mirrored, angle, mark }
             })
-            .collect();
-        self.show(stage, canvas, &look, period.start, &steps);
+            .collect()
+    }
+
+    /// The sprite of a step, and its size there.
+    pub fn drawn(&self, stage: &Stage<'_>, step: &Step) -> (&'a Sprite, f32) {
+        let pose = self.pose(step.pose);
+        let filmed = self.tube.path[pose][1];
+        (&self.sprites[pose], self.scale * stage.tube_size(self.tube, filmed, step.at[1]))
     }
 
     /// Shows the walker step by step from frame `first` on.
@@ -341,15 +360,14 @@ impl<'a> Walker<'a> {
     ) {
         let route: Vec<[f32; 2]> = steps.iter().map(|s| s.at).collect();
         for (i, step) in steps.iter().enumerate() {
-            let pose = self.pose(step.pose);
-            let size = self.scale * stage.tube_size(self.tube, self.tube.path[pose][1], step.at[1]);
+            let (sprite, size) = self.drawn(stage, step);
             let place = Placement {
                 at: step.at,
                 scale: [if step.mirrored { -size } else { size }, size],
                 angle: step.angle + self.lean,
                 smear: smear(&route, i, look.exposure),
             };
-            canvas.paste(first + i, &self.sprites[pose], &place, look, step.mark);
+            canvas.paste(first + i, sprite, &place, look, step.mark);
         }
     }
 }

@@ -8,6 +8,8 @@ use super::{background::Background, foreground::Component, sprite::Sprite};
 const LONGEST: usize = 64;
 /// Shortest track that is kept at all.
 pub(super) const SHORTEST: usize = 8;
+/// A figure this near to the border, in pixels, may reach beyond it.
+const BORDER: usize = 2;
 
 /// A figure found in successive frames of a clip.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Track {
 /// A track's sprites and how they move.
 #[derive(Debug)]
 pub(super) struct Tube {
+    /// Index of the clip.
+    pub clip: usize,
     /// One sprite for each frame, anchored at the smoothed foot point.
     pub sprites: Vec<Sprite>,
     /// The smoothed foot point in each frame, in pixels.
@@ -126,11 +130,24 @@ impl Track {
         (b[0] - a[0]).hypot(b[1] - a[1])
     }
 
-    /// Pixels between the nearest component and the border of a `width` × `height` picture.
-    pub fn border_distance(&self, width: usize, height: usize) -> usize {
-        let distance =
-            |p: &Component| p.x.min(p.y).min(width - p.x - p.width).min(height - p.y - p.height);
-        self.parts.iter().map(distance).min().unwrap_or(0)
+    /// The longest part of the track in which the figure does not reach the border of a `width` ×
+    /// `height` picture, which would cut it; `None` if that is shorter than [`SHORTEST`].
+    pub fn inside(self, width: usize, height: usize) -> Option<Self> {
+        let within = |p: &Component| {
+            p.x.min(p.y).min(width - p.x - p.width).min(height - p.y - p.height) > BORDER
+        };
+        let (mut from, mut longest) = (0, 0..0);
+        for (i, part) in self.parts.iter().enumerate() {
+            if !within(part) {
+                from = i + 1;
+            } else if i + 1 - from > longest.len() {
+                longest = from..i + 1;
+            }
+        }
+        let Self { clip, first, parts } = self;
+        let parts: Vec<Component> =
+            parts.into_iter().skip(longest.start).take(longest.len()).collect();
+        (parts.len() >= SHORTEST).then_some(Self { clip, first: first + longest.start, parts })
     }
 
     /// Cuts the sprites out of the clip's `frames`.
@@ -154,7 +171,7 @@ impl Track {
             .enumerate()
             .map(|(i, (part, &foot))| Sprite::cut(&frames[self.first + i], background, part, foot))
             .collect();
-        Tube { velocity: [0, 1].map(|k| slope(path.iter().map(|p| p[k]))), sprites, path, height }
+        Tube { clip: self.clip, velocity: [0, 1].map(|k| slope(path.iter().map(|p| p[k]))), sprites, path, height }
     }
 }
 
@@ -162,6 +179,11 @@ impl Tube {
     /// Mean speed in pixels a frame.
     pub fn speed(&self) -> f32 {
         self.velocity[0].hypot(self.velocity[1])
+    }
+
+    /// The row of the feet half-way.
+    pub fn foot(&self) -> f32 {
+        self.path[self.path.len() / 2][1]
     }
 
     /// Bytes its sprites take.

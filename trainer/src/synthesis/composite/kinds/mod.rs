@@ -13,6 +13,7 @@ mod replay;
 mod scale;
 mod shuffle;
 mod skip;
+mod stoop;
 mod texture;
 mod throw;
 mod wrong_way;
@@ -55,12 +56,15 @@ pub(super) const KINDS: [Kind; 15] = [
     Kind { name: "left_object", needs_walker: true, perform: left_object::perform },
 ];
 
-/// Normal motion pasted like an anomaly: a walker at its own pace, or a region of another time. It
+/// Normal motion pasted like an anomaly: a walker at its own pace, somebody who bends down or sits, or a region of another time. It
 /// stays labelled normal, so that seams, blending and noise tell nothing.
 pub(super) fn benign(stage: &Stage<'_>, canvas: &mut Canvas<'_>, rng: &mut ChaCha8Rng) {
-    if rng.random_bool(0.2) {
+    let what = rng.random_range(0.0..1.0);
+    if what < 0.2 {
         let period = stage.period(rng);
         replay::perform(stage, canvas, rng, period, Mark::Benign, |i| i);
+    } else if what < 0.45 {
+        stoop::perform(stage, canvas, rng);
     } else if let Some(tube) = stage.mover(rng) {
         let mut walker = Walker::new(tube);
         walker.speed = rng.random_range(0.85..1.15);

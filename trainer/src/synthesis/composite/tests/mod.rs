@@ -262,3 +262,19 @@ fn contact_sheet_shows_a_row_for_each_event() {
     assert!(coloured > 200 * rows, "{coloured}");
     assert_eq!(crate::synthesis::contact_sheet(&[], composite.kinds(), 4).width(), 0);
 }
+
+#[test]
+fn one_person_who_is_near_is_not_read_as_small_ones() {
+    let read = |scene: &Scene| {
+        let clips = clips(scene, 4);
+        Composite::new(&clips, &CompositeConfig::default(), 1).unwrap().person_height()
+    };
+    // Half as high as the picture.
+    let near = Scene { width: 320, height: 240, tall: 120.0, speed: 5.0, walkers: 1, ..SCENE };
+    let tall = read(&near).unwrap();
+    assert!((105.0..=130.0).contains(&tall), "{tall}");
+    let far = Scene { width: 320, height: 240, tall: 30.0, speed: 2.0, walkers: 3, ..SCENE };
+    let tall = read(&far).unwrap();
+    assert!((26.0..=34.0).contains(&tall), "{tall}");
+    assert_eq!(read(&Scene { walkers: 0, ..SCENE }), None);
+}
