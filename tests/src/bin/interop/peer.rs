@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Longest time until a peer is ready; Home Assistant takes the longest.
-const READY: Duration = Duration::from_secs(120);
+/// Longest time until a peer is ready; Home Assistant takes the longest, minutes on a busy machine.
+const READY: Duration = Duration::from_secs(300);
 
 /// A running peer, killed when it is dropped.
 pub struct Peer {
