@@ -118,9 +118,6 @@ fn every_model_watches_every_site() {
     assert_eq!(cell["alarm_time_on_normal"], alone["alarms"]["time_on_normal"]);
     assert_eq!(cell["false_alarms_per_hour"], alone["alarms"]["false_alarms"]["rate"]);
     assert_eq!(matrix["watched"][1]["auc_frame"], alone["auc_frame_difference"]);
-    // The two models differ in nothing but the threshold, and so do their alarms.
-    assert_ne!(cells[0]["alarm_time_on_normal"], cells[1]["alarm_time_on_normal"]);
-
     // Bundles in place of checkpoints, and a file in place of words, give the same cells.
     let config: String = sites
         .map(|site| {

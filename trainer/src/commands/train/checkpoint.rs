@@ -11,6 +11,7 @@ use model_export::calibration::record;
 use model_export::pack::checkpoint::write_golden;
 use model_export::pack::{GoldenInput, InputTensor};
 use serde::Serialize;
+use trainer::local::LumaClip;
 use trainer::synthesis::PseudoClip;
 use video::{Frame, encode_jpeg};
 
@@ -83,7 +84,8 @@ fn golden(content: &Content<'_>) -> Result<()> {
     let (folder, clip) = (content.folder, content.golden);
     let centre = clip.events.first().map_or(clip.frames.len() / 2, |e| (e.first + e.last) / 2);
     let input = &content.detectors.input;
-    let luma: Vec<Vec<u8>> = clip.frames.iter().map(Frame::luma).collect();
+    let size = (input.width as usize, input.height as usize);
+    let luma = LumaClip::resized(&clip.frames, None, size).frames;
     if let Some(spec) = &content.detectors.local {
         let shape = vec![1, 1 + spec.offsets.len(), input.height as usize, input.width as usize];
         let golden = match &spec.stream {

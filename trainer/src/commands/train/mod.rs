@@ -3,7 +3,7 @@
 mod abnormal;
 mod backbone;
 mod calibrate;
-pub(super) mod checkpoint;
+mod checkpoint;
 pub(super) mod config;
 pub(super) mod flags;
 pub(super) mod graphs;
@@ -30,7 +30,6 @@ use model_export::onnx::{self, ModelProto};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use trainer::device::DeviceChoice;
-use trainer::footage;
 use trainer::hash::hex;
 use trainer::local::{self, LocalConfig, LumaClip, TrainedLocal};
 use trainer::synthesis::{Composite, PseudoClip, Synthesizer, contact_sheet};
@@ -192,14 +191,8 @@ fn train(
     let input = model_input(config, &footage.input, composite.person_height());
     let size = (input.width as usize, input.height as usize);
     let features = args.out.join("work");
-    let mut features = semantic::Features::new(
-        config,
-        &input,
-        &footage.training,
-        &features,
-        backend,
-        stop,
-    )?;
+    let mut features =
+        semantic::Features::new(config, &input, &footage.training, &features, backend, stop)?;
     let seen = config.semantic.composite.then_some(&mut features);
     let (pseudo, mut bags) = pseudo::make(&composite, config.pseudo_clips, size, seen, stop)?;
     for clips in synthesized.iter().chain(&abnormal) {
@@ -281,14 +274,18 @@ fn train(
 
 /// The model's picture for footage of this size: where a usual person is taller than wanted, it is made
 /// smaller.
-fn model_input(config: &TrainConfig, footage: &InputSpec, tall: Option<f32>) -> InputSpec {
+pub(super) fn model_input(
+    config: &TrainConfig,
+    footage: &InputSpec,
+    tall: Option<f32>,
+) -> InputSpec {
     let Some(tall) = tall else { return footage.clone() };
     let wanted = f64::from(footage.height) * config.person_height as f64 / f64::from(tall);
     if wanted > 0.9 * f64::from(footage.height) {
         return footage.clone();
     }
     let (width, height) = (footage.width as usize, footage.height as usize);
-    let input = footage::input_spec(width, height, (wanted as usize).max(SMALLEST));
+    let input = trainer::footage::input_spec(width, height, (wanted as usize).max(SMALLEST));
     log::info!(
         "people are near, a usual one is {tall:.0} of {height} pixels high: the model's picture is {}x{}",
         input.width,

@@ -228,7 +228,8 @@ fn say_what_is_used(clips: &[NormalClip], lengths: &[usize], first: &Clip, limit
 fn split(clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<NormalClip>) {
     let end = |clip: &NormalClip| (clip.frames.len() as f64 * share) as usize;
     let long = |clip: &NormalClip| end(clip) as f64 >= END * clip.frame_rate;
-    let frames = |of: &mut dyn Iterator<Item = &NormalClip>| of.map(|c| c.frames.len()).sum::<usize>();
+    let frames =
+        |of: &mut dyn Iterator<Item = &NormalClip>| of.map(|c| c.frames.len()).sum::<usize>();
     let in_long = frames(&mut clips.iter().filter(|clip| long(clip)));
     if clips.len() == 1 || (clips.len() < MANY && 2 * in_long > frames(&mut clips.iter())) {
         return split_ends(clips, share, long);
@@ -293,7 +294,8 @@ mod tests {
         // Walking, standing, sitting, picking up: each is calibrated with, but the last, which is short.
         let clips = [450, 440, 450, 70].map(|n| clip(&n.to_string(), n));
         let (training, held_out) = split(clips.into(), 0.2);
-        let lengths = |clips: &[NormalClip]| clips.iter().map(|c| c.frames.len()).collect::<Vec<_>>();
+        let lengths =
+            |clips: &[NormalClip]| clips.iter().map(|c| c.frames.len()).collect::<Vec<_>>();
         assert_eq!(lengths(&training), [360, 352, 360, 70]);
         assert_eq!(lengths(&held_out), [90, 88, 90]);
         assert!(held_out.iter().all(|clip| clip.name.ends_with("-end")));

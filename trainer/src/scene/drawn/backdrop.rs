@@ -163,17 +163,18 @@ fn meet(from: Point, ray: Point, setting: &Setting, seed: u32) -> Met {
     let mut depth = SKY;
     let mut hit: Option<(&Solid, usize)> = None;
     for solid in &setting.solids {
-        let (mut near, mut far, mut face) = (0.0_f32, SKY, 0);
-        for axis in 0..3 {
+        let spans = [0, 1, 2].map(|axis| {
             let inverse = 1.0 / if ray[axis].abs() < 1e-7 { 1e-7 } else { ray[axis] };
             let a = (solid.low[axis] - from[axis]) * inverse;
             let b = (solid.high[axis] - from[axis]) * inverse;
-            let (a, b) = (a.min(b), a.max(b));
-            if a > near {
-                (near, face) = (a, axis);
-            }
-            far = far.min(b);
-        }
+            (a.min(b), a.max(b))
+        });
+        let far = spans.iter().map(|span| span.1).fold(SKY, f32::min);
+        // Met where the last of the three pairs of sides is reached.
+        let (face, near) =
+            spans.iter().map(|span| span.0).enumerate().fold((0, 0.0_f32), |last, (axis, near)| {
+                if near > last.1 { (axis, near) } else { last }
+            });
         if near < far && near > 0.05 && near < depth {
             depth = near;
             hit = Some((solid, face));

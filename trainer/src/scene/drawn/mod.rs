@@ -52,7 +52,7 @@ pub struct DrawnSite {
 }
 
 impl DrawnSite {
-    /// The place `name`, one of [`NAMES`], of a seed, `width` × `height` pixels; none of another name.
+    /// The place `name`, one of [`DRAWN`](super::DRAWN), of a seed, `width` × `height` pixels; none of another name.
     pub fn new(name: &str, width: usize, height: usize, seed: u64) -> Option<Self> {
         let mut random = Random::new(seed, 1);
         let (place, view, setting) = places::make(name, (width, height), &mut random)?;

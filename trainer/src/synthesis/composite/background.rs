@@ -53,7 +53,8 @@ impl Background {
             }
             let same = |luma: &&Vec<u8>| f32::from(luma[i].abs_diff(usual[i])) <= limit;
             if lumas.iter().filter(same).count() * 10 >= lumas.len() * 9 {
-                then.rgb_mut()[3 * i..3 * i + 3].copy_from_slice(&own.frame.rgb()[3 * i..3 * i + 3]);
+                then.rgb_mut()[3 * i..3 * i + 3]
+                    .copy_from_slice(&own.frame.rgb()[3 * i..3 * i + 3]);
             }
         }
         then
@@ -222,7 +223,13 @@ mod tests {
         let frames: Vec<Frame> = (0..90u8)
             .map(|t| {
                 let tremble = t % 3;
-                let level = if t < 27 { 20 } else if t < 54 { 230 } else { 120 };
+                let level = if t < 27 {
+                    20
+                } else if t < 54 {
+                    230
+                } else {
+                    120
+                };
                 Frame::from_luma(2, 1, &[level + tremble, 90 + tremble]).unwrap()
             })
             .collect();

@@ -10,6 +10,10 @@ use super::background::Background;
 /// Differences are sums over 3 × 3 pixels, so that sensor noise averages out before the threshold.
 const BOX: u16 = 9;
 
+/// Thresholds in levels: below it would be shadows, above nothing but the strongest contrasts is left.
+const LOWEST: u16 = 7;
+const HIGHEST: u16 = 40;
+
 /// A connected region of foreground.
 #[derive(Debug, Clone)]
 pub(super) struct Component {
@@ -59,8 +63,7 @@ impl<'a> Foreground<'a> {
                 *sigma = (f32::from(*values.select_nth_unstable(at).1) / 0.454) as u16;
             }
         });
-        // Five sigma, of a pixel or its neighbours, leaves still pixels out; below 7 levels it would
-        // be shadows, and above 40 nothing but the strongest contrasts would be left.
+        // Five sigma, of a pixel or its neighbours, leaves still pixels out.
         let limits: Vec<u16> = (0..w * h)
             .map(|i| {
                 let (x, y) = (i % w, i / w);
@@ -70,7 +73,7 @@ impl<'a> Foreground<'a> {
                     row[x.saturating_sub(1)..(x + 2).min(w)].iter()
                 });
                 let sigma = around.copied().max().unwrap_or(0);
-                (5 * sigma).clamp(7 * BOX, 40 * BOX)
+                sigma.saturating_mul(5).clamp(LOWEST * BOX, HIGHEST * BOX)
             })
             .collect();
         Self {
@@ -80,6 +83,12 @@ impl<'a> Foreground<'a> {
             // A fifteenth of the prototype's person; smaller regions are no use as sprites.
             min_area: (w * h / 5000).max(12),
         }
+    }
+
+    /// Part of the picture where the threshold is as high as it can be.
+    pub fn restless(&self) -> f32 {
+        let most = self.thresholds.iter().filter(|&&limit| limit >= HIGHEST * BOX).count();
+        most as f32 / self.thresholds.len() as f32
     }
 
     /// The same before another background of the scene.

@@ -30,9 +30,9 @@ mod tests;
 mod tubes;
 
 pub use config::{CompositeConfig, KindRates, MIN_CLIP_FRAMES};
-pub use reading::{FigureReading, SiteReading};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+pub use reading::{FigureReading, SiteReading, SiteWarning};
 
 use super::{Error, NormalClip, PseudoClip, Synthesizer};
 use grain::Grain;
@@ -132,6 +132,12 @@ impl<'a> Composite<'a> {
                 s.speed,
                 s.noise
             );
+        }
+        for warning in composite.sites.iter().flat_map(reading::warnings) {
+            // That nobody walks is told above, with what is made all the same.
+            if warning != SiteWarning::NobodyWalks {
+                log::warn!("site: {warning}");
+            }
         }
         Ok(composite)
     }

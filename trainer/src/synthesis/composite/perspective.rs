@@ -110,7 +110,10 @@ mod tests {
             (0..20).map(|i| (40.0 + 6.0 * i as f32, 20.0 + 3.0 * i as f32, 10.0)).collect();
         seen.extend((0..15).map(|i| (140.0 + i as f32, 15.0, 2.0)));
         let line = Perspective::of(&seen).unwrap();
-        assert!((line.at(40.0) - 20.0).abs() < 1.5 && (line.at(160.0) - 80.0).abs() < 2.0, "{line:?}");
+        assert!(
+            (line.at(40.0) - 20.0).abs() < 1.5 && (line.at(160.0) - 80.0).abs() < 2.0,
+            "{line:?}"
+        );
         assert!(!line.admits(150.0, 15.0) && line.admits(100.0, 45.0));
     }
 

@@ -60,11 +60,7 @@ impl Pose {
 
     /// Start above the foot, length and angle of each part, all lengths as parts of the height.
     fn parts(&self) -> [(f32, f32, f32); 3] {
-        [
-            (0.0, KNEE, self.shank),
-            (KNEE, HIP - KNEE, self.thigh),
-            (HIP, 1.0 - HIP, self.torso),
-        ]
+        [(0.0, KNEE, self.shank), (KNEE, HIP - KNEE, self.thigh), (HIP, 1.0 - HIP, self.torso)]
     }
 }
 

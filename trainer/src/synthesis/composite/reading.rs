@@ -22,6 +22,82 @@ pub struct SiteReading {
     pub height: f32,
     /// Pixels a frame.
     pub speed: f32,
+    /// Heights in pixels of a person whose feet are at the top, the middle and the bottom of the picture.
+    pub heights: [f32; 3],
+    /// What speaks against all this.
+    pub warnings: Vec<SiteWarning>,
+}
+
+/// What speaks against what was read of a site, and what would help.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SiteWarning {
+    /// Nobody was seen walking.
+    NobodyWalks,
+    /// Few people were seen whole.
+    FewPeople {
+        /// How many.
+        whole: usize,
+    },
+    /// Figures whose size does not fit the place.
+    Contradicting {
+        /// How many were left out.
+        left_out: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Parts of the picture are never still.
+    Restless {
+        /// Which part of it.
+        share: f32,
+    },
+    /// A usual person covers few pixels.
+    Far {
+        /// Height in pixels.
+        height: f32,
+    },
+}
+
+/// People seen whole, fewer of which show too little of how people look and go.
+const FEW: usize = 12;
+/// Part of the figures that may contradict the others without a word.
+const CONTRADICTING: f32 = 0.25;
+/// Part of the picture that may never be still without a word.
+const RESTLESS: f32 = 0.3;
+/// Pixels of a person below which poses and things are not to be told apart.
+const FAR: f32 = 16.0;
+
+impl std::fmt::Display for SiteWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NobodyWalks => write!(
+                f,
+                "nobody walks through the picture: how tall people are, how fast, and how they look cannot be \
+                 learned here, and falls, running and riding are not made; record while people pass"
+            ),
+            Self::FewPeople { whole } => write!(
+                f,
+                "only {whole} people were seen whole, from head to foot and for a second at least: \
+                 pseudo-abnormal people all look like them; record longer, or where people are not cut \
+                 by the border or furniture"
+            ),
+            Self::Contradicting { left_out, of } => write!(
+                f,
+                "{left_out} of {of} figures contradict the others in size and were left out: pieces of people, \
+                 groups, or things; look whether the remaining ones are whole people"
+            ),
+            Self::Restless { share } => write!(
+                f,
+                "{:.0} % of the picture is never still: a moving camera, trees, water or screens; nobody is \
+                 found there; fix the camera, or turn it away from them",
+                100.0 * share
+            ),
+            Self::Far { height } => write!(
+                f,
+                "a usual person is {height:.0} pixels high: what somebody does, or carries, cannot be seen; \
+                 use a longer lens, or a larger input_height"
+            ),
+        }
+    }
 }
 
 /// Somebody who was followed.
@@ -61,8 +137,33 @@ impl Composite<'_> {
             figures: figures.collect(),
             height: site.height,
             speed: site.speed,
+            heights: [0.0, 0.5, 1.0]
+                .map(|at| site.height_at(at * site.background.frame.height() as f32)),
+            warnings: warnings(site),
         }
     }
+}
+
+/// What speaks against what was read of a site.
+pub(super) fn warnings(site: &Site) -> Vec<SiteWarning> {
+    let whole = site.tubes.len();
+    let of = whole + site.contradicting;
+    let mut out = Vec::new();
+    if site.movers.is_empty() {
+        out.push(SiteWarning::NobodyWalks);
+    } else if whole < FEW {
+        out.push(SiteWarning::FewPeople { whole });
+    }
+    if site.contradicting as f32 > CONTRADICTING * of as f32 {
+        out.push(SiteWarning::Contradicting { left_out: site.contradicting, of });
+    }
+    if site.restless > RESTLESS {
+        out.push(SiteWarning::Restless { share: site.restless });
+    }
+    if !site.movers.is_empty() && site.height < FAR {
+        out.push(SiteWarning::Far { height: site.height });
+    }
+    out
 }
 
 /// The middle sprite of every tube on the mean grey of the background.

@@ -32,6 +32,8 @@ pub(super) struct Site {
     perspective: Option<Perspective>,
     /// Figures that were left out because nobody can be so tall, or so small, where they were.
     pub contradicting: usize,
+    /// Part of the picture that is never still.
+    pub restless: f32,
 }
 
 /// The sites of `clips` and, for each clip, the index of its site.
@@ -59,6 +61,7 @@ impl Site {
         let samples = thin_evenly(&samples);
         let background = Background::new(&samples);
         let foreground = Foreground::new(&background, &samples);
+        let restless = foreground.restless();
         let tracks: Vec<Track> = group
             .par_iter()
             .flat_map(|&clip| {
@@ -90,7 +93,17 @@ impl Site {
         let walk = 1.4 / 1.7 * height / clips[group[0]].frame_rate as f32;
         let speed = median(movers.iter().map(|&i| tubes[i].speed()).collect()).unwrap_or(walk);
         let ways = ways(&tubes, height, &background.frame);
-        Self { background, tubes, movers, height, speed, ways, perspective, contradicting }
+        Self {
+            background,
+            tubes,
+            movers,
+            height,
+            speed,
+            ways,
+            perspective,
+            contradicting,
+            restless,
+        }
     }
 
     /// Whether walkers go at or near a point of the picture; true where nobody walks at all.

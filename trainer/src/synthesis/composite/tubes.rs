@@ -171,7 +171,13 @@ impl Track {
             .enumerate()
             .map(|(i, (part, &foot))| Sprite::cut(&frames[self.first + i], background, part, foot))
             .collect();
-        Tube { clip: self.clip, velocity: [0, 1].map(|k| slope(path.iter().map(|p| p[k]))), sprites, path, height }
+        Tube {
+            clip: self.clip,
+            velocity: [0, 1].map(|k| slope(path.iter().map(|p| p[k]))),
+            sprites,
+            path,
+            height,
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use crate::synthesis::composite::canvas::{Canvas, Mark};
 use crate::synthesis::composite::sprite::Sprite;
 use crate::synthesis::composite::stage::{Stage, Walker};
 
-/// A frozen walker cut at 65–95 % of the height above two thin wheels with frame lines, half of them at
-/// 0.6–1.6 × walking speed, the others at up to 4.5 ×; seen from the side, or foreshortened.
+/// A frozen walker cut at 65–95 % of the height above two thin wheels with frame lines, a quarter of them at
+/// 0.7–1.6 × walking speed, the others at up to 4.5 ×; seen from the side, or foreshortened.
 pub(super) fn perform(
     stage: &Stage<'_>,
     canvas: &mut Canvas<'_>,
@@ -30,8 +30,8 @@ pub(super) fn perform(
         .map(|i| design.build(&tube.sprites[i]))
         .collect();
     let sprites: Vec<Sprite> = (0..n).map(|i| bikes[i % poses].clone()).collect();
-    let slow = rng.random_bool(0.5);
-    let speed = if slow { rng.random_range(0.6..1.6) } else { rng.random_range(1.6..4.5) };
+    let slow = rng.random_bool(0.25);
+    let speed = if slow { rng.random_range(0.7..1.6) } else { rng.random_range(1.6..4.5) };
     let mut walker = Walker::new(tube).at_speed(stage, speed);
     walker.sprites = &sprites;
     walker.pace = if poses > 1 { rng.random_range(0.1..0.6) } else { 0.0 };

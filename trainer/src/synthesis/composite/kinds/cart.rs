@@ -9,7 +9,7 @@ use crate::synthesis::composite::sprite::Sprite;
 use crate::synthesis::composite::stage::Stage;
 
 /// A rigid body 0.8–2.4 times a walker's height wide, mostly on dark wheels, some with a roof on
-/// posts or windows and a driver, half of them at
+/// posts or windows and a driver, a quarter of them at
 /// 0.3–1.3 × walking speed, the others at up to 4 ×.
 pub(super) fn perform(
     stage: &Stage<'_>,
@@ -19,7 +19,7 @@ pub(super) fn perform(
 ) {
     let sprite = build(stage, rng);
     let period = stage.period(rng);
-    let slow = rng.random_bool(0.5);
+    let slow = rng.random_bool(0.25);
     let speed = if slow { rng.random_range(0.3..1.3) } else { rng.random_range(1.3..4.0) };
     let direction = stage.direction(rng);
     let route = stage.straight(rng, period.len(), speed, direction);

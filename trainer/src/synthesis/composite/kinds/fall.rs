@@ -45,7 +45,9 @@ pub(super) fn perform(
             let risen = (i as f32 + 1.0 - (before + fall + lie) as f32) / rise.max(1) as f32;
             let pose = if risen > 0.0 {
                 // Up again the way that is easiest: over the knees.
-                way.down.toward(way.by, (2.0 * risen).min(1.0)).toward(Pose::UPRIGHT, (2.0 * risen - 1.0).max(0.0))
+                way.down
+                    .toward(way.by, (2.0 * risen).min(1.0))
+                    .toward(Pose::UPRIGHT, (2.0 * risen - 1.0).max(0.0))
             } else {
                 way.at(down)
             };
@@ -125,8 +127,10 @@ impl Way {
                 side * about(rng, 88.0, 10.0),
             )
         };
-        let kneeling = Pose::degrees(about(rng, 75.0, 15.0), about(rng, 0.0, 20.0), about(rng, 15.0, 20.0));
-        let squatting = Pose::degrees(about(rng, 15.0, 15.0), about(rng, -75.0, 20.0), about(rng, 15.0, 20.0));
+        let kneeling =
+            Pose::degrees(about(rng, 75.0, 15.0), about(rng, 0.0, 20.0), about(rng, 15.0, 20.0));
+        let squatting =
+            Pose::degrees(about(rng, 15.0, 15.0), about(rng, -75.0, 20.0), about(rng, 15.0, 20.0));
         let way = match rng.random_range(0..10) {
             // Like a tree, slowly at first.
             0..3 => {
@@ -141,7 +145,11 @@ impl Way {
             7..9 => {
                 let down = Pose {
                     depth: rng.random_range(0.3..0.5),
-                    ..Pose::degrees(about(rng, 0.0, 25.0), about(rng, 0.0, 30.0), about(rng, 0.0, 30.0))
+                    ..Pose::degrees(
+                        about(rng, 0.0, 25.0),
+                        about(rng, 0.0, 30.0),
+                        about(rng, 0.0, 30.0),
+                    )
                 };
                 Self { by: squatting, when: about(rng, 0.4, 0.1), down }
             }
@@ -149,15 +157,27 @@ impl Way {
             _ if rng.random() => Self {
                 by: squatting,
                 when: about(rng, 0.6, 0.15),
-                down: Pose::degrees(about(rng, -80.0, 25.0), about(rng, -85.0, 15.0), about(rng, 0.0, 25.0)),
+                down: Pose::degrees(
+                    about(rng, -80.0, 25.0),
+                    about(rng, -85.0, 15.0),
+                    about(rng, 0.0, 25.0),
+                ),
             },
             _ => Self {
                 by: kneeling,
                 when: about(rng, 0.6, 0.15),
-                down: Pose::degrees(about(rng, 80.0, 10.0), about(rng, -20.0, 20.0), about(rng, 60.0, 30.0)),
+                down: Pose::degrees(
+                    about(rng, 80.0, 10.0),
+                    about(rng, -20.0, 20.0),
+                    about(rng, 60.0, 30.0),
+                ),
             },
         };
-        if rng.random() { way } else { Self { by: way.by.mirrored(), down: way.down.mirrored(), ..way } }
+        if rng.random() {
+            way
+        } else {
+            Self { by: way.by.mirrored(), down: way.down.mirrored(), ..way }
+        }
     }
 
     /// The pose when a part of the time has passed.

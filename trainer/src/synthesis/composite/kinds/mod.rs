@@ -63,7 +63,7 @@ pub(super) fn benign(stage: &Stage<'_>, canvas: &mut Canvas<'_>, rng: &mut ChaCh
     if what < 0.2 {
         let period = stage.period(rng);
         replay::perform(stage, canvas, rng, period, Mark::Benign, |i| i);
-    } else if what < 0.45 {
+    } else if what < 0.35 {
         stoop::perform(stage, canvas, rng);
     } else if let Some(tube) = stage.mover(rng) {
         let mut walker = Walker::new(tube);
