@@ -25,6 +25,8 @@ pub mod publish;
 mod random;
 pub mod scene;
 pub mod service;
+#[cfg(test)]
+mod simulations;
 pub mod update;
 pub mod vitals;
 pub mod web;

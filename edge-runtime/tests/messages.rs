@@ -152,7 +152,7 @@ fn messages_and_commands() {
     client.wait_text(&topic("cameras/door/armed"), 0, "ON");
     client.wait_text(&topic("cameras/door/threshold"), 0, "0.5");
     let device = json(&client.wait(discovery, 0, |p| !p.is_empty()));
-    assert_eq!(device["components"].as_object().unwrap().len(), 12);
+    assert_eq!(device["components"].as_object().unwrap().len(), 13);
     for phase in ["new", "update", "end"] {
         client.wait(&topic("events/door"), 0, |p| json(p)["phase"] == phase);
         client.wait(&topic("events/door/postcard"), 0, |p| {
@@ -229,6 +229,24 @@ fn messages_and_commands() {
     client.wait_text(&topic("cameras/door/armed"), at, "OFF");
     client.wait(&telemetry, at, |p| json(p)["commands"]["refused_total"] == 1);
     assert_eq!(json(&client.wait(&topic("status"), at, |_| true))["cameras"][0]["armed"], false);
+    running.stop();
+
+    // A camera that is renamed: what the broker kept of the old name is taken away, and Home Assistant
+    // is told which entities are gone.
+    let config = dir.path().join("edge.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("id = \"door\"", "id = \"gate\"")).unwrap();
+    let at = client.seen.len();
+    let running = run();
+    for setting in ["armed", "threshold", "snapshot"] {
+        client.wait_text(&topic(&format!("cameras/door/{setting}")), at, "");
+    }
+    client.wait_text(&topic("cameras/gate/armed"), at, "ON");
+    let renamed = json(&client.wait(discovery, at, |p| json(p) != device));
+    let components = renamed["components"].as_object().unwrap();
+    assert_eq!(components.len(), 4 + 9 + 9);
+    assert_eq!(components["door_event"], serde_json::json!({ "platform": "event" }));
+    assert_eq!(components["gate_event"]["state_topic"], topic("events/gate"));
     running.stop();
 
     if let Some((mut child, lines)) = python {

@@ -90,6 +90,9 @@ impl Drop for Broker {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> std::io::Result<u16> {
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -2,4 +2,5 @@
 
 pub mod broker;
 pub mod programs;
+pub mod small_bundle;
 pub mod subscriber;

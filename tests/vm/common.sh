@@ -9,6 +9,8 @@ SIM=
 CHIP=
 # What the host wants broken, to see the check for it fail.
 BREAK=none
+# Seconds of faults over and over, if the host wants the long run.
+LONG=0
 
 say() { echo "VM $*"; }
 pass() { say "PASS $1"; }
@@ -61,7 +63,10 @@ rest() { control horizontal_movement=3; }
 read_break() {
     read -r words < /proc/cmdline
     for word in $words; do
-        case $word in pavad.break=*) BREAK=${word#pavad.break=} ;; esac
+        case $word in
+            pavad.break=*) BREAK=${word#pavad.break=} ;;
+            pavad.long=*) LONG=${word#pavad.long=} ;;
+        esac
     done
 }
 

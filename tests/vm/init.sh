@@ -60,6 +60,91 @@ set_up() {
     MARK=0
 }
 
+# The camera is not there when the machine starts, and is brought later.
+check_absent() {
+    sed '/auto-format/d' /etc/edge.toml.in > /etc/edge.toml
+    mark
+    start
+    within 30 logged "it is waited for" || fail absent "nothing is said of a camera that is not there"
+    # Longer than its patience with a silent camera, and than ten attempts a second apart.
+    holds 20 kill -0 "$PID" || fail absent "the program ended without its camera"
+    pass absent
+    mark
+    plug 0
+    within 30 logged "is running" || fail brought "the camera is there and no frame came"
+    move
+    within 20 siren 1 || fail brought "no alarm"
+    rest
+    within 20 siren 0 || fail brought "the siren stays on"
+    kill -TERM "$PID"
+    within 15 ended || fail brought "the program does not end"
+    pass brought
+}
+
+# reload SED: SIGHUP with the configuration changed so, which is kept in /run/edge.toml as it was.
+reload() {
+    sed "$1" /run/edge.toml > /etc/edge.toml
+    mark
+    kill -HUP "$PID"
+}
+# A bundle that is not there, no TOML, a camera of a name that cannot be: each refused with a word.
+refuse() {
+    cp /etc/edge.toml /run/edge.toml
+    for bad in 's#/etc/model.pavad#/etc/none.pavad#' 's/^device = .*/device = [/' 's/"gate"/"the gate"/'; do
+        reload "$bad"
+        within 20 logged "stays as it was" || fail "$1" "nothing is said of '$bad'"
+        kill -0 "$PID" || fail "$1" "'$bad' ended the program"
+    done
+    cp /run/edge.toml /etc/edge.toml
+}
+
+check_reload() {
+    refuse reload-refused
+    move
+    within 20 siren 1 || fail reload-refused "no alarm afterwards"
+    rest
+    within 20 siren 0 || fail reload-refused "the siren stays on"
+    pass reload-refused
+    # Another one that can be run is, and the program is the same.
+    cp /etc/edge.toml /run/edge.toml
+    reload 's/^status_every = .*/status_every = 2/'
+    within 30 logged "read again" || fail reload "it was not read"
+    within 30 logged "is running" || fail reload "no frame came afterwards"
+    kill -0 "$PID" || fail reload "the program ended"
+    pass reload
+}
+
+# The faults of an installation over and over, for LONG seconds: nothing ends the program.
+check_long() {
+    read -r now _ < /proc/uptime
+    until=$((${now%.*} + LONG))
+    number=6
+    rounds=0
+    while [ "${now%.*}" -lt $until ]; do
+        mark
+        unplug
+        within 30 logged "is opened again\|waited for" || fail long "round $rounds: the loss was not noticed"
+        refuse long
+        sleep 3
+        mark
+        plug $number
+        within 30 logged "is running\|open: 320x180" || fail long "round $rounds: the camera is not looked at"
+        cp /etc/edge.toml /run/edge.toml
+        reload "s/^status_every = .*/status_every = $((rounds % 5 + 1))/"
+        within 30 logged "is running" || fail long "round $rounds: no frame after a new configuration"
+        move
+        within 20 siren 1 || fail long "round $rounds: no alarm"
+        rest
+        within 20 siren 0 || fail long "round $rounds: the siren stays on"
+        kill -0 "$PID" || fail long "round $rounds: the program ended"
+        number=$((13 - number))
+        rounds=$((rounds + 1))
+        read -r now _ < /proc/uptime
+    done
+    say "LOG $rounds rounds of faults in $LONG s"
+    pass long
+}
+
 check_negotiation() {
     for want in "yuyv YUYV" "nv12 NV12"; do
         sed "s/\"auto-format\"/\"${want% *}\"/" /etc/edge.toml.in > /etc/edge.toml
@@ -206,8 +291,8 @@ if [ "$(head -n 1 /dev/vda)" = reset-expected ]; then
 fi
 set_up_lines
 break_board /etc/board.toml
-plug 0
 say "READY"
+check_absent
 check_negotiation
 mark
 start
@@ -218,5 +303,7 @@ check_alarm
 check_key
 check_glitch
 check_unplug
+check_reload
+[ "$LONG" = 0 ] || check_long
 check_end
 check_watchdog

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
+use alert_wire::{Setting, Topics};
 use anyhow::Context as _;
 use boards::profile::Profile;
 use edge_runtime::Error;
@@ -24,7 +25,9 @@ use edge_runtime::evidence::Evidence;
 use edge_runtime::later::Later;
 use edge_runtime::life::{self, LastEnd, SignFile};
 use edge_runtime::model::Model;
-use edge_runtime::publish::{Incoming, Listener, Outbox, Publisher, Spool, home_assistant};
+use edge_runtime::publish::{
+    Announced, Incoming, Listener, Outbox, Publisher, Spool, home_assistant,
+};
 use edge_runtime::update::{self, Exchange, Lock, Offer, Slot, Store, Watch, WatchSetup};
 use edge_runtime::web::{Live, Web, WebSetup};
 use inference::Engine;
@@ -122,10 +125,14 @@ fn run_once(config: &Config, required: Required, signals: &Signals) -> anyhow::R
     signals.stops(&hub);
     let later = Arc::new(Later::start()?);
     let cameras = cameras(config, &model, &clock, required.camera, &hub, &later)?;
-    let remote = remote(config);
+    let announced = Announced::remember(&config.state_dir, &camera_ids(config));
+    let remote = remote(config, &announced);
     let (sender, receiver) = Watch::commands();
     let update_sender = config.updates.is_some().then(|| sender.clone());
     let mut outputs = outputs(config, &profile, required.broker, &remote, &hub, update_sender)?;
+    if let (Some(mqtt), Some(publisher)) = (&config.mqtt, &outputs.publisher) {
+        forget(&announced.gone, &mqtt.topics(), publisher);
+    }
     let web = config.web.as_ref().map(|c| web(config, c, &hub, &remote)).transpose()?;
     outputs.evidence = outputs.evidence.map(|evidence| evidence.later(&later));
     outputs.later = Some(later);
@@ -351,12 +358,14 @@ fn scores(config: &Config, camera: &CameraConfig) -> Result<Option<ScoreFile>, E
     path.map(|p| ScoreFile::with_detectors(&p)).transpose()
 }
 
-fn remote(config: &Config) -> Remote {
+fn remote(config: &Config, announced: &Announced) -> Remote {
     let mqtt = config.mqtt.as_ref();
     let introduction = mqtt.and_then(|mqtt| {
         let home_assistant = mqtt.home_assistant.as_ref()?;
         let message = if home_assistant.enabled {
-            home_assistant::message(&config.device, &camera_ids(config), &mqtt.topics()).to_string()
+            let topics = mqtt.topics();
+            let Announced { cameras, gone } = announced;
+            home_assistant::message(&config.device, cameras, gone, &topics).to_string()
         } else {
             String::new()
         };
@@ -368,6 +377,17 @@ fn remote(config: &Config) -> Remote {
         counters: Arc::default(),
         telemetry_every: Duration::from_secs_f64(config.telemetry_every),
         introduction,
+    }
+}
+
+/// Takes from the broker what it keeps of cameras that are gone.
+fn forget(gone: &[String], topics: &Topics, publisher: &Publisher) {
+    for camera in gone {
+        for setting in [Setting::Armed, Setting::Threshold, Setting::Snapshot] {
+            if let Some(topic) = topics.setting(camera, setting) {
+                publisher.set_retained(&topic, "");
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::publish::Incoming;
 /// Longest payload of a command, in bytes: room for a URL.
 pub const MAX_PAYLOAD: usize = 2048;
 /// Range of a threshold.
-const THRESHOLDS: std::ops::RangeInclusive<f64> = 0.001..=1.0;
+pub const THRESHOLDS: std::ops::RangeInclusive<f64> = 0.001..=1.0;
 
 /// What a message asks for, by who carries it out.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,7 +13,7 @@ mod settings;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use command::{Command, MAX_PAYLOAD, Order, Refusal, UpdateCommand};
+pub use command::{Command, MAX_PAYLOAD, Order, Refusal, THRESHOLDS, UpdateCommand};
 pub use settings::{CameraSettings, Settings};
 
 /// How many commands came and what became of them.

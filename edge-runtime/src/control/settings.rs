@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::THRESHOLDS;
 use crate::error::Error;
 use crate::files::{self, Disk, Files as _};
 
@@ -58,9 +59,9 @@ impl Settings {
         match self.content.cameras.get(camera) {
             Some(known) => CameraSettings {
                 armed: known.armed,
-                threshold: known.threshold.filter(|value| {
-                    known.configured == configured && (0.001..=1.0).contains(value)
-                }),
+                threshold: known
+                    .threshold
+                    .filter(|value| known.configured == configured && THRESHOLDS.contains(value)),
                 configured,
             },
             None => CameraSettings { armed: true, threshold: None, configured },

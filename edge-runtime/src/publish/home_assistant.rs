@@ -3,15 +3,22 @@
 //! Device-based discovery (Home Assistant 2024.11 and later): one retained message for the device,
 //! with every entity in `components`. It is published on each connection and again when Home
 //! Assistant says that it has started; an empty message removes the device.
+//!
+//! A component that is merely left out stays at Home Assistant for good: one that is gone is named with
+//! its platform alone. So the message also names the cameras that the device once had.
 
-use alert_wire::{Availability, Setting, Topics};
+use alert_wire::{Availability, Phase, Setting, Topics};
 use serde_json::{Map, Value, json};
 
 use crate::config::HomeAssistantConfig;
+use crate::control::THRESHOLDS;
 
 /// The word of the availability topic for which entities are available; for every other they are
 /// not.
 const ONLINE: &str = Availability::Online.as_str();
+
+/// The states of a camera in which it gives no frames, as a list in a template.
+const NOT_CONNECTED: &str = "['starting', 'lost', 'ended', 'failed']";
 
 /// Topic of the discovery message.
 pub fn topic(config: &HomeAssistantConfig, device: &str) -> String {
@@ -27,9 +34,27 @@ fn node(device: &str) -> String {
     format!("pavad_{device}")
 }
 
-/// The discovery message.
-pub fn message(device: &str, cameras: &[String], topics: &Topics) -> Value {
+/// What a camera has at Home Assistant: the end of each component's id, and its platform.
+const OF_CAMERA: [(&str, &str); 9] = [
+    ("incident", "binary_sensor"),
+    ("event", "event"),
+    ("camera", "binary_sensor"),
+    ("score", "sensor"),
+    ("rate", "sensor"),
+    ("armed", "switch"),
+    ("threshold", "number"),
+    ("snapshot", "button"),
+    ("picture", "image"),
+];
+
+/// The discovery message of a device with these cameras, which once had those that are `gone`.
+pub fn message(device: &str, cameras: &[String], gone: &[String], topics: &Topics) -> Value {
     let mut components = Map::new();
+    for camera in gone {
+        for (name, platform) in OF_CAMERA {
+            components.insert(format!("{camera}_{name}"), json!({ "platform": platform }));
+        }
+    }
     let node = node(device);
     let mut add = |id: &str, platform: &str, name: &str, more: Value| {
         let unique = format!("{node}_{id}");
@@ -91,10 +116,12 @@ pub fn message(device: &str, cameras: &[String], topics: &Topics) -> Value {
         add(id, "sensor", name, entity);
     }
     for camera in cameras {
-        // Ids are of [a-zA-Z0-9_-], so they need no escaping inside a template's quotes.
-        let of_camera = |field: &str| {
+        // Ids are of [a-zA-Z0-9_-], so they need no escaping inside a template's quotes. A message
+        // without the camera gives nothing, at which Home Assistant leaves the entity as it is.
+        let of_camera = |value: &str| {
             format!(
-                "{{{{ (value_json.cameras | selectattr('id', 'eq', '{camera}') | first).{field} }}}}"
+                "{{% for camera in value_json.cameras | default([]) if camera.id == '{camera}' %}}\
+                 {{{{ {value} }}}}{{% endfor %}}"
             )
         };
         let setting = |setting: Setting| {
@@ -107,11 +134,23 @@ pub fn message(device: &str, cameras: &[String], topics: &Topics) -> Value {
             &format!("{camera} incident"),
             json!({
                 "state_topic": topics.status(),
-                "value_template": of_camera("active"),
+                "value_template": of_camera("camera.active"),
                 "payload_on": "True",
                 "payload_off": "False",
                 "device_class": "safety",
                 "json_attributes_topic": events,
+            }),
+        );
+        add(
+            &format!("{camera}_event"),
+            "event",
+            &format!("{camera} event"),
+            json!({
+                "state_topic": events,
+                "event_types": [Phase::New, Phase::Update, Phase::End],
+                // Home Assistant wants the type under its own name; the rest become attributes.
+                "value_template": "{{ dict(value_json, event_type=value_json.phase) | to_json }}",
+                "icon": "mdi:alarm-light",
             }),
         );
         add(
@@ -120,9 +159,12 @@ pub fn message(device: &str, cameras: &[String], topics: &Topics) -> Value {
             &format!("{camera} camera"),
             json!({
                 "state_topic": topics.status(),
-                "value_template": of_camera("state"),
-                "payload_on": "running",
-                "payload_off": "lost",
+                // Every state must be one of two words.
+                "value_template": of_camera(&format!(
+                    "'OFF' if camera.state in {NOT_CONNECTED} else 'ON'"
+                )),
+                "payload_on": "ON",
+                "payload_off": "OFF",
                 "device_class": "connectivity",
                 "entity_category": "diagnostic",
             }),
@@ -133,7 +175,7 @@ pub fn message(device: &str, cameras: &[String], topics: &Topics) -> Value {
             &format!("{camera} score"),
             json!({
                 "state_topic": telemetry,
-                "value_template": of_camera("score"),
+                "value_template": of_camera("camera.score"),
                 "state_class": "measurement",
                 "suggested_display_precision": 2,
             }),
@@ -144,7 +186,7 @@ pub fn message(device: &str, cameras: &[String], topics: &Topics) -> Value {
             &format!("{camera} frames per second"),
             json!({
                 "state_topic": telemetry,
-                "value_template": of_camera("frames_per_second"),
+                "value_template": of_camera("camera.frames_per_second"),
                 "state_class": "measurement",
                 "entity_category": "diagnostic",
                 "suggested_display_precision": 1,
@@ -167,9 +209,10 @@ pub fn message(device: &str, cameras: &[String], topics: &Topics) -> Value {
             json!({
                 "state_topic": setting(Setting::Threshold),
                 "command_topic": format!("{}/set", setting(Setting::Threshold)),
-                "min": 0.01,
-                "max": 1,
-                "step": 0.01,
+                // Whatever a command or the configuration may set; a value outside would not be shown.
+                "min": THRESHOLDS.start(),
+                "max": THRESHOLDS.end(),
+                "step": THRESHOLDS.start(),
                 "mode": "slider",
                 "entity_category": "config",
             }),
@@ -254,6 +297,7 @@ mod tests {
             "switch" => &["command_topic", "payload_on", "payload_off", "optimistic"],
             "number" => &["command_topic", "min", "max", "step", "mode", "unit_of_measurement"],
             "button" => &["command_topic", "payload_press"],
+            "event" => &["event_types"],
             "image" => &["image_topic", "content_type", "image_encoding", "url_topic"],
             other => panic!("{other} is not a platform that this program uses"),
         }
@@ -263,11 +307,11 @@ mod tests {
     fn only_documented_keys() {
         let topics = Topics::new("pavad/cam-01").unwrap();
         let cameras = ["door".to_owned(), "yard-2".to_owned()];
-        let message = message("cam-01", &cameras, &topics);
+        let message = message("cam-01", &cameras, &[], &topics);
         let top: HashSet<&str> = message.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(top, HashSet::from(["device", "origin", "components", "availability", "qos"]));
         let components = message["components"].as_object().unwrap();
-        assert_eq!(components.len(), 4 + 8 * cameras.len());
+        assert_eq!(components.len(), 4 + OF_CAMERA.len() * cameras.len());
         let mut unique = HashSet::new();
         for (id, entity) in components {
             assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-'), "{id}");
@@ -285,5 +329,30 @@ mod tests {
             let known = ["identifiers", "name", "manufacturer", "model", "sw_version"];
             assert!(known.contains(&&**key), "{key}");
         }
+    }
+
+    #[test]
+    fn a_camera_that_is_taken_away_is_named_by_its_platforms_alone() {
+        let topics = Topics::new("pavad/cam-01").unwrap();
+        let before = message("cam-01", &["door".into()], &[], &topics);
+        let after = message("cam-01", &["gate".into()], &["door".into()], &topics);
+        let of_door = |message: &Value| {
+            let components = message["components"].as_object().unwrap().clone();
+            components.into_iter().filter(|(id, _)| id.starts_with("door_")).collect::<Map<_, _>>()
+        };
+        let (before, after) = (of_door(&before), of_door(&after));
+        assert_eq!(before.len(), OF_CAMERA.len());
+        assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+        for (id, entity) in &after {
+            assert_eq!(*entity, json!({ "platform": before[id]["platform"] }), "{id}");
+        }
+    }
+
+    #[test]
+    fn the_slider_goes_as_far_as_a_command() {
+        let topics = Topics::new("pavad/cam-01").unwrap();
+        let message = message("cam-01", &["door".into()], &[], &topics);
+        let slider = &message["components"]["door_threshold"];
+        assert_eq!((&slider["min"], &slider["max"]), (&json!(0.001), &json!(1.0)));
     }
 }

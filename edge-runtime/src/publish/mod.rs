@@ -13,6 +13,7 @@
 //! Availability: the last will is `offline`, `online` follows every accepted connection, `stopped`
 //! a clean end; all three retained.
 
+mod announced;
 mod driver;
 pub mod home_assistant;
 mod link;
@@ -27,6 +28,7 @@ use alert_wire::Alert;
 
 use crate::config::{MqttConfig, Protocol};
 
+pub use announced::Announced;
 pub use driver::MAX_UNSTORED;
 pub use link::{Error as LinkError, Fault, Incoming};
 pub use spool::{

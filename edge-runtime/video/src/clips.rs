@@ -1,5 +1,6 @@
 //! Finding the clips of a data set.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ pub fn is_video(path: &Path) -> bool {
 pub struct Clip {
     /// The file's name without extension, or the folder's name; of what lies in a folder within the
     /// folder, with that folder's name and a `-` before it. Bytes that are no text are written `%FC`.
+    /// Where two would have the same name, files keep their extension.
     pub name: String,
     /// The file or folder, for [`crate::Reader::open`].
     pub path: PathBuf,
@@ -108,6 +110,7 @@ pub fn list_clips(dir: &Path) -> Result<Vec<Clip>, Error> {
         return Err(Error::Empty { path: dir.into() });
     }
     tell_of(dir, &others);
+    tell_apart(&mut clips);
     clips.sort_by(|a, b| crate::order::natural(&a.name, &b.name));
     if let Some(pair) = clips.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(Error::DuplicateClip {
@@ -117,6 +120,19 @@ pub fn list_clips(dir: &Path) -> Result<Vec<Clip>, Error> {
         });
     }
     Ok(clips)
+}
+
+/// Gives the files among clips of one name their extension: a recorder's `b.MTS` and a copy `b.ts`.
+fn tell_apart(clips: &mut [Clip]) {
+    let mut often = HashMap::<String, usize>::new();
+    for clip in clips.iter() {
+        *often.entry(clip.name.clone()).or_default() += 1;
+    }
+    for clip in clips.iter_mut().filter(|clip| often[&clip.name] > 1 && clip.path.is_file()) {
+        if let Some(extension) = clip.path.extension() {
+            clip.name = format!("{}.{}", clip.name, text(extension));
+        }
+    }
 }
 
 /// Looks into a folder; `before` goes before the names of what is in it.

@@ -9,6 +9,7 @@
 //! on, with pictures that refer to some that are not there. They are left out, with a word.
 
 mod account;
+mod nal;
 mod open;
 mod rate;
 mod recovery;
@@ -28,6 +29,7 @@ use ffmpeg::{Dictionary, Packet, Rational, decoder, media};
 use crate::scaler::Scaler;
 use crate::{Error, Frame, VideoInfo};
 use account::{End, index_frames};
+use nal::Nals;
 pub(crate) use open::output;
 use recovery::Recovery;
 use time::Times;
@@ -85,6 +87,8 @@ impl File {
         let frame_rate = rate::rate(path, &stream)
             .ok_or_else(|| unreadable("it declares no frame rate; convert it again".into()))?;
         let indexed = index_frames(&input, index, stream.frames());
+        let nals = (stream.parameters().id() == ffmpeg::codec::Id::H264)
+            .then(|| Nals::of(header(&stream)));
         let mut context = ffmpeg::codec::Context::from_parameters(stream.parameters())
             .map_err(|e| unreadable(format!("{e}; convert it again")))?;
         // One thread: an error then belongs to the packet just sent, and clips are read in
@@ -119,7 +123,7 @@ impl File {
             scaler: Scaler::new(),
             end: End::new(&input, indexed),
             times: Times::new(base, frame_rate),
-            recovery: Recovery::new(base),
+            recovery: Recovery::new(base, nals),
             turn: Turn::NONE,
             first: None,
             next: 0,
@@ -160,6 +164,9 @@ impl File {
                 Ok(()) => {
                     let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
                     if !damaged {
+                        if self.recovery.leaves_out(self.decoded.pts()) {
+                            continue;
+                        }
                         return Ok(true);
                     }
                     if !self.recovery.excuses_picture(self.decoded.pts()) {
@@ -218,9 +225,22 @@ impl File {
         if !self.recovery.takes(&packet) {
             return Ok(());
         }
+        self.explode(!self.recovery.is_open());
         match self.decoder.send_packet(&packet) {
             Err(_) if self.recovery.excuses_packet() => Ok(()),
             sent => sent.map_err(|e| self.corrupt(&e)),
+        }
+    }
+
+    /// Whether the decoder makes an error of what it would otherwise get over.
+    fn explode(&mut self, explode: bool) {
+        // SAFETY: the context is open, nothing else refers to it, and its decoder, which has one thread,
+        // reads this field at each packet.
+        unsafe {
+            let context = self.decoder.as_mut_ptr();
+            let bit = ffmpeg::ffi::AV_EF_EXPLODE as i32;
+            let others = (*context).err_recognition & !bit;
+            (*context).err_recognition = others | if explode { bit } else { 0 };
         }
     }
 
@@ -242,6 +262,21 @@ impl File {
     fn truncated(&self) -> Error {
         let (path, frame) = (self.path.clone(), self.next);
         Error::Truncated { path, frame, expected: self.info.frames }
+    }
+}
+
+/// What the container has of a stream before its first packet.
+fn header<'a>(stream: &'a ffmpeg::Stream<'a>) -> &'a [u8] {
+    // SAFETY: the parameters belong to the stream, which is borrowed for as long; FFmpeg gives the
+    // header's length beside it, and no address if there is none.
+    unsafe {
+        let parameters = *stream.parameters().as_ptr();
+        match usize::try_from(parameters.extradata_size) {
+            Ok(length) if length > 0 && !parameters.extradata.is_null() => {
+                std::slice::from_raw_parts(parameters.extradata, length)
+            }
+            _ => &[],
+        }
     }
 }
 

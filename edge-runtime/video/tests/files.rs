@@ -284,7 +284,7 @@ fn a_folder_of_images_is_a_clip_in_natural_order() {
     assert_eq!(names(&folder), ["Test001"]);
     assert_eq!(names(&dir.path().join("a.mp4")), ["a"]);
     write(&dir.path().join("a.mkv"), 2);
-    assert!(matches!(list_clips(dir.path()), Err(Error::DuplicateClip { .. })));
+    assert_eq!(names(dir.path()), ["Test001", "a.mkv", "a.mp4"]);
 
     std::fs::write(folder.join("3.png"), b"damaged").unwrap();
     let (frames, error) = read_all(&folder);
@@ -369,13 +369,207 @@ fn what_recorders_write_is_read_and_found_in_folders_by_the_hour() {
         assert!(error.is_none() && frames.len() == 5, "{}: {error:?}", clip.name);
     }
     if let Some(normal) = field("recorder-formats/normal") {
-        // Two files would be one clip, which is an error that names both.
-        let error = list_clips(&normal).unwrap_err().to_string();
-        assert!(error.contains("b.MTS and ") && error.contains("b.ts: both would be"), "{error}");
-        for name in ["2026-11-28/00.mp4", "a.mp4", "b.MTS", "b.ts", "c.flv"] {
-            let (frames, error) = read_all(&normal.join(name));
-            assert!(error.is_none() && !frames.is_empty(), "{name}: {error:?}");
+        let clips = list_clips(&normal).unwrap();
+        let names: Vec<&str> = clips.iter().map(|clip| clip.name.as_str()).collect();
+        assert_eq!(names, ["2026-11-28-00", "a", "b.MTS", "b.ts", "c"]);
+        for clip in &clips {
+            let (frames, error) = read_all(&clip.path);
+            assert!(error.is_none() && !frames.is_empty(), "{}: {error:?}", clip.name);
         }
+    }
+}
+
+/// The access units of a raw H.264 stream.
+fn access_units(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let starts: Vec<usize> =
+        (0..bytes.len() - 3).filter(|&i| bytes[i..i + 3] == [0, 0, 1]).map(|i| i + 3).collect();
+    let ends = starts.iter().skip(1).map(|start| start - 3).chain([bytes.len()]);
+    let (mut units, mut unit, mut has_picture) = (Vec::new(), Vec::new(), false);
+    for (nal, kind) in starts.iter().zip(ends).map(|(&s, e)| (&bytes[s..e], bytes[s] & 31)) {
+        let is_slice = matches!(kind, 1 | 5);
+        if has_picture && (!is_slice || nal[1] & 0x80 != 0) {
+            units.push(std::mem::take(&mut unit));
+            has_picture = false;
+        }
+        unit.extend([&[0, 0, 0, 1], nal].concat());
+        has_picture |= is_slice;
+    }
+    units.push(unit);
+    units
+}
+
+/// A recording as Dahua's recorders keep it: each access unit with a head, a tail, and a date.
+fn dav(units: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for (number, unit) in (0u32..).zip(units) {
+        // Size in units of eight pixels; H.264 at ten frames a second.
+        let more = [0x80, 0, (WIDTH / 8) as u8, (HEIGHT / 8) as u8, 0x81, 0, 2, 10];
+        let length = (24 + more.len() + unit.len() + 8) as u32;
+        let date = 26u32 << 26 | 11 << 22 | 28 << 17 | 13 << 12;
+        file.extend(b"DHAV");
+        file.extend([if number == 0 { 0xfd } else { 0xfc }, 0, 0, 0]);
+        for value in [number, length, date] {
+            file.extend(value.to_le_bytes());
+        }
+        file.extend((number as u16 * 100).to_le_bytes());
+        file.extend([more.len() as u8, 0]);
+        file.extend(more);
+        file.extend(unit);
+        file.extend(b"dhav");
+        file.extend(length.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn a_dahua_recording_is_read_whatever_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = dir.path().join("raw.h264");
+    write(&raw, 20);
+    let bytes = std::fs::read(&raw).unwrap();
+    let units = access_units(&bytes);
+    assert_eq!(units.len(), 20);
+    // Its own container, or H.264 by that name.
+    for (name, content) in [("a.dav", dav(&units)), ("b.dav", bytes)] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let (frames, error) = read_all(&path);
+        assert!(error.is_none(), "{name}: {error:?}");
+        assert_eq!(frames.len(), 20, "{name}");
+        assert!(difference(&frames[19], &picture(19)) < 3.0, "{name}");
+    }
+    // What is neither is refused by name.
+    let path = dir.path().join("c.dav");
+    std::fs::write(&path, b"no recording at all").unwrap();
+    assert!(read_all(&path).1.unwrap().to_string().contains("c.dav"));
+    assert_eq!(list_clips(dir.path()).unwrap().len(), 4);
+}
+
+#[test]
+fn files_of_one_stem_are_told_apart_by_their_extensions() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["b.MTS", "b.ts", "c.ts"] {
+        write(&dir.path().join(name), 3);
+    }
+    let pictures = dir.path().join("c");
+    std::fs::create_dir(&pictures).unwrap();
+    std::fs::write(pictures.join("0.jpg"), video::encode_jpeg(&picture(0), 80).unwrap()).unwrap();
+    let names = |dir| list_clips(dir).unwrap().into_iter().map(|clip| clip.name);
+    assert!(names(dir.path()).eq(["b.MTS", "b.ts", "c", "c.ts"]));
+    // What would still have one name is an error that names both.
+    std::fs::create_dir(dir.path().join("d")).unwrap();
+    write(&dir.path().join("d/e.ts"), 3);
+    write(&dir.path().join("d-e.ts"), 3);
+    let error = list_clips(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("d-e.ts") && error.contains("d/e.ts"), "{error}");
+}
+
+/// Writes a file with an encoder of FFmpeg's and its options; false if FFmpeg was built without it.
+fn encode(path: &Path, frames: usize, encoder: &str, options: (&str, &str)) -> bool {
+    use ffmpeg_next::{Dictionary, Packet, Rational, codec, encoder, format, util};
+    ffmpeg_next::init().unwrap();
+    let base = Rational::new(1, 10);
+    let mut output = format::output(path).unwrap();
+    let Some(found) = encoder::find_by_name(encoder) else {
+        println!("skipped: FFmpeg has no {encoder}");
+        return false;
+    };
+    let mut video = codec::Context::new_with_codec(found).encoder().video().unwrap();
+    video.set_width(WIDTH as u32);
+    video.set_height(HEIGHT as u32);
+    video.set_format(util::format::Pixel::YUV420P);
+    video.set_time_base(base);
+    video.set_flags(codec::Flags::empty());
+    let mut dictionary = Dictionary::new();
+    dictionary.set(options.0, options.1);
+    let mut video = video.open_as_with(found, dictionary).unwrap();
+    let mut stream = output.add_stream(Some(found)).unwrap();
+    stream.set_parameters(&video);
+    output.write_header().unwrap();
+    let mut drain = |video: &mut encoder::Video| {
+        let mut packet = Packet::empty();
+        while video.receive_packet(&mut packet).is_ok() {
+            packet.set_stream(0);
+            let to = output.stream(0).unwrap().time_base();
+            packet.rescale_ts(base, to);
+            packet.write_interleaved(&mut output).unwrap();
+        }
+    };
+    for t in 0..frames {
+        let mut yuv =
+            util::frame::Video::new(util::format::Pixel::YUV420P, WIDTH as u32, HEIGHT as u32);
+        let (luma, stride) = (picture(t).luma(), yuv.stride(0));
+        for (row, source) in yuv.data_mut(0).chunks_mut(stride).zip(luma.chunks_exact(WIDTH)) {
+            row[..WIDTH].copy_from_slice(source);
+        }
+        for plane in 1..3 {
+            yuv.data_mut(plane).fill(128);
+        }
+        yuv.set_pts(Some(t as i64));
+        video.send_frame(&yuv).unwrap();
+        drain(&mut video);
+    }
+    video.send_eof().unwrap();
+    drain(&mut video);
+    output.write_trailer().unwrap();
+    true
+}
+
+#[test]
+fn raw_hevc_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.h265", "b.265", "c.hevc"] {
+        let path = dir.path().join(name);
+        // FFmpeg's own name for the form is `hevc`.
+        let written = dir.path().join("raw.hevc");
+        if !encode(&written, 20, "libx265", ("x265-params", "log-level=none:pools=none")) {
+            return;
+        }
+        std::fs::rename(&written, &path).unwrap();
+        let (frames, error) = read_all(&path);
+        assert!(
+            error.is_none() && frames.len() == 20,
+            "{name}: {} frames, {error:?}",
+            frames.len()
+        );
+    }
+    assert_eq!(list_clips(dir.path()).unwrap().len(), 3);
+}
+
+/// A key frame every 20 at most, none of which resets anything but the first.
+const OPEN_GROUPS: (&str, &str) = (
+    "x264-params",
+    "open-gop=1:keyint=20:min-keyint=10:bframes=5:b-pyramid=normal:ref=3:threads=1",
+);
+
+#[test]
+fn a_recording_cut_within_open_groups_is_read_from_its_first_key_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, path) = (dir.path().join("a.ts"), dir.path().join("b.ts"));
+    assert!(encode(&whole, 100, "libx264", OPEN_GROUPS));
+    let bytes = std::fs::read(&whole).unwrap();
+    // Transport packets with which decoding can begin are marked in their adaptation field.
+    let starts: Vec<usize> = (0..bytes.len() / 188)
+        .map(|packet| packet * 188)
+        .filter(|&at| bytes[at + 1] & 0x40 != 0 && bytes[at + 3] & 0x20 != 0)
+        .filter(|&at| bytes[at + 4] > 0 && bytes[at + 5] & 0x40 != 0)
+        .collect();
+    assert!(starts.len() > 4, "{starts:?}");
+    let (all, error) = read_all(&whole);
+    assert!(error.is_none() && all.len() == 100, "{} frames: {error:?}", all.len());
+    for start in &starts[1..] {
+        std::fs::write(&path, [&bytes[..3 * 188], &bytes[*start..]].concat()).unwrap();
+        let (frames, error) = read_all(&path);
+        assert!(error.is_none(), "{error:?}");
+        // What is shown is what the whole recording shows.
+        assert!(!frames.is_empty() && frames.len() < all.len());
+        for (cut, whole) in frames.iter().rev().zip(all.iter().rev()) {
+            assert!(difference(cut, whole) == 0.0);
+        }
+    }
+    if let Some(cut) = field("open-gop-cut/cut.mp4") {
+        let (frames, error) = read_all(&cut);
+        assert!(error.is_none() && frames.len() > 40, "{} frames: {error:?}", frames.len());
     }
 }
 

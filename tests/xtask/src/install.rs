@@ -76,12 +76,18 @@ fn present(package: &str) -> bool {
         "g++" => quiet(&mut command("g++", ["--version"])),
         "python3" => quiet(&mut command("python3", ["--version"])),
         "chromium-driver" => quiet(&mut command("chromedriver", ["--version"])),
+        "nodejs" => quiet(&mut command("node", ["--version"])),
+        "npm" => quiet(&mut command("npm", ["--version"])),
         "openssl" => quiet(&mut command("openssl", ["version"])),
         "python3-pip" => quiet(&mut command("python3", ["-m", "pip", "--version"])),
         "mosquitto" => ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]
             .iter()
             .any(|p| std::path::Path::new(p).exists()),
         "libclang-dev" => installed(package),
+        plain if plain.starts_with("gir1.2-") || plain.starts_with("gstreamer1.0-") => {
+            installed(plain)
+        }
+        "python3-gi" => installed(package),
         library => {
             let name = library.trim_end_matches("-dev");
             quiet(&mut command("pkg-config", ["--exists", name])) || installed(package)

@@ -13,10 +13,12 @@ mod emulator;
 mod fetch;
 mod firmware;
 mod install;
+mod interop;
 mod package;
 mod processors;
 mod python;
 mod shell;
+mod simulate;
 mod test;
 mod vm;
 mod weights;
@@ -77,6 +79,18 @@ commands:
              --arch A        amd64 (default), or arm64: a Debian system with the package (slow)
              --break WHAT    capture, alarm, watchdog, recovery (amd64) or sandbox (arm64): see the
                              check for it fail
+             --long          a quarter of an hour of unplugged cameras and bad configurations more (amd64)
+             --no-install    refuse to install or fetch anything
+  interop  the camera program with other people's programs: GStreamer's RTSP server, the broker aedes,
+           Home Assistant's MQTT integration, Prometheus' promtool
+             --only PEER     gstreamer, aedes, home-assistant or promtool
+             --allow-missing do without what cannot be fetched, and say so
+             --no-install    refuse to install or fetch anything
+  simulate the camera program's machines with simulated cameras, disks and brokers, faults by seed
+             --seeds A..B    default 0..10000
+             --only NAME     network_camera or publisher
+             --steps N       no more than so many steps of each seed
+             --without LIST  without these steps; a failing seed says which
              --no-install    refuse to install or fetch anything
   processors
            what must not depend on the processor, tested as if on others
@@ -103,6 +117,8 @@ examples:
   cargo xtask demo --normal videos/normal --test videos/test --labels labels.json
   cargo xtask test
   cargo xtask vm --break watchdog
+  cargo xtask interop --only promtool
+  cargo xtask simulate --seeds 0..300
   cargo xtask package --arch arm64 --check
   cargo xtask cuda --out gpu
 ";
@@ -123,6 +139,8 @@ fn main() -> ExitCode {
         "alarm-node" => firmware::run(&rest),
         "processors" => processors::run(&rest),
         "vm" => vm::run(&rest),
+        "interop" => interop::run(&rest),
+        "simulate" => simulate::run(&rest),
         "cuda" => cuda::run(&rest),
         "weights" => weights::run(&rest),
         "help" | "--help" | "-h" => {

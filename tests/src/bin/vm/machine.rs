@@ -41,13 +41,13 @@ pub struct Heard {
 }
 
 impl Machine {
-    /// Starts it. There is no KVM in it: it runs wherever QEMU does.
+    /// Starts it, with words for its first program. There is no KVM in it: it runs wherever QEMU does.
     pub fn start(
         arch: Arch,
         kernel: &Path,
         initramfs: &Path,
         out: &Path,
-        broken: &str,
+        words: &str,
     ) -> Result<Self> {
         let disk = out.join("disk.img");
         std::fs::write(&disk, vec![0; 64 * 1024]).with_context(|| disk.display().to_string())?;
@@ -69,7 +69,7 @@ impl Machine {
                  systemd.mask=serial-getty@ttyAMA0.service",
             ),
         };
-        let append = format!("{append} quiet panic=-1 pavad.break={broken}");
+        let append = format!("{append} quiet panic=-1 {words}");
         let mut child = Command::new(program)
             .args(machine)
             // The machine's time is what it has computed, 4 ns an instruction, so that a busy host

@@ -58,7 +58,9 @@ pub const SIMULATED: Expected = Expected {
     ],
 };
 
-const SIMULATED_CHECKS: [&str; 22] = [
+const SIMULATED_CHECKS: [&str; 26] = [
+    "absent",
+    "brought",
     "format-yuyv",
     "format-nv12",
     "format-refused",
@@ -75,6 +77,8 @@ const SIMULATED_CHECKS: [&str; 22] = [
     "unplug",
     "unplugged",
     "replug",
+    "reload-refused",
+    "reload",
     "sigterm",
     "disarmed",
     "watchdog-fed",

@@ -23,15 +23,20 @@ const PACKAGES: &[Package] = &[
 /// The kernel: the first of Debian's that has a simulated camera, GPIO lines and a watchdog.
 const SUITE: &str = "trixie-backports";
 
-/// `cargo xtask vm [--arch amd64|arm64] [--break WHAT] [--no-install]`.
+/// What `--long` adds: a quarter of an hour, in the machine's time.
+const LONG: &str = "900";
+
+/// `cargo xtask vm [--arch amd64|arm64] [--break WHAT] [--long] [--no-install]`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let mut broken = None;
     let mut no_install = false;
+    let mut long = false;
     let mut arch = Arch::Amd64;
     let mut words = args.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--no-install" => no_install = true,
+            "--long" => long = true,
             "--break" => match words.next() {
                 Some(what) => broken = Some(what.clone()),
                 None => return Err(Failure::usage("vm: --break wants a word")),
@@ -47,13 +52,16 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     if !cfg!(target_arch = "x86_64") {
         return Err(Failure::unavailable("vm: the virtual machine runs on x86-64 only"));
     }
+    if arch == Arch::Arm64 && long {
+        return Err(Failure::usage("vm: --long is for amd64"));
+    }
     if arch == Arch::Arm64 {
         return arm64::run(broken.as_deref(), no_install);
     }
     install::ensure(&[install::BUILD, install::RUN, PACKAGES], no_install)?;
     let kernel = kernel(Arch::Amd64, no_install)?;
     demo::build()?;
-    boot(&kernel, broken.as_deref())
+    boot(&kernel, broken.as_deref(), long)
 }
 
 /// As part of all tests: what cannot be had is said and skipped, unless it could be fetched.
@@ -65,7 +73,7 @@ pub fn test(no_install: bool) -> Result<(), Failure> {
     let had =
         install::ensure(&[PACKAGES], no_install).and_then(|()| kernel(Arch::Amd64, no_install));
     match had {
-        Ok(kernel) => boot(&kernel, None),
+        Ok(kernel) => boot(&kernel, None, false),
         Err(failure) if no_install => {
             eprintln!("skipped: the virtual machine ({failure})");
             Ok(())
@@ -74,8 +82,9 @@ pub fn test(no_install: bool) -> Result<(), Failure> {
     }
 }
 
-fn boot(kernel: &Path, broken: Option<&str>) -> Result<(), Failure> {
-    start(kernel, "vm", &[], broken)
+fn boot(kernel: &Path, broken: Option<&str>, long: bool) -> Result<(), Failure> {
+    let more = ["--long", LONG].map(OsStr::new);
+    start(kernel, "vm", if long { &more } else { &[] }, broken)
 }
 
 /// Runs the machine; `name` is its folder below `target`.

@@ -99,6 +99,17 @@ impl Broker {
         }
     }
 
+    /// Its faults, in words.
+    pub fn describe(&self) -> String {
+        let Self { door, denied, limit, quota, slowness, half_open, receive_max, .. } = self;
+        let (ends, names, both) = (self.ends_links, self.names_reasons, self.refuses_and_ends);
+        format!(
+            "door {door:?}, denied {denied:?}, limit {limit:?}, quota {quota}, {slowness} ms, half open \
+             {half_open}, takes {receive_max:?} at once, ends links {ends}, names reasons {names}, \
+             refuses and ends {both}"
+        )
+    }
+
     /// All faults are over, but for what is denied.
     pub fn heal(&mut self) {
         let kept = (

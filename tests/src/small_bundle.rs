@@ -1,6 +1,6 @@
 //! A small bundle: the motion prior decides, a local network of random weights runs beside it.
 //!
-//! It is made the way every bundle is made, by `model-export`, so that the machine verifies its
+//! It is made the way every bundle is made, by `model-export`, so that who loads it verifies its
 //! signature and computes its golden vectors.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,10 @@ const CHANNELS: usize = 3;
 const FEATURES: usize = 8;
 const KINDS: usize = 2;
 
-/// Writes bundle and public key; their paths.
+/// Writes bundle and public key into a folder; their paths.
+///
+/// # Errors
+/// If a file cannot be written, or `model-export` fails.
 pub fn make(out: &Path) -> Result<(PathBuf, PathBuf)> {
     let checkpoint = out.join("checkpoint");
     let graphs = checkpoint.join("graphs");
@@ -49,7 +52,7 @@ pub fn make(out: &Path) -> Result<(PathBuf, PathBuf)> {
 }
 
 fn model_export(words: &[&str], paths: &[&Path]) -> Result<()> {
-    let mut command = tests::programs::command("model-export").map_err(|e| anyhow!(e))?;
+    let mut command = crate::programs::command("model-export").map_err(|e| anyhow!(e))?;
     command.arg("--quiet").args(words).args(paths).stdout(Stdio::null());
     let status = command.status().context("model-export")?;
     if !status.success() {
