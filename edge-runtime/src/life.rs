@@ -126,7 +126,7 @@ impl SignFile {
         };
         let sign = serde_json::from_slice::<Sign>(&bytes);
         sign.map_err(|e| {
-            log::warn!("{}: {e}; how the program ended before is not known", self.path.display())
+            log::warn!("{}: {e}; how the program ended before is not known", self.path.display());
         })
         .ok()
     }

@@ -45,11 +45,14 @@ impl Announced {
             log::warn!("{}: {e}; a camera taken away stays at the broker", path.display());
         };
         let known = match Disk.read(&path, MAX_FILE) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| lost(&e)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(lost(&e)),
+            Ok(bytes) => serde_json::from_slice(&bytes).inspect_err(|e| lost(e)).ok(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => {
+                lost(&e);
+                None
+            }
         };
-        let known = known.unwrap_or_else(|()| Self::default());
+        let known: Self = known.unwrap_or_default();
         // Ids become topics and templates: those of a file are looked at like those of a configuration.
         let known = Self {
             cameras: known

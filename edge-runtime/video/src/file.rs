@@ -238,7 +238,7 @@ impl File {
         // reads this field at each packet.
         unsafe {
             let context = self.decoder.as_mut_ptr();
-            let bit = ffmpeg::ffi::AV_EF_EXPLODE as i32;
+            let bit = ffmpeg::ffi::AV_EF_EXPLODE;
             let others = (*context).err_recognition & !bit;
             (*context).err_recognition = others | if explode { bit } else { 0 };
         }

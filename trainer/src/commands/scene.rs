@@ -78,7 +78,7 @@ impl Site {
     }
 
     /// The frames of a clip, one after another: each is put into the frame; whether it shows an event.
-    fn clip<'a>(&'a self, take: &Take) -> Box<dyn FnMut(&mut Frame) -> Option<bool> + 'a> {
+    fn clip<'a>(&'a self, take: &Take) -> Film<'a> {
         match self {
             Self::Plaza(scene) => {
                 let event = Event::ALL.into_iter().find(|event| Some(event.name()) == take.event);
@@ -92,6 +92,9 @@ impl Site {
         }
     }
 }
+
+/// Puts the next frame of a clip into the frame, and says whether it shows an event; `None` after the last.
+type Film<'a> = Box<dyn FnMut(&mut Frame) -> Option<bool> + 'a>;
 
 /// A clip to be filmed.
 struct Take {

@@ -159,7 +159,7 @@ impl Place for Corridor {
             }
             "fall" => staged::fall(life, door, (0.4 * at.0, y), near),
             "left" => {
-                staged::leave(life, door, (0.2 * at.0, y - 0.4), Load::Bag([60.0, 55.0, 50.0]))
+                staged::leave(life, door, (0.2 * at.0, y - 0.4), Load::Bag([60.0, 55.0, 50.0]));
             }
             "crawl" => staged::crawl(life, door, (0.0, y), (at.0, y - 2.5), near),
             _ => staged::struggle(life, [door, near], (0.0, y - 1.0), [far, near]),

@@ -177,7 +177,7 @@ impl Place for Night {
             "vehicle" => staged::vehicle(life, (1.3 * from.0, 6.4), (1.3 * to.0, 6.4), true),
             "fall" => staged::fall(life, ((at.0 - 4.0).max(-8.0), from.1), at, to),
             "struggle" => {
-                staged::struggle(life, [(at.0 - 4.0, at.1), (at.0 + 4.0, at.1)], at, [from, to])
+                staged::struggle(life, [(at.0 - 4.0, at.1), (at.0 + 4.0, at.1)], at, [from, to]);
             }
             "climb" => {
                 // Over the fence into the yard, and back.
