@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use base64::Engine as _;
 use clap::Args;
+use trainer::evaluation::report::data_uri;
 use trainer::evaluation::report::svg::escape;
 use trainer::synthesis::composite::{FigureReading, SiteReading};
 use trainer::synthesis::{Composite, NormalClip, PseudoClip, Synthesizer, contact_sheet};
@@ -190,6 +190,5 @@ fn image(frame: &Frame, alt: &str) -> Result<String> {
         return Ok(String::new());
     }
     let jpeg = encode_jpeg(frame, 88).context("cannot encode a picture")?;
-    let text = base64::engine::general_purpose::STANDARD.encode(jpeg);
-    Ok(format!("<img alt=\"{alt}\" src=\"data:image/jpeg;base64,{text}\">"))
+    Ok(format!("<img alt=\"{alt}\" src=\"{}\">", data_uri("jpeg", &jpeg)))
 }

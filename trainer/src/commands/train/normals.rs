@@ -228,10 +228,9 @@ fn say_what_is_used(clips: &[NormalClip], lengths: &[usize], first: &Clip, limit
 fn split(clips: Vec<NormalClip>, share: f64) -> (Vec<NormalClip>, Vec<NormalClip>) {
     let end = |clip: &NormalClip| (clip.frames.len() as f64 * share) as usize;
     let long = |clip: &NormalClip| end(clip) as f64 >= END * clip.frame_rate;
-    let frames =
-        |of: &mut dyn Iterator<Item = &NormalClip>| of.map(|c| c.frames.len()).sum::<usize>();
-    let in_long = frames(&mut clips.iter().filter(|clip| long(clip)));
-    if clips.len() == 1 || (clips.len() < MANY && 2 * in_long > frames(&mut clips.iter())) {
+    let all: usize = clips.iter().map(|clip| clip.frames.len()).sum();
+    let in_long: usize = clips.iter().filter(|c| long(c)).map(|clip| clip.frames.len()).sum();
+    if clips.len() == 1 || (clips.len() < MANY && 2 * in_long > all) {
         return split_ends(clips, share, long);
     }
     let count = ((clips.len() as f64 * share).round() as usize).clamp(1, clips.len() - 1);

@@ -24,6 +24,7 @@ pub use data::{
     Alert, AnnouncedEvent, Area, ClipTrack, Facts, Int8Difference, PrCurve, ReportData,
     ReportError, RocCurve, Targets,
 };
+pub use pictures::data_uri;
 
 /// A report, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -59,7 +59,8 @@ impl<'a> Pictures<'a> {
     }
 }
 
-fn data_uri(kind: &str, bytes: &[u8]) -> String {
+/// A picture of this kind (`jpeg`, `png`) as an address that holds it.
+pub fn data_uri(kind: &str, bytes: &[u8]) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(bytes);
     format!("data:image/{kind};base64,{text}")
 }

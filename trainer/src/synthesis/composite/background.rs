@@ -160,7 +160,7 @@ fn noise(frames: &[&Frame], background: &Frame) -> f32 {
 }
 
 /// The `q` quantile of a histogram of rounded values, interpolated within its bin.
-pub(super) fn quantile(histogram: &[u32], q: f32) -> f32 {
+fn quantile(histogram: &[u32], q: f32) -> f32 {
     let total: u64 = histogram.iter().map(|&n| n as u64).sum();
     let wanted = q as f64 * total as f64;
     let mut below = 0.0;

@@ -1,7 +1,5 @@
 //! The foreground: connected regions of a frame that differ from the background.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 use video::Frame;
 
@@ -34,20 +32,18 @@ pub(super) struct Component {
 }
 
 /// Finds the foreground of frames of one scene.
-#[derive(Clone)]
-pub(super) struct Foreground<'a> {
-    background: &'a Frame,
+pub(super) struct Foreground {
     /// For every pixel, in units of the 3 × 3 sum.
-    thresholds: Arc<[u16]>,
+    thresholds: Vec<u16>,
     close: [usize; 2],
     min_area: usize,
 }
 
-impl<'a> Foreground<'a> {
+impl Foreground {
     /// Sets the thresholds from how the pixels of `samples` differ from the background when nobody is
     /// there. Each pixel has its own: dark trousers on a dark floor need a finer one than the edge
     /// of a glittering window has.
-    pub fn new(background: &'a Background, samples: &[&Frame]) -> Self {
+    pub fn new(background: &Background, samples: &[&Frame]) -> Self {
         let (w, h) = (background.frame.width(), background.frame.height());
         let differences: Vec<Vec<u16>> =
             samples.par_iter().map(|frame| difference(frame, &background.frame).0).collect();
@@ -64,7 +60,7 @@ impl<'a> Foreground<'a> {
             }
         });
         // Five sigma, of a pixel or its neighbours, leaves still pixels out.
-        let limits: Vec<u16> = (0..w * h)
+        let thresholds = (0..w * h)
             .map(|i| {
                 let (x, y) = (i % w, i / w);
                 let rows = y.saturating_sub(1)..(y + 2).min(h);
@@ -77,8 +73,7 @@ impl<'a> Foreground<'a> {
             })
             .collect();
         Self {
-            background: &background.frame,
-            thresholds: limits.into(),
+            thresholds,
             close: [(w / 360).max(1), (h / 120).max(1)],
             // A fifteenth of the prototype's person; smaller regions are no use as sprites.
             min_area: (w * h / 5000).max(12),
@@ -91,20 +86,10 @@ impl<'a> Foreground<'a> {
         most as f32 / self.thresholds.len() as f32
     }
 
-    /// The same before another background of the scene.
-    pub fn before<'b>(&self, background: &'b Frame) -> Foreground<'b> {
-        Foreground {
-            background,
-            thresholds: Arc::clone(&self.thresholds),
-            close: self.close,
-            min_area: self.min_area,
-        }
-    }
-
-    /// The regions of `frame`, in order of their first pixel.
-    pub fn components(&self, frame: &Frame) -> Vec<Component> {
+    /// The regions of `frame` that differ from the background at its time, in order of their first pixel.
+    pub fn components(&self, frame: &Frame, background: &Frame) -> Vec<Component> {
         let (w, h) = (frame.width(), frame.height());
-        let (smooth, sharp) = difference(frame, self.background);
+        let (smooth, sharp) = difference(frame, background);
         // The sums spill over edges by a pixel: what is itself like the background is out.
         let all = smooth.iter().zip(&sharp).zip(&*self.thresholds);
         let mut mask: Vec<bool> =
@@ -113,12 +98,18 @@ impl<'a> Foreground<'a> {
         spread(&mut mask, w, h, rx, ry, true);
         spread(&mut mask, w, h, rx, ry, false);
         let found = regions(&mask, w, h, self.min_area);
-        found.into_iter().filter_map(|part| self.trim(&part, frame, &smooth)).collect()
+        found.into_iter().filter_map(|part| self.trim(&part, frame, background, &smooth)).collect()
     }
 
     /// Takes off a figure what hangs on it: coding halos (far weaker than the figure itself) and
     /// shadows (the background, a little darker). Of what is left the largest piece is the figure.
-    fn trim(&self, part: &Component, frame: &Frame, smooth: &[u16]) -> Option<Component> {
+    fn trim(
+        &self,
+        part: &Component,
+        frame: &Frame,
+        background: &Frame,
+        smooth: &[u16],
+    ) -> Option<Component> {
         let w = frame.width();
         let at = |i: usize| (part.y + i / part.width) * w + part.x + i % part.width;
         let mut strengths: Vec<u16> =
@@ -130,7 +121,7 @@ impl<'a> Foreground<'a> {
             let (d, at) = (smooth[at(i)] as f32, at(i) * 3);
             let pixel = frame.rgb()[at..at + 3].iter();
             let dimmed = pixel
-                .zip(&self.background.rgb()[at..])
+                .zip(&background.rgb()[at..])
                 .all(|(&i, &b)| (0.65..1.0).contains(&((i as f32 + 1.0) / (b as f32 + 1.0))));
             *keep = d > 0.2 * strong && !(dimmed && d < 0.4 * strong);
         }
@@ -342,7 +333,7 @@ mod tests {
         }
         let frame = Frame::from_luma(w, h, &luma).unwrap();
         let background = Background::new(&[&still]);
-        let found = Foreground::new(&background, &[&still]).components(&frame);
+        let found = Foreground::new(&background, &[&still]).components(&frame, &still);
         let [part] = &found[..] else { panic!("one figure") };
         assert!(part.width <= 6 && (10..=12).contains(&part.height), "{part:?}");
         assert!((part.centre[0] - 10.0).abs() < 1.0 && (part.centre[1] - 9.0).abs() < 1.0);

@@ -1,5 +1,7 @@
 //! How tall a person is at each place of the picture.
 
+use super::tubes::weighted_median;
+
 /// A figure: row of the feet, height, and what it counts.
 pub(super) type Seen = (f32, f32, f32);
 
@@ -24,7 +26,7 @@ impl Perspective {
     /// camera are lower in the picture and taller. One height for all where that says as much. `None` of
     /// nothing.
     pub fn of(seen: &[Seen]) -> Option<Self> {
-        let usual = weighted_median(seen)?;
+        let usual = weighted_median(seen.iter().map(|s| (s.1, s.2)).collect())?;
         let mut best = Self { at_top: usual, slope: 0.0 };
         let mut most = WORTH * best.support(seen);
         if seen.len() >= FEWEST {
@@ -83,20 +85,6 @@ impl Perspective {
         let slope = moment(&|s| (s.0 - row) * (s.1 - height)) / across.max(1e-6);
         if slope <= 0.0 { self } else { Self { at_top: height - slope * row, slope } }
     }
-}
-
-/// The height that half of the weight lies below.
-fn weighted_median(seen: &[Seen]) -> Option<f32> {
-    let mut sorted: Vec<&Seen> = seen.iter().collect();
-    sorted.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
-    let mut left = sorted.iter().map(|s| s.2).sum::<f32>() / 2.0;
-    sorted
-        .iter()
-        .find(|s| {
-            left -= s.2;
-            left <= 0.0
-        })
-        .map(|s| s.1)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use video::Frame;
 use super::background::{Background, thin, thin_evenly};
 use super::foreground::{Foreground, spread};
 use super::perspective::Perspective;
-use super::tubes::{Track, Tube, link, median};
+use super::tubes::{Track, Tube, link, median, weighted_median};
 use crate::synthesis::NormalClip;
 
 /// Tubes that are enough for variety; below it the criteria are relaxed.
@@ -67,8 +67,7 @@ impl Site {
             .flat_map(|&clip| {
                 let frames = &clips[clip].frames;
                 let then = background.during(&own[clip], &thin(frames), frames.len());
-                let foreground = foreground.before(&then);
-                let parts = frames.par_iter().map(|f| foreground.components(f)).collect();
+                let parts = frames.par_iter().map(|f| foreground.components(f, &then)).collect();
                 link(clip, parts)
             })
             .collect();
@@ -133,18 +132,11 @@ fn choose(tracks: Vec<Track>, width: usize, height: usize) -> Vec<Track> {
     // figures are many, but small.
     let tall = |track: &Track| track.median(|p| p.height as f32);
     let moves = |track: &Track| track.displacement() >= 0.4 * tall(track);
-    let mut votes: Vec<(f32, f32)> = Vec::new();
-    for track in tracks.iter().filter(|track| moves(track)) {
+    let votes = tracks.iter().filter(|track| moves(track)).map(|track| {
         let area = track.median(|p| p.area as f32);
-        votes.push((area, area * track.parts.len() as f32));
-    }
-    votes.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut left = votes.iter().map(|v| v.1).sum::<f32>() / 2.0;
-    let middle = votes.iter().find(|v| {
-        left -= v.1;
-        left <= 0.0
+        (area, area * track.parts.len() as f32)
     });
-    let Some(&(typical, _)) = middle else {
+    let Some(typical) = weighted_median(votes.collect()) else {
         return Vec::new();
     };
     // (longer than, height over width more than, area within a factor of)

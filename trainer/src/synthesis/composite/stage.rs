@@ -297,29 +297,28 @@ impl<'a> Walker<'a> {
         if i > last { 2 * last - i } else { i }
     }
 
-    /// Walks in the frames of `period`; `scene(i)` gives for its i-th frame the way walked so far in
-    /// frames at the walker's speed, a rotation about the foot, and the mark.
+    /// Walks at its speed in the frames of `period`, all with one mark.
     pub fn walk(
         &self,
         stage: &Stage<'_>,
         canvas: &mut Canvas<'_>,
         rng: &mut ChaCha8Rng,
         period: Range<usize>,
-        scene: impl Fn(usize) -> (f32, f32, Mark),
+        mark: Mark,
     ) {
-        let steps = self.steps(stage, rng, period.len(), scene);
+        let steps = self.steps(stage, rng, period.len(), |i| (i as f32, mark));
         let look = Look::draw(rng, stage.site.background.noise);
         self.show(stage, canvas, &look, period.start, &steps);
     }
 
-    /// The steps of a walk of `frames` frames along a route that is drawn for it; `scene` as in
-    /// [`Walker::walk`].
+    /// The steps of a walk of `frames` frames along a route that is drawn for it; `scene(i)` gives for its
+    /// i-th frame the way walked so far, in frames at the walker's speed, and the mark.
     pub fn steps(
         &self,
         stage: &Stage<'_>,
         rng: &mut ChaCha8Rng,
         frames: usize,
-        scene: impl Fn(usize) -> (f32, f32, Mark),
+        scene: impl Fn(usize) -> (f32, Mark),
     ) -> Vec<Step> {
         let mirrored = rng.random_bool(0.5);
         let pose = rng.random_range(0.0..self.sprites.len() as f32);
@@ -336,8 +335,8 @@ impl<'a> Walker<'a> {
             .into_iter()
             .enumerate()
             .map(|(i, at)| {
-                let (walked, angle, mark) = scene(i);
-                Step { at, pose: pose + self.pace * walked, mirrored, angle, mark }
+                let (walked, mark) = scene(i);
+                Step { at, pose: pose + self.pace * walked, mirrored, mark }
             })
             .collect()
     }
@@ -364,7 +363,7 @@ impl<'a> Walker<'a> {
             let place = Placement {
                 at: step.at,
                 scale: [if step.mirrored { -size } else { size }, size],
-                angle: step.angle + self.lean,
+                angle: self.lean,
                 smear: smear(&route, i, look.exposure),
             };
             canvas.paste(first + i, sprite, &place, look, step.mark);
@@ -381,8 +380,6 @@ pub(super) struct Step {
     pub pose: f32,
     /// Whether the sprite is mirrored.
     pub mirrored: bool,
-    /// Clockwise rotation about the foot in radians.
-    pub angle: f32,
     /// What it means.
     pub mark: Mark,
 }

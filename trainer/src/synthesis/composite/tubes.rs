@@ -204,6 +204,17 @@ pub(super) fn median(mut values: Vec<f32>) -> Option<f32> {
     (!values.is_empty()).then(|| *values.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
 
+/// The value that half of the weight, of (value, weight), lies at or below; `None` of nothing.
+pub(super) fn weighted_median(mut values: Vec<(f32, f32)>) -> Option<f32> {
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut left = values.iter().map(|v| v.1).sum::<f32>() / 2.0;
+    let middle = values.iter().find(|v| {
+        left -= v.1;
+        left <= 0.0
+    });
+    middle.map(|v| v.0)
+}
+
 /// Least-squares slope of a series over its index.
 fn slope(values: impl ExactSizeIterator<Item = f32>) -> f32 {
     let middle = (values.len() as f32 - 1.0) / 2.0;
@@ -247,6 +258,13 @@ mod tests {
         let frames = (0..24).map(|t| vec![part(t, 10, if t < 12 { 6 } else { 14 }, 16)]);
         let tracks = link(0, frames.collect());
         assert_eq!(tracks.iter().map(|t| t.first).collect::<Vec<_>>(), [0, 12]);
+    }
+
+    #[test]
+    fn weights_count_in_the_median() {
+        assert_eq!(weighted_median(vec![(5.0, 1.0), (1.0, 2.0), (9.0, 4.0)]), Some(9.0));
+        assert_eq!(weighted_median(vec![(3.0, 1.0), (1.0, 1.0), (2.0, 1.0)]), Some(2.0));
+        assert_eq!(weighted_median(Vec::new()), None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(super) fn perform(
     walker.scale = rng.random_range(0.9..1.15);
     walker.lean = rng.random_range(-0.06..0.06);
     let period = stage.period(rng);
-    walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, mark));
+    walker.walk(stage, canvas, rng, period, mark);
 }
 
 /// Measures of a bicycle, in pixels.

@@ -19,5 +19,5 @@ pub(super) fn perform(
     walker.turn = rng.random_range(0.9..2.24) * if rng.random() { 1.0 } else { -1.0 };
     walker.pace = multiple * rng.random_range(0.7..1.0);
     let period = stage.period(rng);
-    walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, mark));
+    walker.walk(stage, canvas, rng, period, mark);
 }

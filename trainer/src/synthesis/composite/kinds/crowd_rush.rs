@@ -42,7 +42,6 @@ pub(super) fn perform(
                     ],
                     pose: pose + pace * i as f32,
                     mirrored,
-                    angle: 0.0,
                     mark,
                 }
             })

@@ -88,7 +88,7 @@ pub(super) fn act(
 ) {
     let steps = walker.steps(stage, rng, course.len(), |i| {
         let Course { walked, mark, .. } = course[i];
-        (walked, 0.0, mark)
+        (walked, mark)
     });
     let look = Look::draw(rng, stage.site.background.noise);
     for (i, (step, course)) in steps.iter().zip(course).enumerate() {

@@ -35,5 +35,5 @@ pub(super) fn perform(
         }
     }
     let period = stage.period(rng);
-    walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, mark));
+    walker.walk(stage, canvas, rng, period, mark);
 }

@@ -58,7 +58,6 @@ pub(super) fn perform(
                     .map(|k| foot[k] + size * tube.velocity[k] * walked + aside * [0.8, 0.2][k]),
                 pose: away as f32 + walked,
                 mirrored: false,
-                angle: 0.0,
                 mark: Mark::Benign,
             }
         })

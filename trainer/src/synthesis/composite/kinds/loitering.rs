@@ -51,7 +51,7 @@ pub(super) fn perform(
             }
             pose += x.hypot(y);
             let mark = if i < first_stop { Mark::Benign } else { mark };
-            Step { at, pose, mirrored, angle: 0.0, mark }
+            Step { at, pose, mirrored, mark }
         })
         .collect();
     walker.show(stage, canvas, &look, period.start, &steps);

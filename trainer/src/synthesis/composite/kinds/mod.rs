@@ -73,6 +73,6 @@ pub(super) fn benign(stage: &Stage<'_>, canvas: &mut Canvas<'_>, rng: &mut ChaCh
         walker.pace = walker.speed;
         walker.scale = rng.random_range(0.92..1.08);
         let period = stage.period(rng);
-        walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, Mark::Benign));
+        walker.walk(stage, canvas, rng, period, Mark::Benign);
     }
 }

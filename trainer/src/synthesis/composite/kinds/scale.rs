@@ -21,5 +21,5 @@ pub(super) fn perform(
     walker.scale = rng.random_range(1.5..2.6);
     walker.pace = rng.random_range(0.3..1.5);
     let period = stage.period(rng);
-    walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, mark));
+    walker.walk(stage, canvas, rng, period, mark);
 }

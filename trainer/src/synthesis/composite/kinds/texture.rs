@@ -41,7 +41,7 @@ pub(super) fn perform(
     let mut walker = Walker::new(tube).at_speed(stage, speed);
     walker.sprites = &sprites;
     walker.pace = rng.random_range(0.0..1.5);
-    walker.walk(stage, canvas, rng, period, |i| (i as f32, 0.0, mark));
+    walker.walk(stage, canvas, rng, period, mark);
 }
 
 /// From a position about the foot and the colour there to another colour.

@@ -44,7 +44,6 @@ pub(super) fn perform(
                 pose: speed * i as f32,
                 // The sprites look where the tube went.
                 mirrored: true,
-                angle: 0.0,
                 mark,
             }
         })
