@@ -4,10 +4,14 @@
 //! the JPEG decoder does for a camera that sends MJPEG, and the worker that compresses clips.
 #![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
+#[path = "common/constant.rs"]
+mod constant;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
+use constant::Constant;
 use edge_runtime::capture::{self, Delivery, PixelFormat, Stamp, to_rgb};
 use edge_runtime::clock::ManualClock;
 use edge_runtime::config::EvidenceConfig;
@@ -16,7 +20,7 @@ use edge_runtime::engine::{Camera, Context, Hub, Identity, Item, Outputs, Work};
 use edge_runtime::evidence::Evidence;
 use edge_runtime::scene::SceneRules;
 use edge_runtime::zones::Zones;
-use inference::{Engine, Error, Graph, TensorInfo};
+use inference::Engine;
 use model_bundle::manifest::{
     Calibration, Detectors, EventSpec, InputSpec, LocalSpec, MotionSpec, SemanticSpec,
     SmoothingSpec, SnippetSpec, ZScore,
@@ -57,38 +61,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// A graph of one input and one output whose output is always this value.
-struct Constant {
-    inputs: [TensorInfo; 1],
-    outputs: [TensorInfo; 1],
-    value: f32,
-}
-
-impl Constant {
-    fn boxed(input: &[usize], output: &[usize], value: f32) -> Box<dyn Graph> {
-        let info =
-            |name: &str, shape: &[usize]| [TensorInfo { name: name.into(), shape: shape.to_vec() }];
-        Box::new(Self { inputs: info("in", input), outputs: info("out", output), value })
-    }
-}
-
-impl Graph for Constant {
-    fn inputs(&self) -> &[TensorInfo] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[TensorInfo] {
-        &self.outputs
-    }
-
-    fn run(&mut self, _: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<(), Error> {
-        let size = self.outputs[0].shape.iter().product();
-        outputs[0].clear();
-        outputs[0].resize(size, self.value);
-        Ok(())
-    }
-}
 
 fn engine() -> Engine {
     let z = ZScore { mean: 0.0, std: 1.0 };
@@ -145,9 +117,12 @@ fn engine() -> Engine {
         },
     };
     let graphs = vec![
-        ("local".to_owned(), Constant::boxed(&[1, 3, 96, 128], &[1, 2, 24, 32], 0.5)),
-        ("backbone".to_owned(), Constant::boxed(&[1, 3, 4, 32, 32], &[1, 1], 0.5)),
-        ("head".to_owned(), Constant::boxed(&[1, 3, 1], &[1, 3], 0.5)),
+        (
+            "local".to_owned(),
+            Constant::boxed(&[1, 3, 96, 128], &[1, 2, 24, 32], 0.5, Duration::ZERO),
+        ),
+        ("backbone".to_owned(), Constant::boxed(&[1, 3, 4, 32, 32], &[1, 1], 0.5, Duration::ZERO)),
+        ("head".to_owned(), Constant::boxed(&[1, 3, 1], &[1, 3], 0.5, Duration::ZERO)),
     ];
     Engine::from_graphs(detectors, graphs).unwrap()
 }

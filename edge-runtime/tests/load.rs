@@ -1,9 +1,13 @@
 //! Several live cameras on one model whose semantic detector takes long for a snippet.
 #![allow(clippy::unwrap_used, reason = "test code outside a test function")]
 
+#[path = "common/constant.rs"]
+mod constant;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use constant::Constant;
 use edge_runtime::board::Board;
 use edge_runtime::capture::{self, Delivery, Demand, FrameSource, Next, Stamp};
 use edge_runtime::clock::SystemClock;
@@ -13,7 +17,7 @@ use edge_runtime::engine::{
 };
 use edge_runtime::web::Live;
 use edge_runtime::zones::Zones;
-use inference::{Engine, Error, Graph, TensorInfo};
+use inference::{Engine, Graph};
 use model_bundle::manifest::{
     Calibration, Detectors, EventSpec, InputSpec, LocalSpec, SemanticSpec, SmoothingSpec,
     SnippetSpec, ZScore,
@@ -24,36 +28,9 @@ use video::Frame;
 /// Frames of a snippet, and of the time between two.
 const SNIPPET: u32 = 8;
 
-/// A graph that takes its time and says always the same.
-struct Slow {
-    inputs: [TensorInfo; 1],
-    outputs: [TensorInfo; 1],
-    time: Duration,
-}
-
-impl Slow {
-    fn boxed(input: &[usize], output: &[usize], time: Duration) -> Box<dyn Graph> {
-        let info =
-            |name: &str, shape: &[usize]| [TensorInfo { name: name.into(), shape: shape.to_vec() }];
-        Box::new(Self { inputs: info("in", input), outputs: info("out", output), time })
-    }
-}
-
-impl Graph for Slow {
-    fn inputs(&self) -> &[TensorInfo] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[TensorInfo] {
-        &self.outputs
-    }
-
-    fn run(&mut self, _: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<(), Error> {
-        std::thread::sleep(self.time);
-        outputs[0].clear();
-        outputs[0].resize(self.outputs[0].shape.iter().product(), 0.25);
-        Ok(())
-    }
+/// A graph that takes its time.
+fn slow(input: &[usize], output: &[usize], time: Duration) -> Box<dyn Graph> {
+    Constant::boxed(input, output, 0.25, time)
 }
 
 fn model(local: Duration, backbone: Duration) -> Engine {
@@ -109,9 +86,9 @@ fn model(local: Duration, backbone: Duration) -> Engine {
         },
     };
     let graphs = vec![
-        ("local".to_owned(), Slow::boxed(&[1, 2, 32, 32], &[1, 1, 8, 8], local)),
-        ("backbone".to_owned(), Slow::boxed(&[1, 3, 8, 16, 16], &[1, 1], backbone)),
-        ("head".to_owned(), Slow::boxed(&[1, 3, 1], &[1, 3], Duration::ZERO)),
+        ("local".to_owned(), slow(&[1, 2, 32, 32], &[1, 1, 8, 8], local)),
+        ("backbone".to_owned(), slow(&[1, 3, 8, 16, 16], &[1, 1], backbone)),
+        ("head".to_owned(), slow(&[1, 3, 1], &[1, 3], Duration::ZERO)),
     ];
     Engine::from_graphs(detectors, graphs).unwrap()
 }
