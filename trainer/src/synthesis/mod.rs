@@ -182,7 +182,8 @@ pub enum Error {
     },
     /// Nobody walks, and nothing else is allowed to happen.
     #[error(
-        "synthesis setting kinds: all given kinds need a walker, and the footage shows none; give \
+        "synthesis setting kinds: all given kinds need a walker, and the footage shows none, or more room \
+         than there is where people are near; give \
          cart, texture, flash or throw a rate"
     )]
     NoWalker,

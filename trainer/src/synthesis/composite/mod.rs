@@ -186,7 +186,7 @@ impl Composite<'_> {
     ///
     /// # Errors
     /// [`Error::Config`] if a setting is out of range, [`Error::NoWalker`] if all kinds of the request
-    /// need a walker and the footage shows none.
+    /// need a walker and the footage shows none, or more room than the site has.
     ///
     /// # Panics
     /// If there is no clip of that index.

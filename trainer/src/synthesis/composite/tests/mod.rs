@@ -279,6 +279,8 @@ fn one_person_who_is_near_is_not_read_as_small_ones() {
     // Half as high as the picture.
     let near = Scene { width: 320, height: 240, tall: 120.0, speed: 5.0, walkers: 1, ..SCENE };
     let tall = read(&near).unwrap();
+    let refused = Composite::new(&clips(&near, 4), &only("scale"), 1).err().unwrap();
+    assert!(refused.to_string().contains("more room than there is"), "{refused}");
     assert!((105.0..=130.0).contains(&tall), "{tall}");
     let far = Scene { width: 320, height: 240, tall: 30.0, speed: 2.0, walkers: 3, ..SCENE };
     let tall = read(&far).unwrap();
